@@ -1,0 +1,20 @@
+import { z } from 'zod';
+import { defineCommand } from '../command.js';
+
+/** `llmkit backend list`: what computes, and why not. */
+export const backend = defineCommand({
+  name: 'backend',
+  summary: 'Show which backends load on this machine, and why not',
+  arguments: [{ key: 'action', name: 'ACTION', description: 'list (the only one)' }],
+  shape: { action: z.enum(['list']).default('list') },
+  flags: {},
+  examples: [{ command: 'llmkit backend list', does: 'one line per backend' }],
+  async run(_config, io) {
+    const { describeBackends } = await import('../../workflows/backend.js');
+    const backends = await describeBackends();
+    if (io.json) return io.printJson({ backends });
+    for (const { name, loads, detail } of backends) {
+      io.stdout(`${name.padEnd(11)} ${loads ? 'loads   ' : 'missing '} ${detail}\n`);
+    }
+  },
+});

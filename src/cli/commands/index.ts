@@ -1,0 +1,7 @@
+import type { Command } from '../command.js';
+
+/** Every command by name, in the order of the help. Loaded when used: nothing heavy before. */
+export const commands: Readonly<Record<string, () => Promise<Command>>> = {
+  generate: async () => (await import('./generate.js')).generate,
+  backend: async () => (await import('./backend.js')).backend,
+};

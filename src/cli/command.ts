@@ -70,8 +70,8 @@ export interface Command<Shape extends z.ZodRawShape = z.ZodRawShape> {
   check?(config: ConfigOf<Shape>, problem: (key: string, message: string) => void): void;
   /** After SIGINT or SIGTERM `run` is waited for (it saves), instead of being cut off. */
   readonly savesWhenInterrupted?: boolean;
-  /** @returns the exit code when it is not 0: 3 for a quality gate that was not met */
-  run(config: ConfigOf<Shape>, io: Io): Promise<ExitCode | void>;
+  /** @returns the exit code; failures throw, 3 says that a quality gate was not met */
+  run(config: ConfigOf<Shape>, io: Io): Promise<ExitCode>;
 }
 
 /** 0 done, 1 failed, 2 usage or config error, 3 a quality gate was not met. */

@@ -12,9 +12,10 @@ export const backend = defineCommand({
   async run(_config, io) {
     const { describeBackends } = await import('../../workflows/backend.js');
     const backends = await describeBackends();
-    if (io.json) return io.printJson({ backends });
-    for (const { name, loads, detail } of backends) {
-      io.stdout(`${name.padEnd(11)} ${loads ? 'loads   ' : 'missing '} ${detail}\n`);
+    if (io.json) io.printJson({ backends });
+    for (const { name, loads, detail } of io.json ? [] : backends) {
+      io.stdout(`${name.padEnd(11)} ${loads ? 'loads  ' : 'missing'}  ${detail}\n`);
     }
+    return 0;
   },
 });

@@ -22,5 +22,6 @@ export const generate = defineCommand({
   examples: [{ command: 'llmkit generate MODEL --prompt "Once upon a time"', does: 'streams' }],
   async run(config, io) {
     io.stdout(`${config.model} ${config.temperature}\n`);
+    return 0;
   },
 });

@@ -33,7 +33,7 @@ function block(content: Block): string {
     case 'text':
       return content.text;
     case 'code':
-      return `\`\`\`\n${content.text}\n\`\`\``;
+      return fenced(content.text);
     case 'figures':
       return content.items.map(({ label, value }) => `- ${label}: **${value}**`).join('\n');
     case 'table':
@@ -56,6 +56,12 @@ function block(content: Block): string {
         ]),
       });
   }
+}
+
+function fenced(text: string): string {
+  const longest = Math.max(2, ...(text.match(/`+/g) ?? []).map((ticks) => ticks.length));
+  const fence = '`'.repeat(longest + 1);
+  return `${fence}\n${text}\n${fence}`;
 }
 
 function lines({ title, xLabel, series }: LineChart): string {

@@ -1,0 +1,294 @@
+import type { WeightData } from '../weight.ts';
+
+/** A matrix held by the addon, made by `createWeight`. */
+export interface WeightHandle {
+  readonly __llmkitWeight: never;
+}
+
+/** A [rows, cols] matrix, row-major: frozen in its stored format, or plain float32 (trainable). */
+export type Matrix = WeightHandle | Float32Array;
+
+export type UnaryOp =
+  | 'abs'
+  | 'erf'
+  | 'exp'
+  | 'log'
+  | 'neg'
+  | 'reciprocal'
+  | 'relu'
+  | 'rsqrt'
+  | 'sigmoid'
+  | 'sqrt'
+  | 'square'
+  | 'step'
+  | 'tanh';
+export type BinaryOp = 'add' | 'sub' | 'mul' | 'div' | 'max' | 'min' | 'squared_difference';
+export type ReduceOp = 'sum' | 'mean' | 'max';
+export type NativeActivation =
+  | 'silu'
+  | 'gelu'
+  | 'gelu_tanh'
+  | 'quick_gelu'
+  | 'relu'
+  | 'sigmoid'
+  | 'tanh';
+
+/**
+ * How an operand of `binary` covers the [rows, cols] result: 'full' [rows, cols], 'row' one row
+ * [cols] for all, 'column' one value per row [rows], 'scalar' one value.
+ */
+export type Broadcast = 'full' | 'row' | 'column' | 'scalar';
+
+/** Sizes of one attention call: B batch, T queries, S key capacity, H heads, K key/value heads, E head. */
+export type AttentionShape = readonly [
+  B: number,
+  T: number,
+  S: number,
+  H: number,
+  K: number,
+  E: number,
+];
+
+/**
+ * The raw functions of the addon (kernels/binding). Arguments are positional to keep a call cheap.
+ *
+ * Tensors are row-major Float32Array views (any byte offset); outputs are the caller's and are
+ * overwritten unless it says "adds". Where it says "may be", an output may be the same array as an
+ * input; else arrays must not overlap. Element counts that do not fit together throw RangeError,
+ * wrong types TypeError; shapes are the caller's business. Results do not depend on the number of
+ * threads nor, per row, on the number of rows.
+ */
+export interface Addon {
+  /** Instruction set in use: 'scalar', 'avx2' or 'avx512' (capped by LLMKIT_ISA). */
+  isa(): string;
+  /** Threads in use, the caller included: LLMKIT_THREADS, else the CPUs this process may use. */
+  threads(): number;
+  setThreads(count: number): void;
+
+  /** Maps a file privately (writes stay in memory). Throws an Error with the system's message. */
+  mapFile(path: string): ArrayBuffer;
+  /** Detaches the buffer; the file stays mapped as long as a weight made from it lives. */
+  unmapFile(buffer: ArrayBuffer): void;
+
+  /** Checks the sizes and keeps the arrays alive, without a copy. */
+  createWeight(data: WeightData): WeightHandle;
+  /** Frees the arrays; using the handle afterwards throws RangeError. */
+  disposeWeight(weight: WeightHandle): void;
+
+  /** y [M, rows] = x [M, cols] · weightᵀ + bias [rows] */
+  linear(
+    x: Float32Array,
+    weight: Matrix,
+    bias: Float32Array | null,
+    y: Float32Array,
+    cols: number,
+  ): void;
+  /** dx [M, cols] = dy [M, rows] · weight */
+  linearGradInput(dy: Float32Array, weight: Matrix, dx: Float32Array, cols: number): void;
+  /** y [ids.length, cols] = the rows ids of weight, in float32; an id outside throws RangeError. */
+  dequantizeRows(weight: WeightHandle, ids: Int32Array, y: Float32Array): void;
+  /**
+   * y [batch, m, n] = op(a) · op(b), batch = max(batchA, batchB); matrix i of the result is made
+   * of matrices i mod batchA and i mod batchB. a is [m, k] ([k, m] with transposeA), b [k, n].
+   */
+  matmul(
+    a: Float32Array,
+    b: Float32Array,
+    y: Float32Array,
+    batchA: number,
+    batchB: number,
+    m: number,
+    n: number,
+    k: number,
+    transposeA: boolean,
+    transposeB: boolean,
+  ): void;
+
+  /** y = x / sqrt(mean(x²) + eps) · weight, rows of weight.length; y may be x. */
+  rmsNorm(x: Float32Array, weight: Float32Array, eps: number, y: Float32Array): void;
+  /** dx may be dy. dweight: null = not wanted. */
+  rmsNormGrad(
+    x: Float32Array,
+    weight: Float32Array,
+    eps: number,
+    dy: Float32Array,
+    dx: Float32Array,
+    dweight: Float32Array | null,
+  ): void;
+  layerNorm(
+    x: Float32Array,
+    weight: Float32Array,
+    bias: Float32Array | null,
+    eps: number,
+    y: Float32Array,
+  ): void;
+  layerNormGrad(
+    x: Float32Array,
+    weight: Float32Array,
+    eps: number,
+    dy: Float32Array,
+    dx: Float32Array,
+    dweight: Float32Array | null,
+    dbias: Float32Array | null,
+  ): void;
+
+  /**
+   * Rotate-half position encoding of x [P, heads, headSize] with cos, sin [P, R/2], on the first R
+   * of headSize; inverse (the gradient) uses -sin. y may be x.
+   */
+  rope(
+    x: Float32Array,
+    cos: Float32Array,
+    sin: Float32Array,
+    y: Float32Array,
+    heads: number,
+    headSize: number,
+    inverse: boolean,
+  ): void;
+
+  /**
+   * y [B,T,H,E] = softmax over keys first..last of (scale·q·k, soft-capped when softcap > 0,
+   * + slope[head]·(key - last)) · v, with q [B,T,H,E], k and v [B,S,K,E], first and last [B,T].
+   * last < first gives zeros. logSumExp [B,T,H] is kept for the gradient (null: not wanted).
+   */
+  attention(
+    q: Float32Array,
+    k: Float32Array,
+    v: Float32Array,
+    first: Int32Array,
+    last: Int32Array,
+    alibiSlopes: Float32Array | null,
+    y: Float32Array,
+    logSumExp: Float32Array | null,
+    shape: AttentionShape,
+    scale: number,
+    softcap: number,
+  ): void;
+  attentionGrad(
+    q: Float32Array,
+    k: Float32Array,
+    v: Float32Array,
+    first: Int32Array,
+    last: Int32Array,
+    alibiSlopes: Float32Array | null,
+    y: Float32Array,
+    logSumExp: Float32Array,
+    dy: Float32Array,
+    dq: Float32Array,
+    dk: Float32Array,
+    dv: Float32Array,
+    shape: AttentionShape,
+    scale: number,
+    softcap: number,
+  ): void;
+
+  /** y may be x. */
+  activation(name: NativeActivation, x: Float32Array, y: Float32Array): void;
+  /** dx = dy · activation'(x); dx may be dy. */
+  activationGrad(name: NativeActivation, x: Float32Array, dy: Float32Array, dx: Float32Array): void;
+  /** y = activation(gate) · up; y may be gate or up. */
+  gatedMlp(name: NativeActivation, gate: Float32Array, up: Float32Array, y: Float32Array): void;
+  gatedMlpGrad(
+    name: NativeActivation,
+    gate: Float32Array,
+    up: Float32Array,
+    dy: Float32Array,
+    dgate: Float32Array,
+    dup: Float32Array,
+  ): void;
+
+  /**
+   * losses [M] = logSumExp - logit of the target, of the logits h [M, cols] · weightᵀ + bias, made
+   * in chunks and never kept; target -1 gives 0. logSumExp [M] is kept for the gradient.
+   */
+  crossEntropy(
+    h: Float32Array,
+    weight: Matrix,
+    bias: Float32Array | null,
+    targets: Int32Array,
+    losses: Float32Array,
+    logSumExp: Float32Array,
+    cols: number,
+  ): void;
+  /** dlosses [M] to dh [M, cols], and to dweight [rows, cols] and dbias [rows] where wanted. */
+  crossEntropyGrad(
+    h: Float32Array,
+    weight: Matrix,
+    bias: Float32Array | null,
+    targets: Int32Array,
+    logSumExp: Float32Array,
+    dlosses: Float32Array,
+    dh: Float32Array,
+    dweight: Float32Array | null,
+    dbias: Float32Array | null,
+    cols: number,
+  ): void;
+
+  /** One update in place of parameter, m and v; step counts from 1; gradient is scaled first. */
+  adamw(
+    parameter: Float32Array,
+    gradient: Float32Array,
+    m: Float32Array,
+    v: Float32Array,
+    step: number,
+    learningRate: number,
+    beta1: number,
+    beta2: number,
+    eps: number,
+    weightDecay: number,
+    gradientScale: number,
+  ): void;
+
+  /**
+   * Inverted dropout of x [rows, cols], keys [rows, 2]; y may be x. All integers are uint32:
+   *   mix(h): h ^= h >>> 16; h *= 0x7feb352d; h ^= h >>> 15; h *= 0x846ca68b; h ^= h >>> 16
+   *   row  = mix(mix(mix(mix(seed) + stream) + keys[r, 0]) + keys[r, 1])
+   *   drop = mix(row + column · 0x9e3779b9) >>> 8 < floor(rate · 2^24 + 0.5)
+   *   y = drop ? 0 : x · float32(1 / (1 - rate))
+   */
+  dropout(
+    x: Float32Array,
+    keys: Int32Array,
+    rate: number,
+    seed: number,
+    stream: number,
+    y: Float32Array,
+  ): void;
+
+  /** Copies x [B, T, row] into cache [B, capacity, row] at positions [B]; outside throws RangeError. */
+  cacheWrite(cache: Float32Array, x: Float32Array, positions: Int32Array, capacity: number): void;
+
+  /** y may be x. */
+  unary(op: UnaryOp, x: Float32Array, y: Float32Array): void;
+  /** y [rows, cols] = a op b; y may be an operand that is 'full'. */
+  binary(
+    op: BinaryOp,
+    a: Float32Array,
+    b: Float32Array,
+    y: Float32Array,
+    cols: number,
+    broadcastA: Broadcast,
+    broadcastB: Broadcast,
+  ): void;
+  /** Over the last axis (cols); y may be x. */
+  softmax(x: Float32Array, y: Float32Array, cols: number): void;
+  logSoftmax(x: Float32Array, y: Float32Array, cols: number): void;
+  /** y [outer, inner] = op over the middle axis of x [outer, middle, inner]. */
+  reduce(op: ReduceOp, x: Float32Array, y: Float32Array, middle: number, inner: number): void;
+  /** First index of the largest value of each row of cols. */
+  argmax(x: Float32Array, y: Int32Array, cols: number): void;
+  /** Sum of x², in a fixed order. */
+  sumOfSquares(x: Float32Array): number;
+
+  /** y = x with axis i of y being axis permutation[i] of x; up to 6 axes. */
+  transpose(
+    x: Float32Array,
+    y: Float32Array,
+    shape: readonly number[],
+    permutation: readonly number[],
+  ): void;
+  /** y [outer, ids.length, inner] = x [outer, axis, inner] at ids; outside throws RangeError. */
+  gather(x: Float32Array, ids: Int32Array, y: Float32Array, axis: number, inner: number): void;
+  /** Adds row r of x [ids.length, cols] to row ids[r] of y [rows, cols], r ascending. */
+  scatterAdd(x: Float32Array, ids: Int32Array, y: Float32Array, cols: number): void;
+}

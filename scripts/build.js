@@ -1,0 +1,87 @@
+// Bundles src into dist: `node scripts/build.js [--if-stale] [--no-types]`.
+// tfjs-core and tfjs-backend-cpu are bundled from their ES modules: in Node their CommonJS files
+// register no gradients. Every other dependency stays outside.
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
+const DIST = join(ROOT, 'dist');
+const STAMP = join(DIST, '.built');
+const INPUTS = ['src', 'package.json', 'package-lock.json', 'scripts/build.js', 'tsconfig.json'];
+const TYPES_TIMEOUT_MS = 120_000;
+
+/** Bundles the command line and the library; `clean` also removes what earlier builds left. */
+export async function buildBundle({ clean = false } = {}) {
+  const { build } = await import('esbuild');
+  const { dependencies } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
+  const begunMs = Date.now();
+  if (clean) rmSync(DIST, { recursive: true, force: true });
+  await build({
+    absWorkingDir: ROOT,
+    entryPoints: { 'cli/main': 'src/cli/main.ts', index: 'src/index.ts' },
+    outdir: DIST,
+    chunkNames: 'chunks/[name]-[hash]',
+    bundle: true,
+    splitting: true,
+    format: 'esm',
+    platform: 'node',
+    target: 'node20',
+    mainFields: ['module', 'main'],
+    external: Object.keys(dependencies),
+    // The CommonJS parts of tfjs-core's dependencies call require.
+    banner: {
+      js: "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);",
+    },
+    legalComments: 'linked',
+    logLevel: 'warning',
+  });
+  mkdirSync(DIST, { recursive: true });
+  writeFileSync(STAMP, `${begunMs}\n`);
+}
+
+/** Type declarations of the library, for its users: the bundle works without them. */
+export function buildTypes() {
+  const flags = ['--noEmit', 'false', '--emitDeclarationOnly', '--declaration'];
+  const places = ['--project', ROOT, '--rootDir', join(ROOT, 'src'), '--outDir', join(DIST, 'types')];
+  const tsc = join(ROOT, 'node_modules', 'typescript', 'bin', 'tsc');
+  try {
+    execFileSync(process.execPath, [tsc, ...flags, ...places], {
+      stdio: 'pipe',
+      timeout: TYPES_TIMEOUT_MS,
+    });
+  } catch (error) {
+    const why = error.code === 'ETIMEDOUT' ? 'it took too long' : lastLines(String(error.stdout));
+    process.stderr.write(`build: no type declarations: ${why}\n`);
+  }
+}
+
+/** True when dist is newer than everything it is made from. */
+export function isFresh() {
+  try {
+    const builtMs = Number(readFileSync(STAMP, 'utf8'));
+    return INPUTS.every((path) => newestMs(join(ROOT, path)) < builtMs);
+  } catch {
+    return false;
+  }
+}
+
+function newestMs(path) {
+  const stat = statSync(path);
+  if (!stat.isDirectory()) return stat.mtimeMs;
+  return Math.max(stat.mtimeMs, ...readdirSync(path).map((name) => newestMs(join(path, name))));
+}
+
+/** The end of a tool's output. */
+export function lastLines(text, count = 10) {
+  return text.trim().split('\n').slice(-count).join('\n');
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const flags = process.argv.slice(2);
+  if (!flags.includes('--if-stale') || !isFresh()) {
+    await buildBundle();
+    if (!flags.includes('--no-types')) buildTypes();
+  }
+}

@@ -1,0 +1,1 @@
+export { LlmkitError, type ErrorCode } from './errors.js';

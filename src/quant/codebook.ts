@@ -19,13 +19,13 @@ export interface Codebook {
 /**
  * Prepares a codebook for the search: a cell holds at most one midpoint.
  *
- * @param table the value of each code; of equal values the lowest code is used
+ * @param table the value of each code
  */
 export function codebook(table: ArrayLike<number>): Codebook {
-  const order = Array.from(table, (value, code) => ({ value, code }));
-  const sorted = order
-    .filter(({ value, code }) => order.findIndex((other) => other.value === value) === code)
-    .sort((a, b) => a.value - b.value);
+  const sorted = Array.from(table, (value, code) => ({ value, code })).sort(
+    // FP4 has two zeros: bitsandbytes puts code 0 below code 8.
+    (a, b) => a.value - b.value || a.code - b.code,
+  );
   const midpoints = new Float32Array(sorted.length).fill(Infinity);
   for (let i = 0; i + 1 < sorted.length; i++) {
     midpoints[i] = Math.fround((sorted[i]?.value ?? 0) + (sorted[i + 1]?.value ?? 0)) / 2;
@@ -37,7 +37,7 @@ export function codebook(table: ArrayLike<number>): Codebook {
   const gaps = sorted.slice(1).map(({ value }, i) => value - (sorted[i]?.value ?? 0));
   return {
     maxError: Math.max(...gaps) / 2,
-    zeroCode: order.find(({ value }) => value === 0)?.code ?? 0,
+    zeroCode: sorted.find(({ value }) => value === 0)?.code ?? 0,
     codes: Uint8Array.from(sorted, ({ code }) => code),
     midpoints,
     firstRank,

@@ -70,13 +70,11 @@ export function dynamicMap(): Float32Array {
   return Float32Array.from(values).sort();
 }
 
-/** Evenly spaced float32 numbers, counted from the nearer end (as torch.linspace rounds). */
+/** Evenly spaced float32 numbers, counted from the nearer end and rounded once, as torch.linspace. */
 function linspace(start: number, end: number, count: number): number[] {
   const [first, last] = [Math.fround(start), Math.fround(end)];
   const step = Math.fround(Math.fround(last - first) / (count - 1));
   return Array.from({ length: count }, (_, i) =>
-    i < count / 2
-      ? Math.fround(first + Math.fround(step * i))
-      : Math.fround(last - Math.fround(step * (count - 1 - i))),
+    Math.fround(i < Math.floor(count / 2) ? first + step * i : last - step * (count - 1 - i)),
   );
 }

@@ -1,0 +1,86 @@
+import { describe, expect, test } from 'vitest';
+import { schemes } from '../../../src/quant/schemes/index.js';
+import { dequantize } from '../../../src/tensor/weight.js';
+import { randomNormal } from '../../helpers/random.js';
+import { goldenFormats, goldenInput, hex } from './golden-input.js';
+
+const golden = goldenFormats();
+const shape = [8, 64] as const;
+
+// Runs over the registry: a new scheme is tested the moment it is listed.
+describe.each(Object.entries(schemes))('%s', (_name, scheme) => {
+  const cols = 256;
+  const variants = [{}, ...(scheme.supports.asymmetric ? [{ asymmetric: true }] : [])];
+
+  test.each(variants)('keeps every weight within the error it promises %j', (variant) => {
+    const values = randomNormal(3 * cols);
+    const options = { groupSize: 64, dtype: 'F32', ...variant } as const;
+    const restored = dequantize(scheme.quantize(values, [3, cols], options));
+    values.forEach((w, i) => {
+      const group = values.subarray(i - (i % 64), i - (i % 64) + 64);
+      const largest = group.reduce((most, v) => Math.max(most, Math.abs(v)), 0);
+      const error = Math.abs(w - (restored[i] ?? Number.NaN));
+      // A step of int8 is 2^-7 of the range: float32 keeps 2^-15 of it.
+      expect(error).toBeLessThanOrEqual(scheme.maxError * largest * (1 + 2 ** -14));
+    });
+  });
+
+  test.each(variants)('restores zeros exactly %j', (variant) => {
+    const zeros = new Float32Array(2 * cols);
+    const options = { groupSize: 64, dtype: 'BF16', ...variant } as const;
+    const restored = dequantize(scheme.quantize(zeros, [2, cols], options));
+    expect(restored.every((value) => value === 0)).toBe(true);
+  });
+
+  test('keeps numbers too small for a reciprocal finite', () => {
+    const tiny = new Float32Array(64).fill(1e-41);
+    const data = scheme.quantize(tiny, [1, 64], { groupSize: 64, dtype: 'F32' });
+    for (const value of dequantize(data)) expect(Math.abs(value)).toBeLessThanOrEqual(1e-40);
+  });
+});
+
+describe.skipIf(golden === undefined)('bitsandbytes, byte for byte', () => {
+  const cases = (['nf4', 'fp4'] as const).flatMap((name) =>
+    (['float32', 'bfloat16'] as const).flatMap((dtype) =>
+      [false, true].map((doubleQuant) => ({ name, dtype, doubleQuant })),
+    ),
+  );
+  test.each(cases)(
+    '$name $dtype, double quantization $doubleQuant',
+    ({ name, dtype, doubleQuant }) => {
+      const want = golden?.[`bnb_${name}_${dtype}_${doubleQuant ? 'dq' : 'sq'}`] ?? {};
+      const data = schemes[name]?.quantize(goldenInput(dtype), shape, {
+        groupSize: 64,
+        dtype: 'F32',
+        doubleQuant,
+      });
+      const scales = data?.scales;
+      expect(hex(data?.codes ?? new Uint8Array())).toBe(want.weight?.hex);
+      if (scales instanceof Float32Array) {
+        expect(hex(scales)).toBe(want['weight.absmax']?.hex);
+        return;
+      }
+      expect(hex(scales?.codes ?? new Uint8Array())).toBe(want['weight.absmax']?.hex);
+      expect(hex(scales?.absmax ?? new Uint8Array())).toBe(want['weight.nested_absmax']?.hex);
+      expect(hex(scales?.map ?? new Uint8Array())).toBe(want['weight.nested_quant_map']?.hex);
+      const state = JSON.parse(String(want.quant_state_json)) as { nested_offset: number };
+      expect(scales?.offset).toBe(Math.fround(state.nested_offset));
+    },
+  );
+});
+
+describe.skipIf(golden === undefined)('compressed-tensors int4, code for code', () => {
+  test.each([false, true])('asymmetric %s', (asymmetric) => {
+    const want = golden?.[`ct_w4_g32_${asymmetric ? 'asym' : 'sym'}`] ?? {};
+    const data = schemes.int4?.quantize(goldenInput(), shape, {
+      groupSize: 32,
+      dtype: 'F32',
+      asymmetric,
+    });
+    if (data === undefined || !(data.scales instanceof Float32Array)) throw new Error('no scales');
+    expect(hex(data.scales)).toBe(want.weight_scale?.hex);
+    // The low nibble first, eight to a little-endian word: the same bytes as the packed words.
+    expect(hex(data.codes)).toBe(want.weight_packed?.hex);
+    expect(hex(dequantize(data))).toBe(want.dequant?.hex);
+  });
+});

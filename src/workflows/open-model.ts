@@ -1,0 +1,69 @@
+import { type Checkpoint, openCheckpoint } from '../checkpoint/checkpoint.js';
+import { type DownloadProgress, resolveModel } from '../checkpoint/hub.js';
+import type { Decoder } from '../model/decoder.js';
+import { type LoadOptions, loadModel } from '../model/load.js';
+import { useBackend } from '../tensor/backends/index.js';
+import { loadTokenizer, type Tokenizer } from '../tokenizer/tokenizer.js';
+import { type Adapter, loadAdapter } from '../tune/peft/index.js';
+
+/** The backend that computes; see `useBackend`. */
+export type Backend = Awaited<ReturnType<typeof useBackend>>;
+
+/** Which model to open, and how. */
+export interface OpenModelOptions {
+  /** A folder or a hub id. */
+  readonly model: string;
+  /** A PEFT folder. */
+  readonly adapter?: string | undefined;
+  readonly backend?: string | undefined;
+  readonly threads?: number | undefined;
+  readonly load?: LoadOptions;
+  readonly onDownload?: (progress: DownloadProgress) => void;
+  /** Called at most once, when a slower backend than wanted computes. */
+  readonly onWarning?: ((text: string) => void) | undefined;
+}
+
+/** A model ready to compute, with what belongs to it. */
+export interface OpenModel {
+  readonly folder: string;
+  readonly checkpoint: Checkpoint;
+  readonly tokenizer: Tokenizer;
+  readonly model: Decoder;
+  readonly adapter?: Adapter;
+  readonly backend: Backend;
+  /** Frees the tensors and closes the files. */
+  close(): void;
+}
+
+/** Readies the backend. @param options.onWarning told why a better one does not load */
+export async function openBackend(
+  options: Pick<OpenModelOptions, 'backend' | 'threads' | 'onWarning'>,
+): Promise<Backend> {
+  const { threads } = options;
+  const backend = await useBackend(options.backend, threads === undefined ? {} : { threads });
+  if (backend.warning) options.onWarning?.(backend.warning);
+  return backend;
+}
+
+/** Opens a model, its tokenizer and, if one is given, an adapter on top. */
+export async function openModel(options: OpenModelOptions): Promise<OpenModel> {
+  const { onDownload } = options;
+  const folder = await resolveModel(options.model, onDownload ? { onProgress: onDownload } : {});
+  const checkpoint = await openCheckpoint(folder);
+  const opened: { dispose(): void }[] = [{ dispose: () => checkpoint.close() }];
+  const close = () => {
+    for (const part of opened.splice(0).reverse()) part.dispose();
+  };
+  try {
+    const tokenizer = await loadTokenizer(folder);
+    const backend = await openBackend(options);
+    const model = await loadModel(checkpoint, options.load);
+    opened.push(model);
+    const adapter = options.adapter ? await loadAdapter(model, options.adapter) : undefined;
+    if (adapter) opened.push(adapter);
+    return { folder, checkpoint, tokenizer, model, backend, close, ...(adapter && { adapter }) };
+  } catch (error) {
+    close();
+    throw error;
+  }
+}

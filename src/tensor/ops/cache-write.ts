@@ -1,0 +1,49 @@
+import { LlmkitError } from '../../errors.js';
+import * as tf from '../tfjs.js';
+import { expectShape, hasKernel, runKernel } from './fused.js';
+
+/** Inputs cache, x; attribute positions; no output: writes in place. */
+export const CACHE_WRITE = 'LlmkitCacheWrite';
+
+/**
+ * Writes new keys or values into a cache, row b from positions[b] on. `native` writes in place and
+ * returns the same tensor; elsewhere the old tensor is disposed and a new one, kept if the old one
+ * was, is returned.
+ *
+ * @param cache [B, C, K, E]
+ * @param x [B, T, K, E]
+ * @param positions [B]
+ * @throws LlmkitError `shape`
+ */
+export function cacheWrite(cache: tf.Tensor4D, x: tf.Tensor4D, positions: Int32Array): tf.Tensor4D {
+  const [B, C, K, E] = cache.shape;
+  expectShape('cacheWrite: x', x.shape, [B, -1, K, E]);
+  expectShape('cacheWrite: positions', [positions.length], [B]);
+  const T = x.shape[1];
+  if (positions.some((position) => position < 0 || position + T > C)) {
+    throw new LlmkitError(
+      'shape',
+      `cacheWrite: ${T} tokens at ${positions.join(', ')} do not fit a cache of ${C}`,
+    );
+  }
+  if (hasKernel(CACHE_WRITE)) {
+    runKernel<tf.Tensor[]>(CACHE_WRITE, { inputs: { cache, x }, attrs: { positions } });
+    return cache;
+  }
+  const written = writeCopy(cache, x, positions);
+  if (cache.kept) tf.keep(written);
+  cache.dispose();
+  return written;
+}
+
+function writeCopy(cache: tf.Tensor4D, x: tf.Tensor4D, positions: Int32Array): tf.Tensor4D {
+  const values = Float32Array.from(cache.dataSync());
+  const added = x.dataSync();
+  const row = cache.shape[2] * cache.shape[3];
+  const length = x.shape[1] * row;
+  positions.forEach((position, b) => {
+    const start = (b * cache.shape[1] + position) * row;
+    values.set(added.subarray(b * length, (b + 1) * length), start);
+  });
+  return tf.tensor4d(values, cache.shape);
+}

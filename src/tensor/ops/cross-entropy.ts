@@ -1,0 +1,108 @@
+import * as tf from '../tfjs.js';
+import { Weight } from '../weight.js';
+import { expectShape, hasKernel, runKernel } from './fused.js';
+import { denseValues, linear, matrixShape } from './linear.js';
+
+/** Inputs h, targets, weight?, bias?; attribute weight?; outputs losses [M] and logSumExp [M]. */
+export const CROSS_ENTROPY = 'LlmkitCrossEntropy';
+/** Inputs h, targets, logSumExp, dy, weight?, bias?; outputs dh, then dweight and dbias if given. */
+export const CROSS_ENTROPY_GRAD = 'LlmkitCrossEntropyGrad';
+
+/** The output projection that the loss is fused with. */
+interface Head {
+  readonly h: tf.Tensor2D;
+  readonly weight: Weight | tf.Tensor2D;
+  readonly bias: tf.Tensor1D | undefined;
+  readonly targets: tf.Tensor1D;
+}
+
+/**
+ * Cross-entropy fused with the output projection: −log softmax(h · Wᵀ + bias)[target] of each row.
+ * The [M, V] logits are not kept for the gradient. A frozen `Weight` gets none; a tensor does.
+ *
+ * @param h [M, D]
+ * @param weight [V, D]
+ * @param targets int32 [M]; −1 gives loss 0 and no gradient
+ * @param bias [V]
+ * @returns [M]
+ * @throws LlmkitError `shape`
+ */
+export function crossEntropy(
+  h: tf.Tensor2D,
+  weight: Weight | tf.Tensor2D,
+  targets: tf.Tensor1D,
+  bias?: tf.Tensor1D,
+): tf.Tensor1D {
+  const [V, D] = matrixShape(weight);
+  expectShape('crossEntropy: h', h.shape, [-1, D]);
+  expectShape('crossEntropy: targets', targets.shape, [h.shape[0]]);
+  if (bias !== undefined) expectShape('crossEntropy: bias', bias.shape, [V]);
+  const inputs = [h, ...(weight instanceof Weight ? [] : [weight]), ...(bias ? [bias] : [])];
+  const lossOf = tf.customGrad((...args) => {
+    const save = args[inputs.length] as tf.GradSaveFunc;
+    const [losses, logSumExp] = lossesOf({ h, weight, bias, targets });
+    save([...inputs, targets, logSumExp]);
+    const gradFunc = (dy: tf.Tensor | tf.Tensor[], saved: tf.Tensor[]) => {
+      const head = headOf(saved, weight, bias !== undefined);
+      return gradientsOf(head, saved[saved.length - 1] as tf.Tensor1D, dy as tf.Tensor1D);
+    };
+    return { value: losses, gradFunc };
+  });
+  return lossOf(...inputs) as tf.Tensor1D;
+}
+
+/** The head again, of what was saved: h, weight?, bias?, targets, logSumExp. */
+function headOf(saved: tf.Tensor[], weight: Weight | tf.Tensor2D, hasBias: boolean): Head {
+  const frozen = weight instanceof Weight;
+  return {
+    h: saved[0] as tf.Tensor2D,
+    weight: frozen ? weight : (saved[1] as tf.Tensor2D),
+    bias: hasBias ? (saved[frozen ? 1 : 2] as tf.Tensor1D) : undefined,
+    targets: saved[saved.length - 2] as tf.Tensor1D,
+  };
+}
+
+/** Losses [M] and the logarithm of the softmax's denominator [M]. */
+function lossesOf(head: Head): [losses: tf.Tensor1D, logSumExp: tf.Tensor1D] {
+  const { h, weight, bias, targets } = head;
+  if (hasKernel(CROSS_ENTROPY)) {
+    return runKernel<tf.Tensor[]>(CROSS_ENTROPY, kernelCall(head)) as [tf.Tensor1D, tf.Tensor1D];
+  }
+  const logits = linear(h, weight, bias);
+  const logSumExp = tf.logSumExp(logits, -1) as tf.Tensor1D;
+  const picked = tf.sum(tf.mul(logits, oneHot(head)), -1) as tf.Tensor1D;
+  return [tf.mul(tf.sub(logSumExp, picked), counted(targets)), logSumExp];
+}
+
+/** Gradients of h, of the weight if it is a tensor, of the bias if there is one. */
+function gradientsOf(head: Head, logSumExp: tf.Tensor1D, dy: tf.Tensor1D): tf.Tensor[] {
+  const { h, weight, bias, targets } = head;
+  if (hasKernel(CROSS_ENTROPY_GRAD)) {
+    return runKernel<tf.Tensor[]>(CROSS_ENTROPY_GRAD, kernelCall(head, { logSumExp, dy }));
+  }
+  return tf.tidy(() => {
+    const softmax = tf.exp(tf.sub(linear(h, weight, bias), tf.expandDims(logSumExp, 1)));
+    const scale = tf.expandDims(tf.mul(dy, counted(targets)), 1);
+    const dlogits = tf.mul(tf.sub(softmax, oneHot(head)), scale) as tf.Tensor2D;
+    const dh = tf.matMul(dlogits, weight instanceof Weight ? denseValues(weight) : weight);
+    const dweight = weight instanceof Weight ? [] : [tf.matMul(dlogits, h, true)];
+    return [dh, ...dweight, ...(bias === undefined ? [] : [tf.sum(dlogits, 0)])];
+  });
+}
+
+function kernelCall({ h, weight, bias, targets }: Head, more: tf.NamedTensorMap = {}) {
+  const inputs: tf.NamedTensorMap = { h, targets, ...more };
+  if (bias !== undefined) inputs.bias = bias;
+  if (weight instanceof Weight) return { inputs, attrs: { weight } };
+  return { inputs: { ...inputs, weight } };
+}
+
+/** [M, V]; a row of zeros where the target is −1. */
+function oneHot({ targets, weight }: Head): tf.Tensor {
+  return tf.oneHot(targets, matrixShape(weight)[0], 1, 0, 'float32');
+}
+
+/** 1 where there is a target, 0 where it is −1. */
+function counted(targets: tf.Tensor1D): tf.Tensor1D {
+  return tf.cast(tf.greaterEqual(targets, tf.scalar(0, 'int32')), 'float32') as tf.Tensor1D;
+}

@@ -1,0 +1,55 @@
+import { LlmkitError } from '../../errors.js';
+import * as tf from '../tfjs.js';
+
+/** A call of one of llmkit's own kernels. Attributes may hold any value, a `Weight` too. */
+export interface KernelCall {
+  readonly inputs: tf.NamedTensorMap;
+  readonly attrs?: object;
+}
+
+/** Whether the backend in use has a kernel of this name. */
+export function hasKernel(kernelName: string): boolean {
+  return tf.getKernel(kernelName, tf.engine().backendName) !== undefined;
+}
+
+/** Runs a kernel of the backend in use; the tape records it. */
+export function runKernel<T extends tf.Tensor | tf.Tensor[] = tf.Tensor>(
+  kernelName: string,
+  call: KernelCall,
+): T {
+  return tf.engine().runKernel(kernelName, call.inputs, (call.attrs ?? {}) as tf.NamedAttrMap) as T;
+}
+
+/**
+ * Runs a fused op: the backend's kernel where it has one (its gradient is registered under the same
+ * name), else the composition, whose gradient the tape finds by itself.
+ */
+export function fused<T extends tf.Tensor>(
+  kernelName: string,
+  call: KernelCall,
+  composition: () => T,
+): T {
+  return hasKernel(kernelName) ? (runKernel(kernelName, call) as T) : tf.tidy(composition);
+}
+
+/** Throws LlmkitError `shape` unless the shapes are equal; −1 stands for any length. */
+export function expectShape(what: string, actual: readonly number[], expected: readonly number[]) {
+  const same =
+    actual.length === expected.length &&
+    expected.every((length, axis) => length === -1 || length === actual[axis]);
+  if (same) return;
+  const wanted = expected.map((length) => (length === -1 ? '…' : length)).join(', ');
+  throw new LlmkitError('shape', `${what} must be [${wanted}], got [${actual.join(', ')}]`);
+}
+
+/** Throws LlmkitError `shape` unless the last axis of x has this length. */
+export function expectLastAxis(what: string, x: tf.Tensor, length: number): void {
+  if (x.shape[x.rank - 1] === length) return;
+  throw new LlmkitError('shape', `${what} must be [..., ${length}], got [${x.shape.join(', ')}]`);
+}
+
+/** [..., D] as [rows, D]. */
+export function asMatrix(x: tf.Tensor): tf.Tensor2D {
+  const cols = x.shape[x.rank - 1] ?? 1;
+  return tf.reshape(x, [x.size / Math.max(cols, 1), cols]);
+}

@@ -1,0 +1,14 @@
+export { ACTIVATION_NAMES, type ActivationName, activation } from './activation.js';
+export { type AdamWHyper, type AdamWState, adamw } from './adamw.js';
+export { type AttentionOptions, attention } from './attention.js';
+export { cacheWrite } from './cache-write.js';
+export { checkpointed } from './checkpointed.js';
+export { crossEntropy } from './cross-entropy.js';
+export { type DropoutOptions, dropout } from './dropout.js';
+export { embedding } from './embedding.js';
+export { gatedMlp } from './gated-mlp.js';
+export { int32 } from './int32.js';
+export { layerNorm } from './layer-norm.js';
+export { linear } from './linear.js';
+export { rmsNorm } from './rms-norm.js';
+export { rope } from './rope.js';

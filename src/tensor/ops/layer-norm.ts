@@ -1,0 +1,52 @@
+import * as tf from '../tfjs.js';
+import { asMatrix, expectLastAxis, fused, runKernel } from './fused.js';
+
+/** Kernel of `layerNorm`: inputs x, weight, bias?; attribute eps. */
+export const LAYER_NORM = 'LlmkitLayerNorm';
+/** Inputs x, weight, dy; attributes eps, wanted ('x' or 'weight'). */
+export const LAYER_NORM_GRAD = 'LlmkitLayerNormGrad';
+
+/**
+ * Layer normalisation: y = (x − mean) / √(variance + eps) · weight + bias.
+ *
+ * @param x [..., D]
+ * @param weight [D]
+ * @param bias [D]
+ * @returns [..., D]
+ * @throws LlmkitError `shape` when the last axis of x is not D
+ * @see https://arxiv.org/abs/1607.06450
+ */
+export function layerNorm(
+  x: tf.Tensor,
+  weight: tf.Tensor1D,
+  bias: tf.Tensor1D | undefined,
+  eps: number,
+): tf.Tensor {
+  expectLastAxis('layerNorm: x', x, weight.size);
+  const inputs = bias === undefined ? { x, weight } : { x, weight, bias };
+  return fused(LAYER_NORM, { inputs, attrs: { eps } }, () => {
+    const centred = tf.sub(x, tf.mean(x, -1, true));
+    const variance = tf.mean(tf.square(centred), -1, true);
+    const y = tf.mul(tf.mul(centred, tf.rsqrt(tf.add(variance, eps))), weight);
+    return bias === undefined ? y : tf.add(y, bias);
+  });
+}
+
+/** Gradient of `layerNorm`. */
+export const layerNormGradient: tf.GradConfig = {
+  kernelName: LAYER_NORM,
+  inputsToSave: ['x', 'weight'],
+  gradFunc: (dy, saved, attrs) => {
+    const [x, weight] = saved as [tf.Tensor, tf.Tensor];
+    const gradient = (wanted: string) => () =>
+      runKernel(LAYER_NORM_GRAD, {
+        inputs: { x, weight, dy: dy as tf.Tensor },
+        attrs: { ...attrs, wanted },
+      });
+    return {
+      x: gradient('x'),
+      weight: gradient('weight'),
+      bias: () => tf.sum(asMatrix(dy as tf.Tensor), 0),
+    };
+  },
+};

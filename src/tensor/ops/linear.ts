@@ -1,0 +1,85 @@
+import * as tf from '../tfjs.js';
+import { dequantize, Weight } from '../weight.js';
+import { asMatrix, expectLastAxis, expectShape, fused, runKernel } from './fused.js';
+
+/** Kernel of `linear` with a frozen weight: inputs x, bias?; attribute weight. */
+export const LINEAR = 'LlmkitLinear';
+/** Kernel of `linear` with a trainable weight: inputs x, weight, bias?. */
+export const LINEAR_DENSE = 'LlmkitLinearDense';
+/** dx = dy · weight, the weight as input or as attribute. */
+export const LINEAR_GRAD_INPUT = 'LlmkitLinearGradInput';
+
+/**
+ * A linear layer: y = x · Wᵀ + bias. A frozen `Weight` gets no gradient; a tensor does.
+ *
+ * @param x [..., cols]
+ * @param weight [rows, cols]
+ * @param bias [rows]
+ * @returns [..., rows]
+ * @throws LlmkitError `shape`
+ */
+export function linear(x: tf.Tensor, weight: Weight | tf.Tensor2D, bias?: tf.Tensor1D): tf.Tensor {
+  const [rows, cols] = matrixShape(weight);
+  expectLastAxis('linear: x', x, cols);
+  if (bias !== undefined) expectShape('linear: bias', bias.shape, [rows]);
+  const biasInput = bias === undefined ? {} : { bias };
+  if (weight instanceof Weight) {
+    const call = { inputs: { x, ...biasInput }, attrs: { weight } };
+    return fused(LINEAR, call, () => addBias(frozenMatMul(x, weight), bias));
+  }
+  const call = { inputs: { x, weight, ...biasInput } };
+  return fused(LINEAR_DENSE, call, () => addBias(denseMatMul(x, weight), bias));
+}
+
+/** [rows, cols] of a frozen or trainable matrix. */
+export function matrixShape(weight: Weight | tf.Tensor2D): readonly [rows: number, cols: number] {
+  return weight instanceof Weight ? [weight.rows, weight.cols] : weight.shape;
+}
+
+/** The values of a frozen weight as a tensor, in float32. */
+export function denseValues(weight: Weight): tf.Tensor2D {
+  return tf.tensor2d(dequantize(weight.data), [weight.rows, weight.cols]);
+}
+
+function denseMatMul(x: tf.Tensor, weight: tf.Tensor2D): tf.Tensor {
+  const y = tf.matMul(asMatrix(x), weight, false, true);
+  return tf.reshape(y, [...x.shape.slice(0, -1), weight.shape[0]]);
+}
+
+/** Dequantizes for the call and again for its gradient, so that the float32 values are never kept. */
+function frozenMatMul(x: tf.Tensor, weight: Weight): tf.Tensor {
+  const product = tf.customGrad((input) => ({
+    value: tf.tidy(() => denseMatMul(input as tf.Tensor, denseValues(weight))),
+    gradFunc: (dy) =>
+      tf.tidy(() => tf.reshape(tf.matMul(asMatrix(dy as tf.Tensor), denseValues(weight)), x.shape)),
+  }));
+  return product(x);
+}
+
+function addBias(y: tf.Tensor, bias: tf.Tensor1D | undefined): tf.Tensor {
+  return bias === undefined ? y : tf.add(y, bias);
+}
+
+/** Gradient of `linear` with a frozen weight. */
+export const linearGradient: tf.GradConfig = {
+  kernelName: LINEAR,
+  gradFunc: (dy, _saved, attrs) => ({
+    x: () => runKernel(LINEAR_GRAD_INPUT, { inputs: { dy: dy as tf.Tensor }, attrs }),
+    bias: () => tf.sum(asMatrix(dy as tf.Tensor), 0),
+  }),
+};
+
+/** Gradient of `linear` with a trainable weight. */
+export const linearDenseGradient: tf.GradConfig = {
+  kernelName: LINEAR_DENSE,
+  inputsToSave: ['x', 'weight'],
+  gradFunc: (dy, saved) => {
+    const [x, weight] = saved as [tf.Tensor, tf.Tensor2D];
+    const rows = () => asMatrix(dy as tf.Tensor);
+    return {
+      x: () => runKernel(LINEAR_GRAD_INPUT, { inputs: { dy: dy as tf.Tensor, weight } }),
+      weight: () => tf.matMul(rows(), asMatrix(x), true, false),
+      bias: () => tf.sum(rows(), 0),
+    };
+  },
+};

@@ -1,0 +1,196 @@
+import { LlmkitError } from '../errors.js';
+import { type CodeTable, FP4_TABLE, NF4_TABLE } from './code-tables.js';
+
+/** How the values of a `Weight` are stored. */
+export type WeightFormat = 'f32' | 'bf16' | 'f16' | 'int8' | 'int4' | 'nf4' | 'fp4';
+
+/**
+ * Scales stored as 8-bit codes (bitsandbytes' double quantization):
+ * scale[i] = map[codes[i]] · absmax[⌊i / blockSize⌋] + offset.
+ */
+export interface NestedScales {
+  readonly codes: Uint8Array;
+  readonly map: Float32Array;
+  readonly absmax: Float32Array;
+  readonly blockSize: number;
+  readonly offset: number;
+}
+
+/**
+ * A [rows, cols] matrix, row-major, in its stored format. Group g of the flattened matrix covers the
+ * elements [g · groupSize, (g + 1) · groupSize).
+ */
+export interface WeightData {
+  readonly format: WeightFormat;
+  readonly rows: number;
+  readonly cols: number;
+  /**
+   * f32, bf16, f16: little-endian values. int8: one code 0..255 per byte. int4: element 2i in the low
+   * nibble. nf4, fp4: element 2i in the high nibble. May be an unaligned view of a mapped file.
+   */
+  readonly codes: Uint8Array;
+  readonly groupSize?: number;
+  readonly scales?: Float32Array | NestedScales;
+  /** int4, int8: one zero point per group (absent: 8 and 128); value = (code − zero) · scale. */
+  readonly zeros?: Uint8Array;
+}
+
+const BITS: Readonly<Record<WeightFormat, number>> = {
+  f32: 32,
+  bf16: 16,
+  f16: 16,
+  int8: 8,
+  int4: 4,
+  nf4: 4,
+  fp4: 4,
+};
+
+/** A frozen matrix in its stored format; a backend that wants its own form of it makes it once. */
+export class Weight {
+  readonly data: WeightData;
+  #handle: { readonly value: object; readonly release: () => void } | undefined;
+
+  constructor(data: WeightData) {
+    checkWeight(data);
+    this.data = data;
+  }
+
+  get rows(): number {
+    return this.data.rows;
+  }
+
+  get cols(): number {
+    return this.data.cols;
+  }
+
+  get format(): WeightFormat {
+    return this.data.format;
+  }
+
+  /** Bytes of codes, scales and zero points together. */
+  get sizeBytes(): number {
+    const { codes, scales, zeros } = this.data;
+    const scaleBytes =
+      scales === undefined || scales instanceof Float32Array
+        ? (scales?.byteLength ?? 0)
+        : scales.codes.byteLength + scales.absmax.byteLength + scales.map.byteLength;
+    return codes.byteLength + scaleBytes + (zeros?.byteLength ?? 0);
+  }
+
+  /** The backend's own form, made on first use and released by `dispose`. */
+  handle<T extends object>(make: (data: WeightData) => T, release: (handle: T) => void): T {
+    if (this.#handle === undefined) {
+      const value = make(this.data);
+      this.#handle = { value, release: () => release(value) };
+    }
+    return this.#handle.value as T;
+  }
+
+  /** Releases what a backend keeps for it; the bytes belong to whoever made `data`. */
+  dispose(): void {
+    this.#handle?.release();
+    this.#handle = undefined;
+  }
+}
+
+/**
+ * The values of rows [rowStart, rowEnd) as float32, in plain TypeScript: the oracle of every kernel.
+ *
+ * @returns [rowEnd − rowStart, cols], a copy
+ */
+export function dequantize(data: WeightData, rowStart = 0, rowEnd = data.rows): Float32Array {
+  const [start, end] = [rowStart * data.cols, rowEnd * data.cols];
+  switch (data.format) {
+    case 'f32':
+      return new Float32Array(data.codes.slice(start * 4, end * 4).buffer);
+    case 'bf16':
+    case 'f16':
+      return decode16(data, start, end);
+    case 'int8':
+    case 'int4':
+      return decodeIntegers(data, start, end);
+    case 'nf4':
+      return decodeTable(data, NF4_TABLE, start, end);
+    case 'fp4':
+      return decodeTable(data, FP4_TABLE, start, end);
+  }
+}
+
+/** Scale of every group as float32, double quantization undone. */
+export function decodeScales(data: WeightData): Float32Array {
+  const { scales } = data;
+  if (scales === undefined) throw new LlmkitError('shape', `Weight: ${data.format} needs scales`);
+  if (scales instanceof Float32Array) return scales;
+  const { codes, map, absmax, blockSize, offset } = scales;
+  // Rounded after each step, as bitsandbytes does in float32.
+  return Float32Array.from(codes, (code, i) => {
+    const scaled = Math.fround((map[code] ?? 0) * (absmax[Math.floor(i / blockSize)] ?? 0));
+    return scaled + offset;
+  });
+}
+
+function decode16(data: WeightData, start: number, end: number): Float32Array {
+  const bits = new Uint16Array(data.codes.slice(start * 2, end * 2).buffer);
+  if (data.format === 'f16') return Float32Array.from(bits, halfToFloat);
+  const values = new Uint32Array(bits.length);
+  for (let i = 0; i < bits.length; i++) values[i] = (bits[i] ?? 0) << 16;
+  return new Float32Array(values.buffer);
+}
+
+function halfToFloat(bits: number): number {
+  const sign = bits & 0x8000 ? -1 : 1;
+  const [exponent, fraction] = [(bits >> 10) & 0x1f, bits & 0x3ff];
+  if (exponent === 0) return sign * fraction * 2 ** -24;
+  if (exponent === 31) return fraction === 0 ? sign * Infinity : NaN;
+  return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
+}
+
+function decodeIntegers(data: WeightData, start: number, end: number): Float32Array {
+  const { codes, zeros, groupSize = data.cols, format } = data;
+  const scales = decodeScales(data);
+  const values = new Float32Array(end - start);
+  const defaultZero = format === 'int8' ? 128 : 8;
+  for (let i = start; i < end; i++) {
+    const code = format === 'int8' ? (codes[i] ?? 0) : ((codes[i >> 1] ?? 0) >> ((i & 1) * 4)) & 15;
+    const group = Math.floor(i / groupSize);
+    values[i - start] = (code - (zeros?.[group] ?? defaultZero)) * (scales[group] ?? 0);
+  }
+  return values;
+}
+
+function decodeTable(data: WeightData, table: CodeTable, start: number, end: number): Float32Array {
+  const { codes, groupSize = data.cols } = data;
+  const scales = decodeScales(data);
+  const values = new Float32Array(end - start);
+  for (let i = start; i < end; i++) {
+    const code = ((codes[i >> 1] ?? 0) >> ((1 - (i & 1)) * 4)) & 15;
+    values[i - start] = (table[code] ?? 0) * (scales[Math.floor(i / groupSize)] ?? 0);
+  }
+  return values;
+}
+
+function checkWeight(data: WeightData): void {
+  const { format, rows, cols, codes, scales, zeros } = data;
+  const size = rows * cols;
+  expectLength(`${format} codes`, codes, Math.ceil((size * BITS[format]) / 8));
+  if (BITS[format] > 8) return;
+  const groups = Math.ceil(size / (data.groupSize ?? cols));
+  if (scales === undefined) throw new LlmkitError('shape', `Weight: ${format} needs scales`);
+  if (scales instanceof Float32Array) expectLength('scales', scales, groups);
+  else checkNestedScales(scales, groups);
+  if (zeros !== undefined) expectLength('zeros', zeros, groups);
+}
+
+function checkNestedScales(scales: NestedScales, groups: number): void {
+  expectLength('scale codes', scales.codes, groups);
+  expectLength('scale map', scales.map, 256);
+  expectLength('scale absmax', scales.absmax, Math.ceil(groups / scales.blockSize));
+}
+
+function expectLength(what: string, values: { length: number }, length: number): void {
+  if (values.length === length) return;
+  throw new LlmkitError(
+    'shape',
+    `Weight: ${what} must have length ${length}, got ${values.length}`,
+  );
+}

@@ -1,0 +1,66 @@
+import type { ForwardContext, Linear } from '../../model/linear.js';
+import { dropout, linear } from '../../tensor/ops/index.js';
+import {
+  add,
+  mul,
+  type Tensor,
+  type Tensor1D,
+  type Tensor2D,
+  type Variable,
+} from '../../tensor/tfjs.js';
+import type { Weight } from '../../tensor/weight.js';
+
+/** What is added to one linear layer. */
+export interface LoraParts {
+  /** [R, in] */
+  readonly a: Variable;
+  /** [out, R] */
+  readonly b: Variable;
+  /** [out] */
+  readonly bias?: Variable;
+  readonly scale: number;
+  readonly dropout: {
+    readonly rate: number /** Tells this layer's masks from others'. */;
+    readonly stream: number;
+  };
+}
+
+/** A linear layer with a low-rank branch beside it: y = inner(x) + scale · (B A dropout(x) + bias). */
+export class LoraLinear implements Linear {
+  readonly inner: Linear;
+  readonly parts: LoraParts;
+  readonly name: string;
+  readonly inFeatures: number;
+  readonly outFeatures: number;
+  readonly transposedOnDisk: boolean;
+  readonly weight: Weight | Tensor2D;
+  readonly bias?: Tensor1D;
+
+  constructor(inner: Linear, parts: LoraParts) {
+    this.inner = inner;
+    this.parts = parts;
+    this.name = inner.name;
+    this.inFeatures = inner.inFeatures;
+    this.outFeatures = inner.outFeatures;
+    this.transposedOnDisk = inner.transposedOnDisk;
+    this.weight = inner.weight;
+    if (inner.bias) this.bias = inner.bias;
+  }
+
+  forward(x: Tensor, context: ForwardContext): Tensor {
+    const { a, b, bias, scale } = this.parts;
+    const low = mul(linear(this.#dropped(x, context), a as Tensor2D), scale);
+    const update = linear(low, b as Tensor2D, bias && mul<Tensor1D>(bias, scale));
+    return add(this.inner.forward(x, context), update);
+  }
+
+  variables(): readonly Variable[] {
+    const { a, b, bias } = this.parts;
+    return [...this.inner.variables(), a, b, ...(bias ? [bias] : [])];
+  }
+
+  #dropped(x: Tensor, { dropout: training }: ForwardContext): Tensor {
+    const { rate, stream } = this.parts.dropout;
+    return training === undefined || rate === 0 ? x : dropout(x, { ...training, rate, stream });
+  }
+}

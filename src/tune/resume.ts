@@ -1,0 +1,46 @@
+import { LlmkitError } from '../errors.js';
+import type { RunRecord } from './checkpointing.js';
+
+/** Keys that do not change what is computed. */
+const FREE_KEYS = [
+  'output_dir',
+  'save_steps',
+  'save_total_limit',
+  'resume',
+  'force',
+  'dry_run',
+  'threads',
+  'gradient_checkpointing',
+];
+
+/**
+ * Refuses to go on with another run than the one that was interrupted.
+ *
+ * @throws LlmkitError `config` naming each key that differs
+ */
+export function expectSameRun(saved: RunRecord, current: RunRecord): void {
+  const [before, now] = [flatten(saved), flatten(current)];
+  const differing = [...new Set([...before.keys(), ...now.keys()])].filter(
+    (key) => !FREE_KEYS.includes(key) && before.get(key) !== now.get(key),
+  );
+  if (differing.length === 0) return;
+  const shown = differing.map(
+    (key) => `${key} was ${before.get(key) ?? 'not set'} and is ${now.get(key) ?? 'not set'}`,
+  );
+  throw new LlmkitError(
+    'config',
+    `--resume: expected the interrupted run's configuration, but ${shown.join('; ')}. ` +
+      'Set it back, or start anew in another output_dir',
+  );
+}
+
+/** Leaves by their path: `lora.r` → `8`. */
+function flatten(value: unknown, path = ''): Map<string, string> {
+  if (typeof value !== 'object' || value === null) {
+    return new Map(value === undefined ? [] : [[path, JSON.stringify(value)]]);
+  }
+  const inner = Object.entries(value).map(([key, item]) =>
+    flatten(item, path === '' ? key : `${path}.${key}`),
+  );
+  return new Map(inner.flatMap((leaves) => [...leaves]));
+}

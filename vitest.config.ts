@@ -1,12 +1,12 @@
 import { defineConfig } from 'vitest/config';
+import { tfjsAliases } from './test/helpers/tfjs-bundle.js';
 
-export default defineConfig({
+export default defineConfig(async () => ({
+  resolve: { alias: await tfjsAliases() },
   test: {
     include: ['test/**/*.test.ts'],
-    // tfjs-core's ES modules import without extensions: Node cannot load them, vite can.
-    server: { deps: { inline: [/@tensorflow\/tfjs/] } },
     testTimeout: 30_000,
-    pool: 'forks',
+    pool: 'forks' as const,
     maxWorkers: 2,
   },
-});
+}));

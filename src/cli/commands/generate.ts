@@ -1,27 +1,160 @@
 import { z } from 'zod';
-import { defineCommand } from '../command.js';
+import { LlmkitError } from '../../errors.js';
+import type { CompletionRequest, Generator } from '../../workflows/generate.js';
+import { converse } from '../chat.js';
+import { type ConfigOf, defineCommand, type Io } from '../command.js';
 
-/** `llmkit generate`: continues a prompt. */
+const shape = {
+  model: z.string(),
+  adapter: z.string().optional(),
+  prompt: z.string().optional(),
+  max_new_tokens: z.int().min(0).optional(),
+  temperature: z.number().min(0).optional(),
+  top_k: z.int().min(1).optional(),
+  top_p: z.number().gt(0).max(1).optional(),
+  repetition_penalty: z.number().gt(0).optional(),
+  stop: z.array(z.string().min(1)).default([]),
+  num_return_sequences: z.int().min(1).max(1024).default(1),
+  chat: z.boolean().default(false),
+  system: z.string().optional(),
+  echo: z.boolean().default(false),
+  logprobs: z.int().min(0).max(1000).optional(),
+};
+
+type GenerateConfig = ConfigOf<typeof shape>;
+
+/** `llmkit generate`: continues a prompt, or converses. */
 export const generate = defineCommand({
   name: 'generate',
   summary: 'Continue a prompt, or converse with --chat',
+  description:
+    'Streams the new text. Greedy unless --temperature, --top-k or --top-p, or the model’s own\n' +
+    'generation_config.json, samples. The same seed gives the same text.',
   arguments: [{ key: 'model', name: 'MODEL', description: 'folder or hub id', kind: 'model' }],
-  shape: {
-    model: z.string(),
-    prompt: z.string().optional(),
-    max_new_tokens: z.int().min(0).optional(),
-    temperature: z.number().min(0).optional(),
-    stop: z.array(z.string().min(1)).default([]),
-  },
+  shape,
   flags: {
-    prompt: { short: 'p', value: 'TEXT', description: 'the text to continue; - reads stdin' },
-    max_new_tokens: { value: 'N', description: 'new tokens at most' },
-    temperature: { value: 'T', description: '0 is greedy' },
+    prompt: { short: 'p', value: 'TEXT', description: 'text to continue; - reads it from stdin' },
+    adapter: { value: 'DIR', description: 'a PEFT adapter on top of the model' },
+    max_new_tokens: { value: 'N', description: 'new tokens at most; left out: 256; 0 only scores' },
+    temperature: { value: 'T', description: 'above 1 bolder, below 1 surer, 0 greedy' },
+    top_k: { value: 'K', description: 'sample from the K most probable tokens' },
+    top_p: { value: 'P', description: 'sample from the most probable tokens that add up to P' },
+    repetition_penalty: { value: 'X', description: 'above 1: tokens seen before become rarer' },
     stop: { value: 'TEXT', repeat: true, description: 'end before this text (repeatable)' },
+    num_return_sequences: { value: 'N', description: 'how many texts to sample' },
+    chat: { description: 'render the prompt as a user’s turn; without --prompt, converse' },
+    system: { value: 'TEXT', description: 'the system’s turn, with --chat' },
+    echo: { description: 'begin with the prompt' },
+    logprobs: { value: 'N', description: 'with --json: log-probabilities, and the N best tokens' },
   },
-  examples: [{ command: 'llmkit generate MODEL --prompt "Once upon a time"', does: 'streams' }],
+  examples: [
+    {
+      command: 'llmkit generate ./model --prompt "Once upon a time"',
+      does: 'continue a text, greedily',
+    },
+    {
+      command: 'llmkit generate ./model --prompt "The dog" --temperature 0.8 --top-p 0.95 --seed 7',
+      does: 'sample; the seed makes it repeatable',
+    },
+    {
+      command: 'cat question.txt | llmkit generate ./model --adapter ./adapter --chat --prompt -',
+      does: 'answer a question from a file with a fine-tuned adapter',
+    },
+    { command: 'llmkit generate ./model --chat', does: 'converse on the terminal' },
+    {
+      command:
+        'llmkit generate ./model --prompt "2 + 2 = 4" --max-new-tokens 0 --echo --logprobs 5 --json',
+      does: 'score a text, token by token',
+    },
+  ],
+  check(config, problem) {
+    if (config.system !== undefined && !config.chat) problem('system', 'needs --chat');
+    if (config.chat && config.prompt === undefined && config.num_return_sequences > 1) {
+      problem('num_return_sequences', 'needs --prompt: a conversation has one answer');
+    }
+  },
   async run(config, io) {
-    io.stdout(`${config.model} ${config.temperature}\n`);
+    checkOutput(config, io);
+    const prompt = config.prompt === '-' ? await readPrompt(io) : config.prompt;
+    const { openGenerator } = await import('../../workflows/generate.js');
+    const { model, adapter, backend, threads } = config;
+    const onWarning = (text: string) => io.warn(text);
+    const generator = await openGenerator({ model, adapter, backend, threads, onWarning });
+    try {
+      if (prompt === undefined)
+        await converse(generator, { request: requestOf(config, io), system: config.system }, io);
+      else await complete(generator, config, prompt, io);
+    } finally {
+      generator.close();
+    }
     return 0;
   },
 });
+
+/** What needs the terminal or `--json` is refused before the model is loaded. */
+function checkOutput(config: GenerateConfig, io: Io): void {
+  if (config.logprobs !== undefined && !io.json) {
+    throw new LlmkitError(
+      'usage',
+      '--logprobs: the probabilities are part of the JSON; add --json',
+    );
+  }
+  if (config.prompt !== undefined) return;
+  if (!config.chat) {
+    throw new LlmkitError(
+      'usage',
+      'generate: --prompt is missing (--prompt TEXT, or --prompt - for stdin)',
+    );
+  }
+  if (!io.interactive || io.json) {
+    throw new LlmkitError(
+      'usage',
+      'generate: --chat without --prompt converses on a terminal; here, give --prompt TEXT, or - for stdin',
+    );
+  }
+}
+
+/** stdin without the newline that ends its last line, as the shell's `$(…)` does. */
+async function readPrompt(io: Io): Promise<string> {
+  return (await io.readStdin()).replace(/\r?\n$/, '');
+}
+
+function requestOf(config: GenerateConfig, io: Io): Omit<CompletionRequest, 'prompt'> {
+  return {
+    maxNewTokens: config.max_new_tokens,
+    temperature: config.temperature,
+    topK: config.top_k,
+    topP: config.top_p,
+    repetitionPenalty: config.repetition_penalty,
+    seed: config.seed,
+    stop: config.stop,
+    sequences: config.num_return_sequences,
+    echo: config.echo,
+    logprobs: config.logprobs,
+    signal: io.signal,
+  };
+}
+
+async function complete(
+  generator: Generator,
+  config: GenerateConfig,
+  text: string,
+  io: Io,
+): Promise<void> {
+  const prompt = config.chat ? messages(config.system, text) : text;
+  const streams = !io.json && config.num_return_sequences === 1;
+  const onText = streams ? { onText: (piece: string) => io.stdout(piece) } : {};
+  const completion = await generator.complete({ ...requestOf(config, io), prompt, ...onText });
+  const { choices, timings } = completion;
+  if (io.json) io.printJson(completion);
+  else if (!streams)
+    for (const choice of choices) io.stdout(`[${choice.index + 1}] ${choice.text}\n`);
+  else if (!choices[0]?.text.endsWith('\n')) io.stdout('\n');
+  const count = completion.usage.completion_tokens;
+  io.note(`${count} tokens · ${timings.decode_tokens_per_second} tokens/s · ${generator.backend}`);
+}
+
+function messages(system: string | undefined, user: string): { role: string; content: string }[] {
+  const turn = { role: 'user', content: user };
+  return system === undefined ? [turn] : [{ role: 'system', content: system }, turn];
+}

@@ -1,0 +1,67 @@
+import { z } from 'zod';
+import { renderPrompt, type TemplateRecord } from '../data/template.js';
+import { LlmkitError } from '../errors.js';
+import type { ChatMessage, ChatTemplate, Tokenizer } from '../tokenizer/tokenizer.js';
+import { readManifest } from './manifest.js';
+
+/** How a conversation becomes a prompt: a chat template, or the text template of an adapter. */
+export type PromptTemplate =
+  | { readonly kind: 'chat'; readonly template: ChatTemplate }
+  | { readonly kind: 'text'; readonly text: string };
+
+const recordSchema: z.ZodType<TemplateRecord> = z.discriminatedUnion('kind', [
+  z.object({ kind: z.literal('chat'), source: z.string(), hash: z.string() }),
+  z.object({ kind: z.literal('text'), text: z.string() }),
+  z.object({ kind: z.literal('none') }),
+]);
+
+/** The template an adapter was trained with, else the tokenizer's; undefined when there is none. */
+export async function promptTemplateOf(
+  tokenizer: Tokenizer,
+  adapter: string | undefined,
+): Promise<PromptTemplate | undefined> {
+  const record = adapter === undefined ? undefined : await adapterTemplate(adapter);
+  if (record?.kind === 'text') return record;
+  const template =
+    record?.kind === 'chat' && record.hash !== tokenizer.chatTemplate?.hash
+      ? tokenizer.compileChatTemplate(record.source)
+      : tokenizer.chatTemplate;
+  return template && { kind: 'chat', template };
+}
+
+async function adapterTemplate(adapter: string): Promise<TemplateRecord | undefined> {
+  const manifest = await readManifest(adapter);
+  if (manifest?.template === undefined) return undefined;
+  const parsed = recordSchema.safeParse(manifest.template);
+  if (parsed.success) return parsed.data;
+  throw new LlmkitError(
+    'config',
+    `${adapter}/llmkit.json: template is not one that lora-train writes`,
+  );
+}
+
+/**
+ * Ids of a conversation, up to where the answer begins.
+ *
+ * @throws LlmkitError `usage` when there is no template
+ */
+export function renderChat(
+  tokenizer: Tokenizer,
+  template: PromptTemplate | undefined,
+  messages: readonly ChatMessage[],
+): readonly number[] {
+  if (!template) {
+    throw new LlmkitError(
+      'usage',
+      '--chat: this model has no chat template; write the whole prompt with --prompt, without --chat',
+    );
+  }
+  if (template.kind === 'chat') {
+    const text = template.template.render(messages, { addGenerationPrompt: true });
+    return tokenizer.encode(text, { specialTokens: false });
+  }
+  // A text template knows one turn: the last user's text.
+  const system = messages.find(({ role }) => role === 'system')?.content;
+  const user = messages.findLast(({ role }) => role === 'user')?.content ?? '';
+  return tokenizer.encode(renderPrompt(template.text, user, system));
+}

@@ -1,16 +1,28 @@
 import type { HfConfig } from '../checkpoint/checkpoint.js';
 import { LlmkitError } from '../errors.js';
-import type { Tensor, Tensor1D, Tensor2D, Tensor3D } from '../tensor/tfjs.js';
+import { checkpointed, embedding } from '../tensor/ops/index.js';
+import {
+  add,
+  concat,
+  pad,
+  slice,
+  Tensor,
+  type Tensor1D,
+  type Tensor2D,
+  type Tensor3D,
+  tidy,
+} from '../tensor/tfjs.js';
+import { Batch, type TokenRow } from './batch.js';
+import { Block } from './block.js';
 import type { DecoderConfig } from './config.js';
-import type { KvCache } from './kv-cache.js';
-import type { ForwardContext, Linear } from './linear.js';
+import { headLosses } from './head.js';
+import { KvCache } from './kv-cache.js';
+import { HEAD, moduleOf, specsOf } from './layout.js';
+import { DenseLinear, type ForwardContext, type Linear } from './linear.js';
+import { linearOf, type ModelParts, matrixOf, type ParameterValue, vectorOf } from './modules.js';
+import { Norm } from './norm.js';
 
-/** One row of a batch. */
-export interface TokenRow {
-  readonly ids: ArrayLike<number>;
-  /** Packed segments that do not see each other; their lengths sum to ids.length. */
-  readonly segmentLengths?: readonly number[];
-}
+export type { TokenRow } from './batch.js';
 
 /** Options of a forward pass. */
 export interface ForwardOptions {
@@ -21,47 +33,184 @@ export interface ForwardOptions {
   readonly context?: ForwardContext;
 }
 
-/** A decoder-only language model. */
+/** A decoder-only language model: one network, shaped by the switches of its configuration. */
 export class Decoder {
   readonly config: DecoderConfig;
   readonly checkpointConfig: HfConfig;
-  /** Linear layers by module path, `lm_head` included. */
-  readonly linears: ReadonlyMap<string, Linear> = new Map();
-  /** Dense parameters by Hugging Face tensor name; each is trainable when loaded so. */
-  readonly parameters: ReadonlyMap<string, Tensor> = new Map();
   /** Logical parameters: a tied head counts once, a quantized matrix as its original. */
-  readonly numParameters: number = 0;
+  readonly numParameters: number;
+  readonly #values: ReadonlyMap<string, ParameterValue>;
+  readonly #linears: Map<string, Linear>;
+  readonly #parts: ModelParts;
+  readonly #blocks: readonly Block[];
+  readonly #finalNorm: Norm | undefined;
 
-  constructor(config: DecoderConfig, checkpointConfig: HfConfig) {
+  /** @param values every parameter of the config, by Hugging Face name; the decoder owns them */
+  constructor(
+    config: DecoderConfig,
+    checkpointConfig: HfConfig,
+    values: ReadonlyMap<string, ParameterValue>,
+  ) {
     this.config = config;
     this.checkpointConfig = checkpointConfig;
+    this.#values = values;
+    this.#linears = makeLinears(config, values);
+    this.#parts = { config, parameters: values, linears: this.#linears };
+    this.#blocks = Array.from({ length: config.numLayers }, (_, i) => new Block(this.#parts, i));
+    if (config.finalNorm) this.#finalNorm = new Norm(this.#parts, config.names.finalNorm);
+    this.numParameters = specsOf(config).reduce(
+      (sum, { shape }) => sum + shape.reduce((size, length) => size * length, 1),
+      0,
+    );
+  }
+
+  /** Linear layers by module path, `lm_head` included. */
+  get linears(): ReadonlyMap<string, Linear> {
+    return this.#linears;
+  }
+
+  /** Dense parameters by Hugging Face tensor name: variables, trainable when loaded so. */
+  get parameters(): ReadonlyMap<string, Tensor> {
+    const dense = [...this.#values].filter(([, value]) => value instanceof Tensor);
+    return new Map(dense as [string, Tensor][]);
   }
 
   /** Replaces a linear layer by what wrap returns. */
-  wrapLinear(_name: string, _wrap: (inner: Linear) => Linear): void {
-    throw new LlmkitError('unsupported', 'Decoder: not written yet');
+  wrapLinear(name: string, wrap: (inner: Linear) => Linear): void {
+    this.#linears.set(name, wrap(linearOf(this.#parts, name)));
   }
 
-  /** Final-normed hidden states [B, T, D], rows right-padded to the longest. */
-  forward(_rows: readonly TokenRow[], _options: ForwardOptions = {}): Tensor3D {
-    throw new LlmkitError('unsupported', 'Decoder: not written yet');
+  /**
+   * Final-normed hidden states, rows right-padded to the longest; what stands in the padding means nothing.
+   *
+   * RoPE of type `dynamic` depends on the length of each sequence. A cached row that outgrows the trained
+   * length is computed anew as a whole, so that it equals the same row without a cache.
+   *
+   * @returns [B, T, D]
+   * @throws LlmkitError `shape` on ids outside the vocabulary, on rows beyond learned positions
+   */
+  forward(rows: readonly TokenRow[], options: ForwardOptions = {}): Tensor3D {
+    const { cache } = options;
+    if (cache && cache.lengths.length !== rows.length) {
+      throw new LlmkitError(
+        'shape',
+        `decoder: expected ${cache.lengths.length} rows as in the cache, got ${rows.length}`,
+      );
+    }
+    if (cache && this.#outgrows(cache, rows)) return this.#forwardAnew(rows, cache, options);
+    const batch = new Batch(this.config, rows, cache?.lengths);
+    return tidy(() => {
+      cache?.reserve(batch.length);
+      const hidden = this.#run(batch, options);
+      cache?.advance(rows.map((row) => row.ids));
+      return hidden;
+    });
   }
 
   /** [..., D] hidden states to [..., V] logits. */
-  logits(_hidden: Tensor): Tensor {
-    throw new LlmkitError('unsupported', 'Decoder: not written yet');
+  logits(hidden: Tensor): Tensor {
+    return linearOf(this.#parts, HEAD).forward(hidden, {});
   }
 
   /** -log p(target) per row of [M, D] hidden states; 0 where the target is -1. */
-  tokenLosses(_hidden: Tensor2D, _targets: Tensor1D): Tensor1D {
-    throw new LlmkitError('unsupported', 'Decoder: not written yet');
+  tokenLosses(hidden: Tensor2D, targets: Tensor1D): Tensor1D {
+    return headLosses(linearOf(this.#parts, HEAD), hidden, targets);
   }
 
   /** An empty cache for `batch` rows. */
-  newCache(_batch: number): KvCache {
-    throw new LlmkitError('unsupported', 'Decoder: not written yet');
+  newCache(batch: number): KvCache {
+    return new KvCache({ batch, ...this.config });
   }
 
-  /** Frees every tensor of the model. */
-  dispose(): void {}
+  /** Frees every tensor of the model; adapters free their own. */
+  dispose(): void {
+    for (const value of this.#values.values()) value.dispose();
+  }
+
+  #run(batch: Batch, { cache, checkpointing, context = {} }: ForwardOptions): Tensor3D {
+    let hidden = this.#embed(batch, context);
+    const pass = () => ({ visibility: batch.visibility(), context, cache });
+    const shared = checkpointing ? undefined : pass();
+    for (const block of this.#blocks) {
+      // A recomputed block makes its masks again: those of this scope are gone by then.
+      hidden = shared
+        ? block.forward(hidden, shared)
+        : (checkpointed(
+            (x) => block.forward(x as Tensor3D, pass()),
+            [hidden, ...block.variables()],
+          ) as Tensor3D);
+    }
+    const normed = this.#finalNorm?.forward(hidden) ?? hidden;
+    const projectOut = this.#linears.get(this.config.names.projectOut ?? '');
+    return (projectOut?.forward(normed, context) ?? normed) as Tensor3D;
+  }
+
+  #embed(batch: Batch, context: ForwardContext): Tensor3D {
+    const { names, learnedPositions } = this.config;
+    const tokens = embedding(
+      batch.tensor(batch.ids),
+      matrixOf(this.#parts, `${names.tokens}.weight`),
+    );
+    const projectIn = this.#linears.get(names.projectIn ?? '');
+    const hidden = (projectIn?.forward(tokens, context) ?? tokens) as Tensor3D;
+    if (!learnedPositions) return hidden;
+    const rows = batch.tensor(
+      batch.positions.map((position) => position + learnedPositions.offset),
+    );
+    return add(hidden, embedding(rows, matrixOf(this.#parts, `${names.positions}.weight`)));
+  }
+
+  #outgrows(cache: KvCache, rows: readonly TokenRow[]): boolean {
+    const limit = this.config.rope?.lengthDependentBeyond ?? Number.POSITIVE_INFINITY;
+    return rows.some((row, b) => {
+      const past = cache.lengths[b] ?? 0;
+      return past > 0 && past + row.ids.length > limit;
+    });
+  }
+
+  #forwardAnew(rows: readonly TokenRow[], cache: KvCache, options: ForwardOptions): Tensor3D {
+    const pasts = cache.lengths;
+    const whole = rows.map(({ ids }, b) => ({
+      ids: [...(cache.rows[b] ?? []), ...Array.from(ids)],
+    }));
+    const longest = rows.reduce((most, row) => Math.max(most, row.ids.length), 0);
+    cache.truncate(0);
+    return tidy(() => {
+      const hidden = this.forward(whole, options);
+      const width = hidden.shape[2];
+      const added = rows.map(({ ids }, b) => {
+        const part = slice(hidden, [b, pasts[b] ?? 0, 0], [1, ids.length, width]);
+        return pad(part, [
+          [0, 0],
+          [0, longest - ids.length],
+          [0, 0],
+        ]);
+      });
+      return concat(added, 0);
+    });
+  }
+}
+
+function makeLinears(
+  config: DecoderConfig,
+  values: ReadonlyMap<string, ParameterValue>,
+): Map<string, Linear> {
+  const parts = { config, parameters: values, linears: new Map<string, Linear>() };
+  const linears = specsOf(config)
+    .filter(({ role }) => role === 'linear')
+    .map(({ name, transposedOnDisk }) => {
+      const module = moduleOf(name);
+      const bias = vectorOf(parts, `${module}.bias`);
+      return new DenseLinear({
+        name: module,
+        weight: matrixOf(parts, name),
+        bias,
+        transposedOnDisk,
+      });
+    });
+  if (config.tiedHead) {
+    const weight = matrixOf(parts, `${config.names.tokens}.weight`);
+    linears.push(new DenseLinear({ name: HEAD, weight, transposedOnDisk: false }));
+  }
+  return new Map(linears.map((linear) => [linear.name, linear]));
 }

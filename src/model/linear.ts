@@ -1,9 +1,10 @@
-import type { Tensor, Tensor1D, Tensor2D, Variable } from '../tensor/tfjs.js';
-import type { Weight } from '../tensor/weight.js';
+import { linear } from '../tensor/ops/index.js';
+import { type Tensor, type Tensor1D, type Tensor2D, Variable } from '../tensor/tfjs.js';
+import { Weight } from '../tensor/weight.js';
 
 /** What one forward pass carries besides the activations. */
 export interface ForwardContext {
-  /** Set in training: the seed and, per row of [B*T, D], the int32 (example, position) that key dropout masks. */
+  /** Set in training: the seed and the int32 [B*T, 2] (example, position) that key dropout masks. */
   readonly dropout?: { readonly seed: number; readonly keys: Tensor2D };
 }
 
@@ -22,4 +23,45 @@ export interface Linear {
   forward(x: Tensor, context: ForwardContext): Tensor;
   /** Trainable tensors of this layer and of what it wraps. */
   variables(): readonly Variable[];
+}
+
+/** What a dense linear layer is made of. */
+export interface DenseLinearParts {
+  readonly name: string;
+  readonly weight: Weight | Tensor2D;
+  readonly bias?: Tensor1D | undefined;
+  readonly transposedOnDisk: boolean;
+}
+
+/** A linear layer over one matrix, whatever its format; it owns none of its tensors. */
+export class DenseLinear implements Linear {
+  readonly name: string;
+  readonly inFeatures: number;
+  readonly outFeatures: number;
+  readonly transposedOnDisk: boolean;
+  readonly weight: Weight | Tensor2D;
+  readonly bias?: Tensor1D;
+
+  constructor({ name, weight, bias, transposedOnDisk }: DenseLinearParts) {
+    const [rows, cols] = weight instanceof Weight ? [weight.rows, weight.cols] : weight.shape;
+    this.name = name;
+    this.inFeatures = cols;
+    this.outFeatures = rows;
+    this.transposedOnDisk = transposedOnDisk;
+    this.weight = weight;
+    if (bias !== undefined) this.bias = bias;
+  }
+
+  forward(x: Tensor): Tensor {
+    return linear(x, this.weight, this.bias);
+  }
+
+  variables(): readonly Variable[] {
+    return trainable([this.weight, this.bias]);
+  }
+}
+
+/** Those that are variables with gradients. */
+export function trainable(values: readonly unknown[]): readonly Variable[] {
+  return values.filter((value) => value instanceof Variable && value.trainable) as Variable[];
 }

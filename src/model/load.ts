@@ -1,11 +1,18 @@
-import type { Checkpoint, HfConfig } from '../checkpoint/checkpoint.js';
+import type { Checkpoint } from '../checkpoint/checkpoint.js';
 import { LlmkitError } from '../errors.js';
-import type { WeightData } from '../tensor/weight.js';
-import type { Decoder } from './decoder.js';
+import { Weight, type WeightData } from '../tensor/weight.js';
+import type { DecoderConfig } from './config.js';
+import { Decoder } from './decoder.js';
+import { decoderConfig } from './families/index.js';
+import { HEAD, moduleOf, type ParameterSpec, specsOf, storedNamesOf } from './layout.js';
+import { type ParameterValue, toVariable } from './modules.js';
+import { transposeBytes, transposeFloats } from './transpose.js';
+
+export { initModel } from './init.js';
 
 /** How to load a model. */
 export interface LoadOptions {
-  /** Dense weights become variables with gradients. */
+  /** Every parameter becomes a variable with gradients; not for quantized checkpoints. */
   readonly trainable?: boolean;
   /** Quantize on load: called for every linear layer but the head with its float32 values [out, in]. */
   readonly quantize?: (
@@ -15,15 +22,128 @@ export interface LoadOptions {
   ) => WeightData;
 }
 
-/** Builds the decoder of a checkpoint. */
+/** Tensors that some writers keep and no model of ours reads: tables that follow from the config. */
+const HARMLESS = [
+  /(^|\.)rotary_emb\.inv_freq$/,
+  /\.attn\.(masked_)?bias$/,
+  /(^|\.)decoder\.version$/,
+];
+
+/**
+ * Builds the decoder of a checkpoint. All names and shapes are checked before any weight is read.
+ * Frozen matrices keep their stored format and bytes; norms and biases are dense variables that are not trainable.
+ *
+ * @throws LlmkitError `checkpoint` naming the first tensor that is missing, has another shape or is
+ *   no part of the model; `unsupported` on an unknown model_type or feature
+ */
 export async function loadModel(
-  _checkpoint: Checkpoint,
-  _options: LoadOptions = {},
+  checkpoint: Checkpoint,
+  options: LoadOptions = {},
 ): Promise<Decoder> {
-  throw new LlmkitError('unsupported', 'loadModel: not written yet');
+  const config = decoderConfig(checkpoint.config);
+  const sources = findSources(checkpoint, config);
+  refuseUnknown(checkpoint, config, sources);
+  const values = new Map<string, ParameterValue>();
+  try {
+    for (const source of sources) values.set(source.spec.name, read(checkpoint, source, options));
+    return new Decoder(config, checkpoint.config, values);
+  } catch (error) {
+    for (const value of values.values()) value.dispose();
+    throw error;
+  }
 }
 
-/** A trainable decoder with random weights; the same seed gives the same bits. */
-export function initModel(_config: HfConfig, _seed: number): Decoder {
-  throw new LlmkitError('unsupported', 'initModel: not written yet');
+/** A parameter and where it is stored. */
+interface Source {
+  readonly spec: ParameterSpec;
+  readonly stored: string;
+  readonly quantized: boolean;
+}
+
+function findSources(checkpoint: Checkpoint, config: DecoderConfig): readonly Source[] {
+  const isQuantized = (name: string) =>
+    name.endsWith('.weight') && checkpoint.quantized.has(moduleOf(name));
+  const stored = storedNamesOf(config, {
+    has: (name) => checkpoint.tensors.has(name) || isQuantized(name),
+  });
+  return specsOf(config).map((spec) => {
+    const name = stored.get(spec.name);
+    if (name === undefined) {
+      throw new LlmkitError(
+        'checkpoint',
+        `${checkpoint.folder}: expected the tensor ${spec.name} ` +
+          `[${spec.shape.join(', ')}], got a checkpoint without it`,
+      );
+    }
+    const quantized = isQuantized(name);
+    const onDisk = spec.transposedOnDisk ? [...spec.shape].reverse() : spec.shape;
+    if (!quantized) checkShape(checkpoint, name, onDisk);
+    return { spec, stored: name, quantized };
+  });
+}
+
+function checkShape(checkpoint: Checkpoint, name: string, expected: readonly number[]): void {
+  const got = checkpoint.tensors.get(name)?.shape ?? [];
+  if (got.length === expected.length && got.every((length, i) => length === expected[i])) return;
+  throw new LlmkitError('checkpoint', shapeMessage(checkpoint, { name, expected, got }));
+}
+
+function shapeMessage(
+  checkpoint: Checkpoint,
+  { name, expected, got }: Record<'expected' | 'got', readonly number[]> & { name: string },
+): string {
+  return `${checkpoint.folder}: ${name} must be [${expected.join(', ')}] by config.json, got [${got.join(', ')}]`;
+}
+
+/** An unknown tensor means a config that does not describe these weights. */
+function refuseUnknown(
+  checkpoint: Checkpoint,
+  config: DecoderConfig,
+  sources: readonly Source[],
+): void {
+  const known = new Set(sources.map(({ stored }) => stored));
+  const quantized = sources.filter((source) => source.quantized).map(({ stored }) => stored);
+  const isPart = (name: string) =>
+    known.has(name) ||
+    (config.tiedHead && name === `${HEAD}.weight`) ||
+    HARMLESS.some((pattern) => pattern.test(name)) ||
+    quantized.some((weight) => name.startsWith(weight));
+  const unknown = [...checkpoint.tensors.keys()].filter((name) => !isPart(name));
+  if (unknown.length === 0) return;
+  throw new LlmkitError(
+    'checkpoint',
+    `${checkpoint.folder}: expected the tensors of a ${checkpoint.config.model_type} model with ` +
+      `${config.numLayers} layers, got ${unknown.length} more, the first is ${unknown[0]}`,
+  );
+}
+
+function read(checkpoint: Checkpoint, source: Source, options: LoadOptions): ParameterValue {
+  const { spec, stored, quantized } = source;
+  if (options.trainable && quantized) {
+    throw new LlmkitError(
+      'unsupported',
+      `${checkpoint.folder}: ${spec.name} is quantized and cannot be trained; train an adapter, or ` +
+        'start from the 16-bit checkpoint',
+    );
+  }
+  if (options.trainable || spec.shape.length === 1) {
+    return toVariable(readFloats(checkpoint, source), spec, options.trainable === true);
+  }
+  if (options.quantize && !quantized && spec.role === 'linear' && spec.name !== `${HEAD}.weight`) {
+    const shape = spec.shape as unknown as readonly [number, number];
+    const floats = readFloats(checkpoint, source);
+    return new Weight(options.quantize(moduleOf(spec.name), floats, shape));
+  }
+  const data = checkpoint.matrix(moduleOf(stored));
+  const got = quantized || !spec.transposedOnDisk ? data : transposeBytes(data);
+  if (got.rows === spec.shape[0] && got.cols === spec.shape[1]) return new Weight(got);
+  const shapes = { name: stored, expected: spec.shape, got: [got.rows, got.cols] };
+  throw new LlmkitError('checkpoint', shapeMessage(checkpoint, shapes));
+}
+
+function readFloats(checkpoint: Checkpoint, { spec, stored }: Source): Float32Array {
+  const values = checkpoint.floats(stored);
+  if (!spec.transposedOnDisk) return values;
+  const [rows = 0, cols = 0] = spec.shape;
+  return transposeFloats(values, cols, rows);
 }

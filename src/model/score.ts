@@ -1,4 +1,6 @@
 import { LlmkitError } from '../errors.js';
+import { int32 } from '../tensor/ops/index.js';
+import { gather, reshape, slice, type Tensor2D, tidy } from '../tensor/tfjs.js';
 import type { Decoder } from './decoder.js';
 
 /** Ids of a text and the first place to score: ids[from..] are scored, given all ids before each. */
@@ -11,13 +13,112 @@ export interface ScoreRow {
 /** Natural-log probabilities of ids[from..] and whether each is the most probable id. */
 export interface RowScore {
   readonly logprobs: Float64Array;
+  /** The first of equally probable ids counts as the most probable. */
   readonly greedy: readonly boolean[];
 }
 
-/** Scores rows in one batch; only the needed positions go through the head. */
+/** Logits that exist at one time: 16 MiB. */
+const MAX_LOGITS = 2 ** 22;
+
+/** One id to score, and where its score goes. */
+interface Wanted {
+  readonly row: number;
+  readonly place: number;
+  /** Position whose hidden state predicts it. */
+  readonly position: number;
+  readonly target: number;
+}
+
+/**
+ * Scores rows in one batch. Only the positions asked for go through the head, a bounded number at a
+ * time. The last id of a row is no input: a row may be one longer than the context.
+ *
+ * @throws LlmkitError `usage` where `from` is below 1 or beyond the row
+ */
 export async function scoreRows(
-  _model: Decoder,
-  _rows: readonly ScoreRow[],
+  model: Decoder,
+  rows: readonly ScoreRow[],
 ): Promise<readonly RowScore[]> {
-  throw new LlmkitError('unsupported', 'scoreRows: not written yet');
+  const wanted = rows.flatMap(wantedOf);
+  const scores = rows.map(({ ids, from }) => ({
+    logprobs: new Float64Array(ids.length - from),
+    greedy: new Array<boolean>(ids.length - from).fill(false),
+  }));
+  if (wanted.length === 0) return scores;
+  const hidden = statesOf(model, rows, wanted);
+  const chunk = Math.max(1, Math.floor(MAX_LOGITS / model.config.vocabSize));
+  try {
+    for (let start = 0; start < wanted.length; start += chunk) {
+      const part = wanted.slice(start, start + chunk);
+      const logits = await logitsOf(model, hidden, { start, count: part.length });
+      part.forEach(({ row, place, target }, m) => {
+        const values = logits.subarray(
+          m * model.config.vocabSize,
+          (m + 1) * model.config.vocabSize,
+        );
+        const score = scores[row];
+        if (score === undefined) return;
+        score.logprobs[place] = (values[target] ?? 0) - logSumExp(values);
+        score.greedy[place] = argmax(values) === target;
+      });
+    }
+  } finally {
+    hidden.dispose();
+  }
+  return scores;
+}
+
+/** log Σ exp(values), in float64. */
+export function logSumExp(values: ArrayLike<number>): number {
+  let largest = Number.NEGATIVE_INFINITY;
+  for (let i = 0; i < values.length; i++) largest = Math.max(largest, values[i] ?? 0);
+  let total = 0;
+  for (let i = 0; i < values.length; i++) total += Math.exp((values[i] ?? 0) - largest);
+  return largest + Math.log(total);
+}
+
+/** Index of the largest value, the first of equals. */
+export function argmax(values: ArrayLike<number>): number {
+  let best = 0;
+  for (let i = 1; i < values.length; i++) if ((values[i] ?? 0) > (values[best] ?? 0)) best = i;
+  return best;
+}
+
+function wantedOf({ ids, from }: ScoreRow, row: number): Wanted[] {
+  if (!Number.isInteger(from) || from < 1 || from > ids.length) {
+    throw new LlmkitError(
+      'usage',
+      `scoreRows: from must be in 1..${ids.length}, the length of the row, got ${from}`,
+    );
+  }
+  return Array.from({ length: ids.length - from }, (_, place) => ({
+    row,
+    place,
+    position: from + place - 1,
+    target: ids[from + place] ?? 0,
+  }));
+}
+
+/** Hidden states [M, D] of the wanted positions. */
+function statesOf(model: Decoder, rows: readonly ScoreRow[], wanted: readonly Wanted[]): Tensor2D {
+  return tidy(() => {
+    const inputs = rows.map(({ ids }) => ({ ids: Array.from(ids).slice(0, -1) }));
+    const states = model.forward(inputs);
+    const [, T, D] = states.shape;
+    const indices = wanted.map(({ row, position }) => row * T + position);
+    return gather(reshape(states, [-1, D]), int32(indices, [indices.length])) as Tensor2D;
+  });
+}
+
+async function logitsOf(
+  model: Decoder,
+  hidden: Tensor2D,
+  { start, count }: { readonly start: number; readonly count: number },
+): Promise<Float32Array> {
+  const logits = tidy(() => model.logits(slice(hidden, [start, 0], [count, hidden.shape[1]])));
+  try {
+    return (await logits.data()) as Float32Array;
+  } finally {
+    logits.dispose();
+  }
 }

@@ -1,0 +1,69 @@
+import { attention, rope } from '../tensor/ops/index.js';
+import {
+  reshape,
+  split,
+  type Tensor,
+  type Tensor3D,
+  type Tensor4D,
+  type Variable,
+} from '../tensor/tfjs.js';
+import { linearOf, type ModelParts, type Pass } from './modules.js';
+import { Norm } from './norm.js';
+
+/** Self-attention of one layer: projections, per-head norms, rotary positions, cache. */
+export class Attention {
+  readonly #parts: ModelParts;
+  readonly #layer: number;
+  readonly #qkv: readonly string[];
+  readonly #out: string;
+  readonly #headNorms: readonly [Norm, Norm] | undefined;
+
+  constructor(parts: ModelParts, layer: number) {
+    const { names, qkNorm, norm } = parts.config;
+    const path = (name: string) => `${names.layers}.${layer}.${name}`;
+    this.#parts = parts;
+    this.#layer = layer;
+    this.#qkv = names.qkv.map(path);
+    this.#out = path(names.attentionOut);
+    if (!qkNorm || !names.queryNorm || !names.keyNorm) return;
+    this.#headNorms = [
+      new Norm(parts, path(names.queryNorm), norm),
+      new Norm(parts, path(names.keyNorm), norm),
+    ];
+  }
+
+  forward(x: Tensor3D, { visibility, context, cache }: Pass): Tensor3D {
+    const { config } = this.#parts;
+    let [q, k, v] = this.#project(x, context);
+    if (this.#headNorms) [q, k] = [this.#headNorms[0].forward(q), this.#headNorms[1].forward(k)];
+    if (visibility.angles) {
+      const { cos, sin } = visibility.angles;
+      [q, k] = [rope(q, cos, sin), rope(k, cos, sin)];
+    }
+    if (cache) [k, v] = cache.write(this.#layer, k, v);
+    const mixed = attention(q, k, v, {
+      first: visibility.first(config.windows[this.#layer]),
+      last: visibility.last,
+      scale: config.attentionScales[this.#layer] ?? 1,
+    });
+    const [B, T, H, E] = mixed.shape;
+    const out = linearOf(this.#parts, this.#out);
+    return out.forward(reshape(mixed, [B, T, H * E]), context) as Tensor3D;
+  }
+
+  variables(): readonly Variable[] {
+    const linears = [...this.#qkv, this.#out].map((name) => linearOf(this.#parts, name));
+    return [...linears, ...(this.#headNorms ?? [])].flatMap((module) => module.variables());
+  }
+
+  /** Queries [B, T, H, E], keys and values [B, T, K, E]. */
+  #project(x: Tensor3D, context: Pass['context']): [Tensor4D, Tensor4D, Tensor4D] {
+    const { numHeads: H, numKvHeads: K, headSize: E } = this.#parts.config;
+    const made = this.#qkv.map((name) => linearOf(this.#parts, name).forward(x, context));
+    const parts = made.length === 1 ? split(made[0] as Tensor, [H * E, K * E, K * E], 2) : made;
+    const [B, T] = x.shape;
+    const heads = (part: Tensor | undefined, count: number) =>
+      reshape(part as Tensor, [B, T, count, E]) as Tensor4D;
+    return [heads(parts[0], H), heads(parts[1], K), heads(parts[2], K)];
+  }
+}

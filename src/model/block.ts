@@ -1,0 +1,41 @@
+import { add, type Tensor3D, type Variable } from '../tensor/tfjs.js';
+import { Attention } from './attention.js';
+import { Mlp } from './mlp.js';
+import type { ModelParts, Pass } from './modules.js';
+import { Norm } from './norm.js';
+
+/** One layer: attention and MLP, each added to the residual stream, normalised before or after. */
+export class Block {
+  readonly #preNorm: boolean;
+  readonly #attention: Attention;
+  readonly #attentionNorm: Norm;
+  readonly #mlp: Mlp;
+  readonly #mlpNorm: Norm;
+
+  constructor(parts: ModelParts, layer: number) {
+    const { names, preNorm } = parts.config;
+    this.#preNorm = preNorm;
+    this.#attention = new Attention(parts, layer);
+    this.#attentionNorm = new Norm(parts, `${names.layers}.${layer}.${names.attentionNorm}`);
+    this.#mlp = new Mlp(parts, layer);
+    this.#mlpNorm = new Norm(parts, `${names.layers}.${layer}.${names.mlpNorm}`);
+  }
+
+  /** @param x [B, T, D]; @returns [B, T, D] */
+  forward(x: Tensor3D, pass: Pass): Tensor3D {
+    const attended = this.#sublayer(x, this.#attentionNorm, (h) =>
+      this.#attention.forward(h, pass),
+    );
+    return this.#sublayer(attended, this.#mlpNorm, (h) => this.#mlp.forward(h, pass));
+  }
+
+  /** Trainable tensors, adapters' included. */
+  variables(): readonly Variable[] {
+    const modules = [this.#attentionNorm, this.#attention, this.#mlpNorm, this.#mlp];
+    return modules.flatMap((module) => module.variables());
+  }
+
+  #sublayer(x: Tensor3D, norm: Norm, run: (h: Tensor3D) => Tensor3D): Tensor3D {
+    return this.#preNorm ? add(x, run(norm.forward(x))) : norm.forward(add(x, run(x)));
+  }
+}

@@ -1,0 +1,28 @@
+import { activation, gatedMlp } from '../tensor/ops/index.js';
+import type { Tensor, Tensor3D, Variable } from '../tensor/tfjs.js';
+import { linearOf, type ModelParts, type Pass } from './modules.js';
+
+/** The feed-forward part of one layer, gated where it has two input matrices. */
+export class Mlp {
+  readonly #parts: ModelParts;
+  readonly #in: readonly string[];
+  readonly #out: string;
+
+  constructor(parts: ModelParts, layer: number) {
+    const { names } = parts.config;
+    this.#parts = parts;
+    this.#in = names.mlpIn.map((name) => `${names.layers}.${layer}.${name}`);
+    this.#out = `${names.layers}.${layer}.${names.mlpOut}`;
+  }
+
+  forward(x: Tensor3D, { context }: Pass): Tensor3D {
+    const name = this.#parts.config.activation;
+    const [first, up] = this.#in.map((path) => linearOf(this.#parts, path).forward(x, context));
+    const middle = up ? gatedMlp(first as Tensor, up, name) : activation(first as Tensor, name);
+    return linearOf(this.#parts, this.#out).forward(middle, context) as Tensor3D;
+  }
+
+  variables(): readonly Variable[] {
+    return [...this.#in, this.#out].flatMap((name) => linearOf(this.#parts, name).variables());
+  }
+}

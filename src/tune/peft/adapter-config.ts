@@ -2,10 +2,15 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { LlmkitError } from '../../errors.js';
+import type { Linear } from '../../model/linear.js';
 import type { LoraConfig } from './lora-config.js';
+import { peftTargets } from './targets.js';
 
 /** Name of the adapter's configuration. */
 export const CONFIG_FILE = 'adapter_config.json';
+
+/** The PEFT whose layout of the configuration is written. */
+const PEFT_VERSION = '0.21.0';
 
 /** An adapter_config.json, read. */
 export interface AdapterConfig {
@@ -144,5 +149,65 @@ function loraConfig(json: z.output<typeof honoured>): LoraConfig {
     }),
     ...(json.layers_pattern && { layersPattern: list(json.layers_pattern) as string[] }),
     ...(json.modules_to_save && { modulesToSave: json.modules_to_save }),
+  };
+}
+
+/** What of an adapter its configuration tells. */
+export interface DescribedAdapter {
+  readonly baseModel: string;
+  readonly config: LoraConfig;
+  readonly modules: readonly string[];
+  readonly linears: ReadonlyMap<string, Linear>;
+}
+
+/** adapter_config.json as PEFT 0.21 writes it, every key; targets are resolved to module names. */
+export function peftConfig({
+  baseModel,
+  config,
+  modules,
+  linears,
+}: DescribedAdapter): Record<string, unknown> {
+  return {
+    alora_invocation_tokens: null,
+    alpha_pattern: config.alphaPattern ?? {},
+    arrow_config: null,
+    auto_mapping: null,
+    base_model_name_or_path: baseModel,
+    bias: config.bias,
+    corda_config: null,
+    ensure_weight_tying: false,
+    eva_config: null,
+    exclude_modules: null,
+    fan_in_fan_out: modules.some((module) => linears.get(module)?.transposedOnDisk),
+    inference_mode: true,
+    init_lora_weights: true,
+    kasa_config: null,
+    layer_replication: null,
+    layers_pattern: null,
+    layers_to_transform: null,
+    loftq_config: {},
+    lora_alpha: config.alpha,
+    lora_bias: config.loraBias ?? false,
+    lora_dropout: config.dropout,
+    lora_ga_config: null,
+    megatron_config: null,
+    megatron_core: 'megatron.core',
+    modules_to_save: config.modulesToSave ?? null,
+    monteclora_config: null,
+    peft_type: 'LORA',
+    peft_version: PEFT_VERSION,
+    qalora_group_size: 16,
+    r: config.r,
+    rank_pattern: config.rankPattern ?? {},
+    revision: null,
+    target_modules: peftTargets(modules, [...linears.keys()]),
+    target_parameters: null,
+    task_type: 'CAUSAL_LM',
+    trainable_token_indices: null,
+    use_bdlora: null,
+    use_dora: false,
+    use_qalora: false,
+    use_rslora: config.useRslora,
+    velora_config: null,
   };
 }

@@ -1,8 +1,10 @@
-export { type Adapter, attachLora, loadAdapter } from './adapter.js';
+export type { Adapter } from './adapter.js';
 export {
   type AdapterFile,
   type LoraModule,
   readAdapter,
   type StoredValues,
 } from './adapter-file.js';
+export { attachLora } from './attach.js';
+export { loadAdapter } from './load.js';
 export type { LoraBias, LoraConfig } from './lora-config.js';

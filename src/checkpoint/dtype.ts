@@ -130,9 +130,9 @@ function toBf16(values: Float32Array): Uint16Array {
   const out = new Uint16Array(bits.length);
   for (let i = 0; i < out.length; i++) {
     const value = bits[i] as number;
-    const isNaN = (value & 0x7fffffff) > 0x7f800000;
+    const notANumber = (value & 0x7fffffff) > 0x7f800000;
     // Adding half of the last kept bit, less one unless that bit is odd, rounds ties to even.
-    out[i] = isNaN ? 0x7fc0 : (value + 0x7fff + ((value >>> 16) & 1)) >>> 16;
+    out[i] = notANumber ? 0x7fc0 : (value + 0x7fff + ((value >>> 16) & 1)) >>> 16;
   }
   return out;
 }

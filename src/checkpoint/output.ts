@@ -1,29 +1,165 @@
+import { randomBytes } from 'node:crypto';
+import { rmSync } from 'node:fs';
+import { lstat, mkdir, open, readdir, rename, rm, rmdir, statfs } from 'node:fs/promises';
+import { basename, dirname, join, resolve } from 'node:path';
 import { LlmkitError } from '../errors.js';
+
+const SIGNALS = ['SIGINT', 'SIGTERM'] as const;
 
 /**
  * Fills a temporary folder beside the target and renames it to the target: complete or absent, also after SIGINT
- * or SIGTERM. An existing target is refused without `force`; with it, only a folder that holds an llmkit.json (or
- * nothing) is replaced.
+ * or SIGTERM. An existing target is refused without `force`; with it, only a folder that llmkit wrote (it holds an
+ * llmkit.json) or an empty one is replaced.
  */
 export async function writeFolder(
   target: string,
-  _options: { force?: boolean },
-  _fill: (folder: string) => Promise<void>,
+  options: { force?: boolean },
+  fill: (folder: string) => Promise<void>,
 ): Promise<void> {
-  throw new LlmkitError('unsupported', `writeFolder: not written yet (${target})`);
+  await checkTarget(target, options);
+  const path = resolve(target);
+  const firstCreated = await mkdir(dirname(path), { recursive: true });
+  const folder = besides(path, 'tmp');
+  const stopGuarding = removeOnExit(folder);
+  try {
+    await mkdir(folder);
+    await fill(folder);
+    await syncTree(folder);
+    await replaceFolder(folder, path);
+  } catch (error) {
+    await rm(folder, { recursive: true, force: true });
+    if (firstCreated !== undefined) await removeEmpty(dirname(path), firstCreated);
+    throw error;
+  } finally {
+    stopGuarding();
+  }
 }
 
-/** Writes a file under a temporary name, then renames it. */
-export async function writeFileAtomic(path: string, _data: string | Uint8Array): Promise<void> {
-  throw new LlmkitError('unsupported', `writeFileAtomic: not written yet (${path})`);
+/**
+ * Throws unless a folder may be written to the target: call it before hours of work start.
+ *
+ * @throws LlmkitError `usage`; the message of an existing target contains '--force'
+ */
+export async function checkTarget(target: string, options: { force?: boolean }): Promise<void> {
+  const existing = await lstat(target).catch(() => undefined);
+  if (!existing) return;
+  if (!options.force) {
+    throw new LlmkitError(
+      'usage',
+      `${target}: exists already; --force replaces it, or choose another output`,
+    );
+  }
+  const entries = existing.isDirectory() ? await readdir(target) : undefined;
+  if (entries && (entries.length === 0 || entries.includes('llmkit.json'))) return;
+  throw new LlmkitError(
+    'usage',
+    `${target}: is not a folder that llmkit wrote (it has no llmkit.json), so --force does not replace it; remove it ` +
+      'yourself or choose another output',
+  );
+}
+
+/** Writes a file under a temporary name beside it, then renames it. */
+export async function writeFileAtomic(path: string, data: string | Uint8Array): Promise<void> {
+  const temporary = besides(resolve(path), 'tmp');
+  try {
+    const file = await open(temporary, 'wx');
+    try {
+      await file.writeFile(data);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(temporary, path);
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw error;
+  }
 }
 
 /** Throws unless the file system of `path` (which need not exist yet) has this much free space. */
-export async function checkFreeDisk(path: string, _neededBytes: number): Promise<void> {
-  throw new LlmkitError('unsupported', `checkFreeDisk: not written yet (${path})`);
+export async function checkFreeDisk(path: string, neededBytes: number): Promise<void> {
+  let folder = resolve(path);
+  while (!(await lstat(folder).catch(() => undefined)) && dirname(folder) !== folder) {
+    folder = dirname(folder);
+  }
+  const { bavail, bsize } = await statfs(folder);
+  const freeBytes = bavail * bsize;
+  if (freeBytes >= neededBytes) return;
+  const mebibytes = (bytes: number) => `${Math.ceil(bytes / 2 ** 20)} MiB`;
+  throw new LlmkitError(
+    'usage',
+    `${path}: expected ${mebibytes(neededBytes)} of free disk space, got ${mebibytes(freeBytes)}`,
+  );
 }
 
-/** Throws `usage` if the target exists (message contains '--force'): call it before hours of work start. */
-export async function checkTarget(target: string, _options: { force?: boolean }): Promise<void> {
-  throw new LlmkitError('unsupported', `checkTarget: not written yet (${target})`);
+/** A hidden name in the same folder that nobody else uses. */
+function besides(path: string, suffix: string): string {
+  const unique = randomBytes(6).toString('hex');
+  return join(dirname(path), `.${basename(path)}.${unique}.${suffix}`);
+}
+
+/** Removes the folder if the process ends before the returned function is called. */
+function removeOnExit(folder: string): () => void {
+  const remove = () => rmSync(folder, { recursive: true, force: true });
+  const onSignal = (signal: NodeJS.Signals) => {
+    stop();
+    // With another listener the process goes on: it ends with an error in fill, or by exit.
+    if (process.listenerCount(signal) > 0) return guard();
+    remove();
+    process.kill(process.pid, signal);
+  };
+  const guard = () => {
+    process.once('exit', remove);
+    for (const signal of SIGNALS) process.once(signal, onSignal);
+  };
+  const stop = () => {
+    process.off('exit', remove);
+    for (const signal of SIGNALS) process.off(signal, onSignal);
+  };
+  guard();
+  return stop;
+}
+
+/** Puts a finished folder at the target, whose old folder is moved aside until it is there. */
+async function replaceFolder(folder: string, target: string): Promise<void> {
+  const old = besides(target, 'old');
+  const hadTarget = await rename(target, old).then(
+    () => true,
+    () => false,
+  );
+  try {
+    await rename(folder, target);
+  } catch (error) {
+    if (hadTarget) await rename(old, target);
+    throw error;
+  }
+  await sync(dirname(target));
+  if (hadTarget) await rm(old, { recursive: true });
+}
+
+async function syncTree(folder: string): Promise<void> {
+  for (const entry of await readdir(folder, { withFileTypes: true, recursive: true })) {
+    if (entry.isFile() || entry.isDirectory()) await sync(join(entry.parentPath, entry.name));
+  }
+  await sync(folder);
+}
+
+async function sync(path: string): Promise<void> {
+  const handle = await open(path, 'r');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Removes empty folders from `from` up to `last`. */
+async function removeEmpty(from: string, last: string): Promise<void> {
+  for (let folder = from; ; folder = dirname(folder)) {
+    const removed = await rmdir(folder).then(
+      () => true,
+      () => false,
+    );
+    if (!removed || folder === last) return;
+  }
 }

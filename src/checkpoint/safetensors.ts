@@ -1,5 +1,8 @@
+import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { LlmkitError } from '../errors.js';
-import type { Dtype } from './dtype.js';
+import { mapFile } from '../tensor/backends/index.js';
+import { type Dtype, toFloats } from './dtype.js';
+import { type Header, headerLength, parseHeader } from './safetensors-header.js';
 
 /** Where a tensor lies and what it holds. */
 export interface StoredTensor {
@@ -28,7 +31,102 @@ export interface SafetensorsFile extends TensorSource {
   close(): void;
 }
 
-/** Opens one safetensors file; its header is checked whole before anything is read by it. */
+/**
+ * Opens one safetensors file. Its header is checked whole first; the data is memory-mapped by the addon, or without
+ * it read tensor by tensor.
+ *
+ * @throws LlmkitError `checkpoint` naming the file when it is missing or not sound
+ */
 export async function readSafetensors(path: string): Promise<SafetensorsFile> {
-  throw new LlmkitError('unsupported', `readSafetensors: not written yet (${path})`);
+  const descriptor = open(path);
+  try {
+    const fileBytes = fstatSync(descriptor).size;
+    const header = readHeader(descriptor, path, fileBytes);
+    return new OpenFile(path, header, descriptor);
+  } catch (error) {
+    closeSync(descriptor);
+    throw error;
+  }
+}
+
+/** Looks a tensor up, or says that it is missing from `where`. */
+export function findTensor(
+  tensors: ReadonlyMap<string, StoredTensor>,
+  name: string,
+  where: string,
+): StoredTensor {
+  const tensor = tensors.get(name);
+  if (tensor) return tensor;
+  throw new LlmkitError('checkpoint', `${where}: expected a tensor named ${name}, found none`);
+}
+
+function open(path: string): number {
+  try {
+    return openSync(path, 'r');
+  } catch (error) {
+    const reason = (error as NodeJS.ErrnoException).code === 'ENOENT' ? 'no such file' : `${error}`;
+    throw new LlmkitError('checkpoint', `${path}: cannot be opened: ${reason}`);
+  }
+}
+
+function readHeader(descriptor: number, path: string, fileBytes: number): Header {
+  const start = readExactly(descriptor, { path, offset: 0, length: Math.min(8, fileBytes) });
+  const length = headerLength(start, path, fileBytes);
+  const bytes = readExactly(descriptor, { path, offset: 8, length });
+  return parseHeader(bytes, path, fileBytes);
+}
+
+/** Reads in pieces, as one read may not exceed 2 GiB. */
+function readExactly(
+  descriptor: number,
+  { path, offset, length }: { path: string; offset: number; length: number },
+): Uint8Array {
+  const bytes = new Uint8Array(length);
+  let done = 0;
+  while (done < length) {
+    const piece = Math.min(length - done, 2 ** 30);
+    const count = readSync(descriptor, bytes, done, piece, offset + done);
+    if (count === 0) {
+      const got = offset + done;
+      throw new LlmkitError('checkpoint', `${path}: expected ${offset + length} bytes, got ${got}`);
+    }
+    done += count;
+  }
+  return bytes;
+}
+
+class OpenFile implements SafetensorsFile {
+  readonly path: string;
+  readonly metadata: Readonly<Record<string, string>>;
+  readonly tensors: ReadonlyMap<string, StoredTensor>;
+  #descriptor: number | undefined;
+  #mapped: Uint8Array | undefined;
+
+  constructor(path: string, header: Header, descriptor: number) {
+    this.path = path;
+    this.metadata = header.metadata;
+    this.tensors = header.tensors;
+    this.#mapped = mapFile(path);
+    this.#descriptor = descriptor;
+  }
+
+  bytes(name: string): Uint8Array {
+    const { offset, sizeBytes } = findTensor(this.tensors, name, this.path);
+    if (this.#descriptor === undefined) {
+      throw new LlmkitError('checkpoint', `${this.path}: tensor ${name} is read after close()`);
+    }
+    if (this.#mapped) return this.#mapped.subarray(offset, offset + sizeBytes);
+    return readExactly(this.#descriptor, { path: this.path, offset, length: sizeBytes });
+  }
+
+  floats(name: string): Float32Array {
+    const { dtype } = findTensor(this.tensors, name, this.path);
+    return toFloats(this.bytes(name), dtype);
+  }
+
+  close(): void {
+    if (this.#descriptor !== undefined) closeSync(this.#descriptor);
+    this.#descriptor = undefined;
+    this.#mapped = undefined;
+  }
 }

@@ -1,5 +1,9 @@
+import { type FileHandle, open, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { LlmkitError } from '../errors.js';
-import type { Dtype } from './dtype.js';
+import { type Dtype, dtypeBits } from './dtype.js';
+import { writeFileAtomic } from './output.js';
+import { INDEX_FILE } from './safetensors-index.js';
 
 export { toDtype } from './dtype.js';
 
@@ -8,7 +12,7 @@ export interface TensorSpec {
   readonly name: string;
   readonly dtype: Dtype;
   readonly shape: readonly number[];
-  /** A vector whose declared length is an upper bound: fewer bytes may be written (at most a few kB; kept in memory until finish). */
+  /** A U8 vector whose declared length is an upper bound: it is kept in memory until finish(). */
   readonly atMost?: boolean;
 }
 
@@ -22,38 +26,244 @@ export interface NamedTensor {
 
 /** What CheckpointWriter.finish() wrote. */
 export interface WrittenFiles {
+  /** Names in the folder, the index included. */
   readonly files: string[];
+  /** Of all files together. */
   readonly sizeBytes: number;
+}
+
+/** transformers' default. */
+const MAX_SHARD_BYTES = 50e9;
+const METADATA: Readonly<Record<string, string>> = { format: 'pt' };
+
+interface Slot {
+  readonly spec: TensorSpec;
+  readonly shard: Shard;
+  /** From the start of the data. */
+  offset: number;
+  sizeBytes: number;
+  written: boolean;
+}
+
+interface Shard {
+  readonly slots: Slot[];
+  name: string;
+  headerBytes: number;
+  handle?: FileHandle;
 }
 
 /**
  * Streams tensors into one or several safetensors files and their index. All tensors are declared first, in the
- * order that decides their shard, and then written in any order.
+ * order that decides their shard, and then written in any order; within a file they lie by the alignment of their
+ * dtype, so that each can be mapped as an array.
  */
 export class CheckpointWriter {
+  readonly #folder: string;
+  readonly #metadata: Readonly<Record<string, string>>;
+  readonly #shards: readonly Shard[];
+  readonly #slots: ReadonlyMap<string, Slot>;
+  readonly #late = new Map<Slot, Uint8Array>();
+
   constructor(
     folder: string,
-    _tensors: readonly TensorSpec[],
-    _options: { maxShardBytes?: number; metadata?: Readonly<Record<string, string>> } = {},
+    tensors: readonly TensorSpec[],
+    options: { maxShardBytes?: number; metadata?: Readonly<Record<string, string>> } = {},
   ) {
-    throw new LlmkitError('unsupported', `CheckpointWriter: not written yet (${folder})`);
+    this.#folder = folder;
+    this.#metadata = options.metadata ?? METADATA;
+    this.#shards = planShards(tensors, options.maxShardBytes ?? MAX_SHARD_BYTES);
+    this.#slots = new Map(
+      this.#shards.flatMap(({ slots }) => slots).map((slot) => [slot.spec.name, slot]),
+    );
+    if (this.#slots.size !== tensors.length) {
+      throw new LlmkitError('shape', 'CheckpointWriter: two tensors have the same name');
+    }
+    for (const shard of this.#shards) {
+      shard.headerBytes = headerOf(shard.slots, this.#metadata).length;
+    }
   }
 
-  async write(_name: string, _bytes: Uint8Array): Promise<void> {}
+  /** Writes the bytes of a declared tensor. */
+  async write(name: string, bytes: Uint8Array): Promise<void> {
+    const slot = this.#slots.get(name);
+    if (!slot || slot.written) {
+      const problem = slot ? 'is written twice' : 'was not declared';
+      throw new LlmkitError('shape', `CheckpointWriter: ${name} ${problem}`);
+    }
+    const { spec, sizeBytes } = slot;
+    if (spec.atMost ? bytes.length > sizeBytes : bytes.length !== sizeBytes) {
+      const expected = `${spec.atMost ? 'at most ' : ''}${sizeBytes} bytes`;
+      throw new LlmkitError(
+        'shape',
+        `CheckpointWriter: ${name}: expected ${expected}, got ${bytes.length}`,
+      );
+    }
+    slot.written = true;
+    if (spec.atMost) this.#late.set(slot, bytes.slice());
+    else await this.#writeAt(slot, bytes);
+  }
 
+  /** Writes headers and index, and flushes everything to the disk. */
   async finish(): Promise<WrittenFiles> {
-    return { files: [], sizeBytes: 0 };
+    const missing = [...this.#slots.values()].find(({ written }) => !written);
+    if (missing) {
+      throw new LlmkitError('shape', `CheckpointWriter: ${missing.spec.name} was not written`);
+    }
+    let sizeBytes = 0;
+    for (const shard of this.#shards) sizeBytes += await this.#finishShard(shard);
+    const files = this.#shards.map(({ name }) => name);
+    if (files.length > 1) {
+      const index = this.#index();
+      await writeFile(join(this.#folder, INDEX_FILE), index);
+      files.push(INDEX_FILE);
+      sizeBytes += index.length;
+    }
+    return { files, sizeBytes };
   }
 
-  /** Closes the files of a writer that is given up. */
-  async abort(): Promise<void> {}
+  /** Closes the files of a writer that is given up; they stay as they are. */
+  async abort(): Promise<void> {
+    for (const shard of this.#shards) {
+      await shard.handle?.close();
+      delete shard.handle;
+    }
+  }
+
+  async #writeAt(slot: Slot, bytes: Uint8Array): Promise<void> {
+    const { shard } = slot;
+    shard.handle ??= await open(join(this.#folder, shard.name), 'wx');
+    await writeExactly(shard.handle, bytes, shard.headerBytes + slot.offset);
+  }
+
+  async #finishShard(shard: Shard): Promise<number> {
+    for (const slot of shard.slots) {
+      const bytes = this.#late.get(slot);
+      if (bytes) slot.sizeBytes = bytes.length;
+    }
+    placeSlots(shard.slots);
+    for (const slot of shard.slots) {
+      const bytes = this.#late.get(slot);
+      if (bytes) await this.#writeAt(slot, bytes);
+    }
+    shard.handle ??= await open(join(this.#folder, shard.name), 'wx');
+    const header = headerOf(shard.slots, this.#metadata, shard.headerBytes);
+    await writeExactly(shard.handle, header, 0);
+    await shard.handle.sync();
+    await shard.handle.close();
+    delete shard.handle;
+    return shard.headerBytes + dataBytes(shard.slots);
+  }
+
+  #index(): string {
+    const slots = [...this.#slots.values()];
+    const entries = slots.map(({ spec, shard }) => [spec.name, shard.name] as const);
+    entries.sort(([a], [b]) => (a < b ? -1 : 1));
+    const index = {
+      metadata: { total_size: dataBytes(slots) },
+      weight_map: Object.fromEntries(entries),
+    };
+    return `${JSON.stringify(index, undefined, 2)}\n`;
+  }
 }
 
 /** Writes a small safetensors file, whole or not at all. */
 export async function writeSafetensors(
   path: string,
-  _tensors: ReadonlyMap<string, { dtype: Dtype; shape: readonly number[]; bytes: Uint8Array }>,
-  _metadata?: Readonly<Record<string, string>>,
+  tensors: ReadonlyMap<string, { dtype: Dtype; shape: readonly number[]; bytes: Uint8Array }>,
+  metadata: Readonly<Record<string, string>> = METADATA,
 ): Promise<void> {
-  throw new LlmkitError('unsupported', `writeSafetensors: not written yet (${path})`);
+  const specs = [...tensors].map(([name, { dtype, shape }]) => ({ name, dtype, shape }));
+  const [shard] = planShards(specs, Infinity);
+  const slots = shard?.slots ?? [];
+  const header = headerOf(slots, metadata);
+  const parts = slots.map(({ spec, sizeBytes }) => {
+    const { bytes } = tensors.get(spec.name) as { bytes: Uint8Array };
+    if (bytes.length === sizeBytes) return bytes;
+    throw new LlmkitError(
+      'shape',
+      `${path}: ${spec.name}: expected ${sizeBytes} bytes, got ${bytes.length}`,
+    );
+  });
+  await writeFileAtomic(path, Buffer.concat([header, ...parts]));
+}
+
+function sizeOf({ dtype, shape }: TensorSpec): number {
+  return (shape.reduce((product, size) => product * size, 1) * dtypeBits(dtype)) / 8;
+}
+
+/** Fills shards in the declared order; a tensor larger than the limit gets its own. */
+function planShards(tensors: readonly TensorSpec[], maxShardBytes: number): Shard[] {
+  const shards: Shard[] = [];
+  let room = 0;
+  for (const spec of tensors) {
+    const sizeBytes = sizeOf(spec);
+    if (shards.length === 0 || sizeBytes > room) {
+      shards.push({ slots: [], name: '', headerBytes: 0 });
+      room = maxShardBytes;
+    }
+    const shard = shards.at(-1) as Shard;
+    shard.slots.push({ spec, shard, offset: 0, sizeBytes, written: false });
+    room -= sizeBytes;
+  }
+  if (shards.length === 0) shards.push({ slots: [], name: '', headerBytes: 0 });
+  shards.forEach((shard, i) => {
+    shard.name = shardName(i, shards.length);
+    shard.slots.sort((a, b) => rank(b.spec) - rank(a.spec) || compare(a.spec.name, b.spec.name));
+    placeSlots(shard.slots);
+  });
+  return shards;
+}
+
+function shardName(index: number, count: number): string {
+  if (count === 1) return 'model.safetensors';
+  const number = (value: number) => String(value).padStart(5, '0');
+  return `model-${number(index + 1)}-of-${number(count)}.safetensors`;
+}
+
+/** Wide dtypes first, what may still shrink last. */
+function rank({ dtype, atMost }: TensorSpec): number {
+  return atMost ? 0 : dtypeBits(dtype);
+}
+
+function compare(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}
+
+function placeSlots(slots: readonly Slot[]): void {
+  let offset = 0;
+  for (const slot of slots) {
+    slot.offset = offset;
+    offset += slot.sizeBytes;
+  }
+}
+
+function dataBytes(slots: readonly Slot[]): number {
+  return slots.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+}
+
+/** Length, JSON, and spaces up to a multiple of 8 bytes, or to the length that was set aside for it. */
+function headerOf(
+  slots: readonly Slot[],
+  metadata: Readonly<Record<string, string>>,
+  length?: number,
+): Buffer {
+  const entries: [string, unknown][] = slots.map(({ spec, offset, sizeBytes }) => {
+    const shape = spec.atMost ? [sizeBytes] : spec.shape;
+    return [spec.name, { dtype: spec.dtype, shape, data_offsets: [offset, offset + sizeBytes] }];
+  });
+  const json = JSON.stringify(Object.fromEntries([['__metadata__', metadata], ...entries]));
+  const jsonBytes = Buffer.byteLength(json);
+  const header = Buffer.alloc(length ?? 8 + Math.ceil(jsonBytes / 8) * 8, ' ');
+  header.writeBigUInt64LE(BigInt(header.length - 8));
+  header.write(json, 8);
+  return header;
+}
+
+async function writeExactly(handle: FileHandle, bytes: Uint8Array, position: number) {
+  let done = 0;
+  while (done < bytes.length) {
+    const piece = Math.min(bytes.length - done, 2 ** 30);
+    const { bytesWritten } = await handle.write(bytes, done, piece, position + done);
+    done += bytesWritten;
+  }
 }

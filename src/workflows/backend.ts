@@ -1,4 +1,4 @@
-import { type BackendName, listBackends } from '../tensor/backends/index.js';
+import { type BackendName, listBackends, useBackend } from '../tensor/backends/index.js';
 
 /** What `llmkit backend list` shows of one backend. */
 export interface BackendStatus {
@@ -11,4 +11,11 @@ export interface BackendStatus {
 /** Tries every backend: which load on this machine, and why the others do not. */
 export function describeBackends(): Promise<readonly BackendStatus[]> {
   return listBackends();
+}
+
+/** The backend that a run with this `--backend` computes with, and a warning when it is not the best. */
+export function chosenBackend(
+  name?: string,
+): Promise<{ readonly name: BackendName; readonly warning?: string }> {
+  return useBackend(name);
 }

@@ -2,6 +2,7 @@ import type { Command } from '../command.js';
 
 /** Every command by name, in the order of the help. Loaded when used: nothing heavy before. */
 export const commands: Readonly<Record<string, () => Promise<Command>>> = {
+  quickstart: async () => (await import('./quickstart.js')).quickstart,
   generate: async () => (await import('./generate.js')).generate,
   backend: async () => (await import('./backend.js')).backend,
 };

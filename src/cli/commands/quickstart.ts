@@ -1,0 +1,115 @@
+import { spawn } from 'node:child_process';
+import { z } from 'zod';
+import { LlmkitError } from '../../errors.js';
+import type { QuickstartStep, QuickstartSummary } from '../../workflows/quickstart.js';
+import { defineCommand, type Io } from '../command.js';
+
+/** `llmkit quickstart`: the whole loop on the bundled model, each command printed before it runs. */
+export const quickstart = defineCommand({
+  name: 'quickstart',
+  summary: 'Run the whole loop on the bundled model: quantize, fine-tune, merge, evaluate',
+  description:
+    'Prints each command line before it runs it, so that it can be copied, and ends with a table and an HTML report.',
+  arguments: [],
+  shape: {
+    output: z.string().min(1).default('llmkit-quickstart'),
+    force: z.boolean().default(false),
+  },
+  flags: {
+    output: { short: 'o', value: 'DIR', description: 'folder to work in' },
+    force: { description: 'replace the folder' },
+  },
+  examples: [{ command: 'llmkit quickstart', does: 'takes a minute or two on two cores' }],
+  async run(config, io) {
+    const { prepareQuickstart } = await import('../../workflows/quickstart.js');
+    const reduced = await isSlow(config.backend, io);
+    const tour = await prepareQuickstart({ ...config, reduced });
+    const settings = globalFlags(config);
+    const generated: unknown[] = [];
+    for (const [i, step] of tour.steps.entries()) {
+      say(
+        io,
+        `\n[${i + 1}/${tour.steps.length}] ${step.title}\n$ npx llmkit ${quoted(step.args)}\n`,
+      );
+      const printed = await runStep({ ...step, args: [...step.args, ...settings] }, io);
+      if (step.args.includes('--json')) generated.push(showText(printed, io));
+    }
+    const summary = await tour.summarize(generated);
+    if (io.json) io.printJson(summary);
+    else io.stdout(table(summary));
+    return 0;
+  },
+});
+
+/** The reference backend is some hundred times slower: the tour is shortened, and says so. */
+async function isSlow(backend: string | undefined, io: Io): Promise<boolean> {
+  const { chosenBackend } = await import('../../workflows/backend.js');
+  const { name, warning } = await chosenBackend(backend);
+  if (warning !== undefined) io.warn(warning);
+  if (name === 'native') return false;
+  io.note(`The ${name} backend is slow: a reduced tour with fewer documents and training steps.`);
+  return true;
+}
+
+function globalFlags(config: { backend?: string | undefined; threads?: number | undefined }) {
+  return [
+    ...(config.backend === undefined ? [] : ['--backend', config.backend]),
+    ...(config.threads === undefined ? [] : ['--threads', String(config.threads)]),
+  ];
+}
+
+/** Under `--json` stdout is the summary alone. */
+function say(io: Io, text: string): void {
+  if (io.json) io.note(text.trimEnd());
+  else io.stdout(text);
+}
+
+/** A command line that can be pasted into a shell. */
+function quoted(args: readonly string[]): string {
+  return args
+    .map((arg) => (/^[\w@%+=:,./-]+$/.test(arg) ? arg : `'${arg.replaceAll("'", "'\\''")}'`))
+    .join(' ');
+}
+
+/** Runs a step as its own process. @returns what it printed on stdout, shown unless it is JSON */
+function runStep(step: QuickstartStep, io: Io): Promise<string> {
+  const program = process.argv[1] ?? '';
+  const child = spawn(process.execPath, [program, ...step.args], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  let printed = '';
+  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+    printed += text;
+    if (!step.args.includes('--json')) say(io, text);
+  });
+  const stop = () => child.kill('SIGINT');
+  io.signal.addEventListener('abort', stop, { once: true });
+  return new Promise((resolve, reject) => {
+    child.on('error', reject);
+    child.on('close', (code) => {
+      io.signal.removeEventListener('abort', stop);
+      if (code === 0) resolve(printed);
+      else
+        reject(new LlmkitError('config', `quickstart: that command ended with exit code ${code}`));
+    });
+  });
+}
+
+/** Shows the text of a completion object. @returns the object */
+function showText(printed: string, io: Io): unknown {
+  const document = JSON.parse(printed) as { choices: { text: string }[] };
+  say(io, `… ${document.choices[0]?.text.trim()}\n`);
+  return document;
+}
+
+function table({ columns, rows, report }: QuickstartSummary): string {
+  const widths = columns.map((name, i) =>
+    Math.max(name.length, ...rows.map((row) => row[i]?.length ?? 0)),
+  );
+  const line = (cells: readonly string[]) =>
+    cells
+      .map((cell, i) => (i === 0 ? cell.padEnd(widths[i] ?? 0) : cell.padStart(widths[i] ?? 0)))
+      .join('   ');
+  const rule = widths.map((width) => '─'.repeat(width)).join('───');
+  return `\n${[line(columns), rule, ...rows.map(line)].join('\n')}\n\nReport: ${report}\n`;
+}

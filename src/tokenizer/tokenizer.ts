@@ -1,15 +1,15 @@
+import { createHash } from 'node:crypto';
+import { join } from 'node:path';
 import { LlmkitError } from '../errors.js';
-import type { ChatTemplate } from './chat-template.js';
+import { byteOf, fixByteFallback } from './byte-fallback.js';
+import { type ChatTemplate, parseChatTemplate } from './chat-template.js';
+import { createLibraryTokenizer, type LibraryTokenizer } from './library.js';
+import { specialTokensOf } from './special-tokens.js';
+import { createStreamDecoder, type StreamDecoder } from './stream-decoder.js';
+import { type JsonObject, readTokenizerFiles, type TokenizerFiles } from './tokenizer-files.js';
 
 export type { ChatMessage, ChatTemplate } from './chat-template.js';
-
-/** Turns ids into text one at a time; what it returns, joined, is decode() of all ids. */
-export interface StreamDecoder {
-  /** The text that this id completes: empty while a character is unfinished. */
-  push(id: number): string;
-  /** What is left at the end. */
-  flush(): string;
-}
+export type { StreamDecoder } from './stream-decoder.js';
 
 /** How ids become text. */
 export interface DecodeOptions {
@@ -35,7 +35,77 @@ export interface Tokenizer {
   readonly hash: string;
 }
 
-/** Loads the tokenizer of a checkpoint folder. */
+/**
+ * Loads the tokenizer of a checkpoint folder: tokenizer.json, the special tokens, the chat template.
+ *
+ * @throws LlmkitError `checkpoint` when tokenizer.json is missing or a file is broken, `unsupported` when it needs
+ *   a part that the library lacks
+ */
 export async function loadTokenizer(folder: string): Promise<Tokenizer> {
-  throw new LlmkitError('unsupported', `loadTokenizer: not written yet (${folder})`);
+  const files = await readTokenizerFiles(folder);
+  const tokenizer = build(files, join(folder, 'tokenizer.json'));
+  const special = specialTokensOf(files, (token) => tokenizer.token_to_id(token));
+  const chat = templateOf(files, folder);
+  return {
+    ...codec(tokenizer),
+    vocabSize: tokenizer.get_vocab().size,
+    ...(special.bosId !== undefined && { bosId: special.bosId }),
+    eosIds: special.eosIds,
+    ...(special.padId !== undefined && { padId: special.padId }),
+    ...(chat && { chatTemplate: parseChatTemplate(chat.source, special.texts, chat.where) }),
+    hash: createHash('sha256').update(files.tokenizerText).digest('hex'),
+  };
+}
+
+function build(files: TokenizerFiles, path: string): LibraryTokenizer {
+  try {
+    return createLibraryTokenizer(files.tokenizer, files.settings);
+  } catch (error) {
+    const reason = (error as Error).message;
+    throw new LlmkitError('unsupported', `${path}: cannot be used: ${reason}`, { cause: error });
+  }
+}
+
+type Codec = Pick<Tokenizer, 'encode' | 'decode' | 'streamDecoder' | 'tokenText'>;
+
+function codec(tokenizer: LibraryTokenizer): Codec {
+  const hasByteFallback = fixByteFallback(tokenizer.decoder);
+  const isByte = (id: number) => byteOf(tokenizer.id_to_token(id) ?? '') !== undefined;
+  const decode = (ids: readonly number[], { skipSpecialTokens = true }: DecodeOptions = {}) => {
+    const known = ids.filter((id) => tokenizer.id_to_token(id) !== undefined);
+    if (known.length === 0) return '';
+    return tokenizer.decode(known, { skip_special_tokens: skipSpecialTokens });
+  };
+  return {
+    encode: (text, { specialTokens = true } = {}) =>
+      tokenizer.encode(text, { add_special_tokens: specialTokens }).ids,
+    decode,
+    streamDecoder: (options) =>
+      createStreamDecoder({
+        decode: (ids) => decode(ids, options),
+        isOpen: (id) => hasByteFallback && isByte(id),
+      }),
+    tokenText(id) {
+      if (hasByteFallback && isByte(id)) return tokenizer.id_to_token(id) ?? '';
+      // The first token of a text may lose its space: the second one shows it.
+      const options = { skipSpecialTokens: false };
+      return decode([id, id], options).slice(decode([id], options).length);
+    },
+  };
+}
+
+/** chat_template.jinja, else tokenizer_config.json's template: a text, or the one named 'default'. */
+function templateOf(
+  files: TokenizerFiles,
+  folder: string,
+): { source: string; where: string } | undefined {
+  if (files.template !== undefined) {
+    return { source: files.template, where: join(folder, 'chat_template.jinja') };
+  }
+  const stated = files.settings.chat_template;
+  const named = Array.isArray(stated)
+    ? stated.find((entry: JsonObject | null) => entry?.name === 'default')?.template
+    : stated;
+  if (typeof named !== 'string') return undefined;
+  return { source: named, where: join(folder, 'tokenizer_config.json') };
 }

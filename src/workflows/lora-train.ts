@@ -1,0 +1,298 @@
+import { join, resolve } from 'node:path';
+import { LlmkitError } from '../errors.js';
+import {
+  checkpointFolder,
+  pruneCheckpoints,
+  type RunRecord,
+  readCheckpointState,
+  restoreCheckpoint,
+  saveCheckpoint,
+  type TrainingState,
+} from '../tune/checkpointing.js';
+import {
+  type EvaluationReport,
+  type LoopHooks,
+  type LoopResult,
+  runLoop,
+  type StepReport,
+} from '../tune/loop.js';
+import { expectSameRun } from '../tune/resume.js';
+import { schedule } from '../tune/schedule.js';
+import { Trainer } from '../tune/trainer.js';
+import { type BaseModel, sha256OfFile, writeManifest } from './manifest.js';
+import { type Backend, openBackend } from './open-model.js';
+import { type Base, baseModelOf, openBase } from './training/base.js';
+import type { TrainingConfig } from './training/config.js';
+import { dataFiles, dataNotes, loadTrainingData, type TrainingData } from './training/data.js';
+import {
+  prepareOutput,
+  publishResult,
+  RunLog,
+  startingStep,
+  writeRunReport,
+} from './training/output.js';
+import { openTrainee, type Trainee } from './training/trainee.js';
+
+/** How a run talks while it works. */
+export interface TrainingEvents {
+  /** A line for people. */
+  note(text: string): void;
+  warn(text: string): void;
+  /** Training begins at `done` of `total` steps. */
+  start(done: number, total: number): void;
+  step(report: StepReport): void;
+  evaluation(report: EvaluationReport): void;
+}
+
+export interface TrainingOptions {
+  readonly config: TrainingConfig;
+  readonly events: TrainingEvents;
+  /** Finishes the step, saves a checkpoint and returns. */
+  readonly signal?: AbortSignal;
+}
+
+/** What a run did. */
+export interface TrainingResult {
+  readonly output: string;
+  readonly method: TrainingConfig['method'];
+  readonly end: LoopResult['end'];
+  readonly steps: number;
+  readonly trainable_params: number;
+  readonly all_params: number;
+  readonly trained_tokens: number;
+  readonly final_loss?: number;
+  readonly best_eval?: { readonly step: number; readonly loss: number };
+  readonly backend: string;
+  readonly seconds: number;
+}
+
+/** Trains: LoRA or QLoRA on a model, all of its weights, or a new model from random ones. */
+export async function runTraining(options: TrainingOptions): Promise<TrainingResult> {
+  const { config, events } = options;
+  const startStep = await startingStep(config.output_dir, config);
+  const base = await openBase(config);
+  try {
+    refuseBaseAsOutput(config, base);
+    const data = loadTrainingData(config, base);
+    for (const note of dataNotes(data)) events.note(note);
+    const backend = await openBackend({ ...config, onWarning: (text) => events.warn(text) });
+    events.note(`backend: ${backend.description}`);
+    const provenance = await provenanceOf(config, base, backend);
+    const trainee = await openTrainee(config, base);
+    try {
+      return await train({ ...options, startStep, base, data, backend, provenance, trainee });
+    } finally {
+      trainee.dispose();
+    }
+  } finally {
+    base.checkpoint?.close();
+  }
+}
+
+function refuseBaseAsOutput({ output_dir }: TrainingConfig, { folder }: Base): void {
+  if (resolve(output_dir) !== resolve(folder)) return;
+  throw new LlmkitError('config', `output_dir: must be another folder than the model's, ${folder}`);
+}
+
+/** Everything a run works with once it is open. */
+interface Run extends TrainingOptions {
+  readonly startStep: number;
+  readonly base: Base;
+  readonly data: TrainingData;
+  readonly backend: Backend;
+  readonly provenance: Provenance;
+  readonly trainee: Trainee;
+}
+
+/** What a run was made from. */
+interface Provenance {
+  readonly inputs: Readonly<Record<string, string>>;
+  readonly baseModel: BaseModel | undefined;
+  /** What a resumed run must have in common. */
+  readonly record: RunRecord;
+}
+
+async function provenanceOf(
+  config: TrainingConfig,
+  base: Base,
+  backend: Backend,
+): Promise<Provenance> {
+  const inputs: Record<string, string> = {};
+  for (const path of dataFiles(config)) inputs[path] = await sha256OfFile(path);
+  const baseModel = await baseModelOf(base, config.model ?? '');
+  const contents = (sources: TrainingConfig['data'] | undefined) =>
+    sources?.map(({ path, ...rest }) => ({ ...rest, sha256: inputs[path] }));
+  const record = {
+    ...config,
+    model: baseModel?.quantized?.identity ?? baseModel?.identity,
+    tokenizer: base.tokenizer.hash,
+    data: contents(config.data),
+    eval_data: contents(config.eval_data),
+    backend: backend.name,
+  };
+  return { inputs, baseModel, record };
+}
+
+async function train(run: Run): Promise<TrainingResult> {
+  const { config, events, trainee, data, startStep } = run;
+  const { trainable, all } = trainee.parameters;
+  events.note(parametersLine(trainable, all));
+  const begin = performance.now();
+  const trainer = newTrainer(run);
+  try {
+    const state = await startState(run, trainer);
+    await prepareOutput(config.output_dir, startStep === 0);
+    const log = new RunLog(config.output_dir, startStep);
+    try {
+      events.start(state.step, data.totalSteps);
+      const { result, lastLoss } = await loop(run, { trainer, state, log });
+      const seconds = (performance.now() - begin) / 1000;
+      const outcome = {
+        ...describe(run, result, seconds),
+        ...(lastLoss && { final_loss: lastLoss }),
+      };
+      if (result.end !== 'interrupted') await finish(run, { trainer, outcome });
+      return outcome;
+    } finally {
+      log.close();
+    }
+  } finally {
+    trainer.dispose();
+  }
+}
+
+function newTrainer({ config, trainee }: Run): Trainer {
+  return new Trainer(trainee.model, trainee.variables, {
+    optimizer: {
+      beta1: config.adam_beta1,
+      beta2: config.adam_beta2,
+      eps: config.adam_eps,
+      weightDecay: config.weight_decay,
+    },
+    maxGradNorm: config.max_grad_norm,
+    checkpointing: config.gradient_checkpointing,
+  });
+}
+
+/** `trainable params: 1,234 || all params: 5,678 || trainable%: 21.7330`, as PEFT prints it. */
+function parametersLine(trainable: number, all: number): string {
+  const grouped = (count: number) => count.toLocaleString('en-US');
+  const percent = ((100 * trainable) / all).toFixed(4);
+  return `trainable params: ${grouped(trainable)} || all params: ${grouped(all)} || trainable%: ${percent}`;
+}
+
+async function startState(run: Run, trainer: Trainer): Promise<TrainingState> {
+  const { config, events, startStep, provenance } = run;
+  if (startStep === 0) {
+    if (config.resume) events.note(`${config.output_dir}: no checkpoint yet, starting at step 0`);
+    return { step: 0, trainedTokens: 0, evaluationsSinceBest: 0 };
+  }
+  const saved = await readCheckpointState(config.output_dir, startStep);
+  expectSameRun(saved.run, provenance.record);
+  await restoreCheckpoint(config.output_dir, startStep, trainer);
+  events.note(`resuming from ${checkpointFolder(config.output_dir, startStep)}`);
+  return saved.state;
+}
+
+async function loop(
+  run: Run,
+  { trainer, state, log }: { trainer: Trainer; state: TrainingState; log: RunLog },
+): Promise<{ result: LoopResult; lastLoss: number | undefined }> {
+  const { config, events, data } = run;
+  let lastLoss: number | undefined;
+  const hooks: LoopHooks = {
+    onStep(report) {
+      lastLoss = report.loss;
+      log.step(report);
+      events.step(report);
+    },
+    onEvaluation(report) {
+      log.evaluation(report);
+      events.evaluation(report);
+    },
+    async save(current) {
+      log.flush();
+      await save(run, trainer, current);
+    },
+  };
+  const result = await runLoop(state, {
+    trainer,
+    plan: data.plan,
+    totalSteps: data.totalSteps,
+    learningRate: schedule({
+      name: config.lr_scheduler,
+      learningRate: config.learning_rate,
+      minLearningRate: config.min_lr,
+      warmupSteps: config.warmup_steps,
+      totalSteps: data.totalSteps,
+    }),
+    seed: config.seed,
+    saveSteps: config.save_steps,
+    evaluation: data.evaluation,
+    hooks,
+    signal: run.signal,
+  });
+  return { result, lastLoss };
+}
+
+async function save(run: Run, trainer: Trainer, state: TrainingState): Promise<void> {
+  const { config, trainee, provenance } = run;
+  const { saveExtra: extra } = trainee;
+  await saveCheckpoint(config.output_dir, trainer, { state, run: provenance.record, extra });
+  const best = config.load_best_at_end ? state.best?.step : undefined;
+  await pruneCheckpoints(config.output_dir, config.save_total_limit, best);
+}
+
+function describe({ config, trainee, backend }: Run, result: LoopResult, seconds: number) {
+  const { state, end } = result;
+  return {
+    output: config.output_dir,
+    method: config.method,
+    end,
+    steps: state.step,
+    trainable_params: trainee.parameters.trainable,
+    all_params: trainee.parameters.all,
+    trained_tokens: state.trainedTokens,
+    ...(state.best && { best_eval: state.best }),
+    backend: backend.description,
+    seconds,
+  };
+}
+
+/** Writes the result, its manifest and its report into the run's folder. */
+async function finish(
+  run: Run,
+  { trainer, outcome }: { trainer: Trainer; outcome: TrainingResult },
+): Promise<void> {
+  const { config, base, data, trainee, provenance, events } = run;
+  const folder = config.output_dir;
+  const best = outcome.best_eval;
+  if (config.load_best_at_end && best && best.step !== outcome.steps) {
+    events.note(`taking the best evaluation: step ${best.step}, loss ${best.loss.toFixed(4)}`);
+    await restoreCheckpoint(folder, best.step, trainer, 'weights');
+  }
+  await writeRunReport(folder, { title: `lora-train: ${folder}`, facts: factsOf(outcome) });
+  await writeManifest(folder, {
+    command: 'lora-train',
+    config,
+    inputs: provenance.inputs,
+    ...(provenance.baseModel && { base_model: provenance.baseModel }),
+    tokenizer: base.tokenizer.hash,
+    ...(base.tokenizer.chatTemplate && { chat_template: base.tokenizer.chatTemplate.hash }),
+    template: data.train.template,
+    seed: config.seed,
+    backend: run.backend.description,
+    timings: { train: outcome.seconds },
+  });
+  await publishResult(folder, trainee.save);
+  events.note(
+    `written: ${join(folder, config.method === 'lora' ? 'adapter_model.safetensors' : 'model.safetensors')}`,
+  );
+}
+
+function factsOf(outcome: TrainingResult): [string, string][] {
+  return Object.entries(outcome).map(([name, value]) => [
+    name.replaceAll('_', ' '),
+    typeof value === 'object' ? JSON.stringify(value) : String(value),
+  ]);
+}

@@ -1,0 +1,91 @@
+import { readFile } from 'node:fs/promises';
+import { type Checkpoint, type HfConfig, openCheckpoint } from '../../checkpoint/checkpoint.js';
+import { resolveModel } from '../../checkpoint/hub.js';
+import { identityOf } from '../../checkpoint/identity.js';
+import { LlmkitError } from '../../errors.js';
+import { decoderConfig } from '../../model/families/index.js';
+import { loadTokenizer, type Tokenizer } from '../../tokenizer/tokenizer.js';
+import { type BaseModel, readManifest } from '../manifest.js';
+import type { TrainingConfig } from './config.js';
+
+/** What a run starts from, before any weight is read. */
+export interface Base {
+  /** Where the tokenizer's files are; of a pretrained base the weights too. */
+  readonly folder: string;
+  readonly tokenizer: Tokenizer;
+  readonly hfConfig: HfConfig;
+  /** The context limit in tokens. */
+  readonly contextLength: number;
+  /** Undefined where the weights are drawn at random. */
+  readonly checkpoint: Checkpoint | undefined;
+}
+
+/** Opens the base of a run: a checkpoint, or a config and a tokenizer alone. */
+export async function openBase(config: TrainingConfig): Promise<Base> {
+  const folder = await resolveModel(config.model ?? config.tokenizer ?? '.');
+  if (config.init === 'random') {
+    const tokenizer = await loadTokenizer(folder);
+    const hfConfig = withTokenizer(await readModelConfig(config.model_config), tokenizer);
+    return describe({ folder, tokenizer, hfConfig, checkpoint: undefined });
+  }
+  const checkpoint = await openCheckpoint(folder);
+  try {
+    const tokenizer = await loadTokenizer(folder);
+    return describe({ folder, tokenizer, hfConfig: checkpoint.config, checkpoint });
+  } catch (error) {
+    checkpoint.close();
+    throw error;
+  }
+}
+
+function describe(base: Omit<Base, 'contextLength'>): Base {
+  return { ...base, contextLength: decoderConfig(base.hfConfig).maxLength };
+}
+
+async function readModelConfig(given: TrainingConfig['model_config']): Promise<HfConfig> {
+  if (typeof given !== 'string') return given ?? {};
+  try {
+    return JSON.parse(await readFile(given, 'utf8')) as HfConfig;
+  } catch (error) {
+    throw new LlmkitError(
+      'config',
+      `model_config: expected a mapping or a config.json at ${given}: ${(error as Error).message}`,
+    );
+  }
+}
+
+/** What the tokenizer decides of a config is taken from it, where the config does not say. */
+function withTokenizer(config: HfConfig, tokenizer: Tokenizer): HfConfig {
+  const { vocabSize, bosId, eosIds, padId } = tokenizer;
+  const full: HfConfig = {
+    vocab_size: vocabSize,
+    ...(bosId !== undefined && { bos_token_id: bosId }),
+    ...(eosIds[0] !== undefined && { eos_token_id: eosIds[0] }),
+    ...(padId !== undefined && { pad_token_id: padId }),
+    ...config,
+  };
+  if (Number(full.vocab_size) >= vocabSize) return full;
+  throw new LlmkitError(
+    'config',
+    `model_config: vocab_size must be at least the tokenizer's ${vocabSize} tokens, got ${full.vocab_size}`,
+  );
+}
+
+/** Which weights a run starts from: the original's identity and, of quantized ones, their own. */
+export async function baseModelOf(
+  { checkpoint, folder }: Base,
+  name: string,
+): Promise<BaseModel | undefined> {
+  if (!checkpoint) return undefined;
+  const identity = await identityOf(checkpoint);
+  if (checkpoint.quantized.size === 0) return { name, identity };
+  const original = (await readManifest(folder))?.base_model;
+  if (!original) return { name, identity };
+  const scheme = original.quantized?.scheme ?? schemeOf(checkpoint.config);
+  return { name, identity: original.identity, quantized: { identity, scheme } };
+}
+
+function schemeOf({ quantization_config }: HfConfig): string {
+  const method = (quantization_config as { quant_method?: unknown } | undefined)?.quant_method;
+  return typeof method === 'string' ? method : 'unknown';
+}

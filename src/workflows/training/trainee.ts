@@ -1,0 +1,145 @@
+import { copyFile, readdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Checkpoint } from '../../checkpoint/checkpoint.js';
+import { CheckpointWriter, toDtype } from '../../checkpoint/writer.js';
+import type { Decoder } from '../../model/decoder.js';
+import { initModel } from '../../model/init.js';
+import { parameterSpecs } from '../../model/layout.js';
+import { type LoadOptions, loadModel } from '../../model/load.js';
+import { transposeFloats } from '../../model/transpose.js';
+import { schemes } from '../../quant/schemes/index.js';
+import type { StoredDtype } from '../../quant/schemes/scheme.js';
+import { Variable } from '../../tensor/tfjs.js';
+import { type Adapter, attachLora } from '../../tune/peft/index.js';
+import type { Base } from './base.js';
+import type { TrainingConfig } from './config.js';
+
+/** A model to train: what of it is trained, and how the result is written. */
+export interface Trainee {
+  readonly model: Decoder;
+  readonly variables: ReadonlyMap<string, Variable>;
+  readonly parameters: { readonly trainable: number; readonly all: number };
+  /** Writes the result into a folder: a PEFT adapter or a checkpoint. */
+  save(folder: string): Promise<void>;
+  /** Writes what makes a training checkpoint usable by itself. */
+  readonly saveExtra?: (folder: string) => Promise<void>;
+  dispose(): void;
+}
+
+/** Loads or makes the model of a run and what is trained of it. */
+export function openTrainee(config: TrainingConfig, base: Base): Promise<Trainee> {
+  return config.method === 'lora' ? openLora(config, base) : openFull(config, base);
+}
+
+async function openLora(config: TrainingConfig, base: Base): Promise<Trainee> {
+  const checkpoint = base.checkpoint as Checkpoint;
+  const model = await loadModel(checkpoint, loadOptions(config, checkpoint));
+  const { target_modules, use_rslora, ...rest } = config.lora;
+  const lora = { ...rest, targetModules: target_modules, useRslora: use_rslora };
+  const adapter: Adapter = attachLora(model, lora, config.seed);
+  const save = (folder: string) => adapter.save(folder, { baseModel: config.model ?? '' });
+  const trainable = sizeOf(adapter.variables);
+  const base_ = adapterOnly(adapter, model);
+  return {
+    model,
+    variables: adapter.variables,
+    parameters: { trainable, all: model.numParameters + base_ },
+    save,
+    saveExtra: save,
+    dispose() {
+      adapter.dispose();
+      model.dispose();
+    },
+  };
+}
+
+/** Parameters the adapter adds; biases of the base that it trains are counted there already. */
+function adapterOnly(adapter: Adapter, model: Decoder): number {
+  const inBase = new Set<unknown>(model.parameters.values());
+  return sizeOf(new Map([...adapter.variables].filter(([, value]) => !inBase.has(value))));
+}
+
+function sizeOf(variables: ReadonlyMap<string, Variable>): number {
+  return [...variables.values()].reduce((sum, variable) => sum + variable.size, 0);
+}
+
+function loadOptions(config: TrainingConfig, checkpoint: Checkpoint): LoadOptions {
+  if (!config.load_in_4bit || checkpoint.quantized.size > 0) return {};
+  const { scheme: name = 'nf4', group_size, double_quant = false } = config.quantization ?? {};
+  const scheme = schemes[name];
+  if (!scheme) return {};
+  return {
+    quantize: (module, values, shape) => {
+      const dtype = checkpoint.tensors.get(`${module}.weight`)?.dtype as StoredDtype;
+      const groupSize = group_size ?? 64;
+      return scheme.quantize(values, shape, { groupSize, dtype, doubleQuant: double_quant });
+    },
+  };
+}
+
+async function openFull(config: TrainingConfig, base: Base): Promise<Trainee> {
+  const { checkpoint, hfConfig } = base;
+  const model = checkpoint
+    ? await loadModel(checkpoint, { trainable: true })
+    : initModel(hfConfig, config.seed);
+  const variables = new Map<string, Variable>();
+  for (const [name, value] of model.parameters) {
+    if (value instanceof Variable) variables.set(name, value);
+  }
+  return {
+    model,
+    variables,
+    parameters: { trainable: sizeOf(variables), all: model.numParameters },
+    save: (folder) => saveFull(folder, { model, base, dtype: fileDtype(config, base) }),
+    dispose: () => model.dispose(),
+  };
+}
+
+const DTYPES = { f32: 'F32', bf16: 'BF16', f16: 'F16' } as const;
+const TORCH_NAMES = { F32: 'float32', BF16: 'bfloat16', F16: 'float16' } as const;
+
+/** The dtype asked for, else the one the base has, else bf16. */
+function fileDtype({ dtype }: TrainingConfig, { checkpoint }: Base): StoredDtype {
+  if (dtype) return DTYPES[dtype];
+  const stored = [...(checkpoint?.tensors.values() ?? [])][0]?.dtype;
+  return stored === 'F32' || stored === 'F16' ? stored : 'BF16';
+}
+
+/** Writes a checkpoint in Hugging Face's layout: weights, config.json and the tokenizer's files. */
+async function saveFull(
+  folder: string,
+  { model, base, dtype }: { model: Decoder; base: Base; dtype: StoredDtype },
+): Promise<void> {
+  await copyOtherFiles(base.folder, folder);
+  const { torch_dtype: _, quantization_config: __, ...config } = base.hfConfig;
+  const text = JSON.stringify({ ...config, dtype: TORCH_NAMES[dtype] }, null, 2);
+  await writeFile(join(folder, 'config.json'), `${text}\n`);
+  const specs = parameterSpecs(base.hfConfig).map(({ name, shape, transposedOnDisk }) => ({
+    name,
+    dtype,
+    shape: transposedOnDisk ? [...shape].reverse() : shape,
+    transposedOnDisk,
+  }));
+  const writer = new CheckpointWriter(folder, specs);
+  try {
+    for (const { name, shape, transposedOnDisk } of specs) {
+      const values = (await model.parameters.get(name)?.data()) as Float32Array;
+      const [cols = 0, rows = 0] = shape;
+      const stored = transposedOnDisk ? transposeFloats(values, rows, cols) : values;
+      await writer.write(name, toDtype(stored, dtype));
+    }
+    await writer.finish();
+  } catch (error) {
+    await writer.abort();
+    throw error;
+  }
+}
+
+/** Files of a checkpoint that hold no weights and that this run does not write itself. */
+async function copyOtherFiles(from: string, to: string): Promise<void> {
+  const written = /\.(safetensors|bin|pt|ckpt|gguf)$|^(config|llmkit|.*\.index)\.json$/;
+  for (const entry of await readdir(from, { withFileTypes: true })) {
+    if (!entry.isFile() && !entry.isSymbolicLink()) continue;
+    if (!written.test(entry.name)) await copyFile(join(from, entry.name), join(to, entry.name));
+  }
+}

@@ -32,7 +32,7 @@ function sampleRow(id: number, sample: Sample, tokenizer: Tokenizer): SampleRow 
     filtered_resps: answers,
     filter: 'none',
     metrics: Object.keys(values),
-    ...hashes(sample, args[0]?.[0] ?? ''),
+    ...sampleHashes(sample),
     ...values,
     token_ids: rows.flat().map((row) => Array.from(row.ids)),
     token_logprobs: rowScores.flat().map((score) => Array.from(score.logprobs)),
@@ -52,14 +52,18 @@ function argumentsOf(sample: Sample, tokenizer: Tokenizer): readonly (readonly [
   });
 }
 
-/** Hashes of a document, by which two runs are seen to be of the same documents and prompts. */
-export function hashes(
-  { document }: Pick<Sample, 'document'>,
-  prompt: string,
-): Pick<SampleRow, 'doc_hash' | 'prompt_hash' | 'target_hash'> {
+/** Hashes by which two runs are seen to be of the same documents and prompts. */
+export function sampleHashes({
+  document,
+  requests,
+}: Pick<Sample, 'document' | 'requests'>): Pick<
+  SampleRow,
+  'doc_hash' | 'prompt_hash' | 'target_hash'
+> {
+  const [first] = requests;
   return {
     doc_hash: sha256(JSON.stringify(document.fields, null, 2)),
-    prompt_hash: sha256(prompt),
+    prompt_hash: sha256(first?.kind === 'continuation' ? first.context : ''),
     target_hash: sha256(String(document.target)),
   };
 }

@@ -2,6 +2,8 @@ import type { MetricResult, TaskResult } from './harness.js';
 
 const HEADERS = ['Tasks', 'Version', 'Filter', 'n-shot', 'Metric', '', 'Value', '', 'Stderr'];
 const NUMERIC = [false, true, false, true, false, false, true, false, true];
+/** In a column of numbers: it is then a column of texts. */
+const NOT_KNOWN = '   N/A';
 
 /** The table lm-evaluation-harness prints: one line per metric, ↑ where more is better. */
 export function resultsTable(results: readonly TaskResult[]): string {
@@ -9,9 +11,7 @@ export function resultsTable(results: readonly TaskResult[]): string {
   const widths = HEADERS.map((header, i) =>
     Math.max(3, header.length, ...rows.map((row) => row[i]?.length ?? 0)),
   );
-  const right = NUMERIC.map(
-    (numeric, i) => numeric && rows.every((row) => !/[A-Z]/.test(row[i] ?? '')),
-  );
+  const right = NUMERIC.map((numeric, i) => numeric && !rows.some((row) => row[i] === NOT_KNOWN));
   const line = (cells: readonly string[]) => `|${cells.join('|')}|`;
   return [
     line(HEADERS.map((header, i) => centre(header, widths[i] ?? 0))),
@@ -37,7 +37,7 @@ function taskRows({ name, task, numFewshot, metrics }: TaskResult): string[][] {
     task.metrics[metric]?.higherIsBetter ? '↑' : '↓',
     (metrics[metric] as MetricResult).value.toFixed(4),
     '±',
-    metrics[metric]?.standardError?.toFixed(4) ?? '   N/A',
+    metrics[metric]?.standardError?.toFixed(4) ?? NOT_KNOWN,
   ]);
 }
 

@@ -160,9 +160,9 @@ function problemError(
   const fromFile = problems.some(({ path }) => !labels.has(String(path[0])));
   const code = fromFile && file !== undefined ? 'config' : 'usage';
   const lines = problems.map(({ path, message }) => {
-    const [top, ...rest] = path.map(String);
-    const label = labels.get(top ?? '');
-    const place = [label ?? top, ...rest].join('.');
+    const [top = '', ...rest] = path;
+    const label = labels.get(String(top));
+    const place = [label ?? String(top), ...rest.map(step)].join('');
     return file !== undefined && label === undefined
       ? `${file}: ${place} ${message}`
       : `${place} ${message}`;
@@ -172,4 +172,9 @@ function problemError(
   const shown = lines.slice(0, MAX_PROBLEMS).map((line) => `  - ${line}`);
   if (more > 0) shown.push(`  … and ${more} more`);
   return new LlmkitError(code, [`${lines.length} problems:`, ...shown].join('\n'));
+}
+
+/** `.key` or `[index]` of a path. */
+function step(key: PropertyKey): string {
+  return typeof key === 'number' ? `[${key}]` : `.${String(key)}`;
 }

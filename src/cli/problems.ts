@@ -20,7 +20,7 @@ function describe(issue: Issue, schema: z.ZodType, got: unknown): Problem[] {
     case 'unrecognized_keys':
       return unknownKeys(issue.path, issue.keys, schema);
     case 'invalid_union':
-      return union(issue, got);
+      return union(issue, schema, got);
     default: {
       if (got === undefined && issue.code !== 'custom')
         return [{ path: issue.path, message: 'is missing' }];
@@ -72,14 +72,16 @@ function bound(origin: string, words: string, limit: number | bigint): string {
 }
 
 /** A value that fits none of several forms: the form it nearly is, else all forms' names. */
-function union(issue: Extract<Issue, { code: 'invalid_union' }>, got: unknown): Problem[] {
+function union(
+  issue: Extract<Issue, { code: 'invalid_union' }>,
+  schema: z.ZodType,
+  got: unknown,
+): Problem[] {
   const nearly = issue.errors.find((issues) => issues.some((one) => !isOtherType(one)));
   if (nearly) {
-    return nearly.map((one) => {
-      const path = [...issue.path, ...one.path];
-      const inner = valueAt(got, one.path);
-      return { path, message: `${expectation(one)}${hint(one, inner)}` };
-    });
+    return nearly.flatMap((one) =>
+      describe({ ...one, path: [...issue.path, ...one.path] }, schema, valueAt(got, one.path)),
+    );
   }
   const forms = issue.errors.flatMap((issues) =>
     issues.map((one) => expectation(one).slice('must be '.length)),

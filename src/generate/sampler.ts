@@ -12,11 +12,8 @@ export interface Sampling {
   readonly repetitionPenalty: number;
 }
 
-/** The most probable token, nothing else changed. */
-export const GREEDY: Sampling = { temperature: 0, topK: 0, topP: 1, repetitionPenalty: 1 };
-
 /**
- * Chooses a token.
+ * Chooses a token: the most probable one at temperature 0, else one drawn from {@link distribution}.
  *
  * @param logits [V]
  * @param seen ids of the prompt and of what was generated
@@ -29,14 +26,23 @@ export function chooseToken(
   sampling: Sampling,
   uniform: number,
 ): number {
-  const scores = Float64Array.from(logits);
-  penalizeRepetition(scores, seen, sampling.repetitionPenalty);
-  const best = indexOfMax(scores);
-  if (sampling.temperature === 0) return best;
-  const weights = toWeights(scores, scores[best] ?? 0, sampling.temperature);
-  if (sampling.topK > 0) keepTopK(weights, sampling.topK);
-  if (sampling.topP < 1) keepTopP(weights, sampling.topP);
-  return draw(weights, uniform);
+  if (sampling.temperature > 0) return draw(distribution(logits, seen, sampling), uniform);
+  return indexOfMax(penalized(logits, seen, sampling.repetitionPenalty));
+}
+
+/** The probabilities to draw from: penalty, temperature, top-k, then top-p. */
+export function distribution(
+  logits: Float32Array,
+  seen: Iterable<number>,
+  { temperature, topK, topP, repetitionPenalty }: Sampling,
+): Float64Array {
+  const scores = penalized(logits, seen, repetitionPenalty);
+  const max = scores[indexOfMax(scores)] as number;
+  const weights = scores.map((score) => Math.exp((score - max) / temperature));
+  if (topK > 0) keepTopK(weights, topK);
+  if (topP < 1) keepTopP(weights, topP);
+  const total = sum(weights);
+  return weights.map((weight) => weight / total);
 }
 
 /** Index of the largest value, the first of equals. */
@@ -59,17 +65,14 @@ export function indexOfMax(values: Float32Array | Float64Array): number {
   return best;
 }
 
-function penalizeRepetition(scores: Float64Array, seen: Iterable<number>, penalty: number): void {
-  if (penalty === 1) return;
+function penalized(logits: Float32Array, seen: Iterable<number>, penalty: number): Float64Array {
+  const scores = Float64Array.from(logits);
+  if (penalty === 1) return scores;
   for (const id of new Set(seen)) {
     const score = scores[id];
     if (score !== undefined) scores[id] = score > 0 ? score / penalty : score * penalty;
   }
-}
-
-/** exp((score - max) / temperature): probabilities up to their sum. */
-function toWeights(scores: Float64Array, max: number, temperature: number): Float64Array {
-  return scores.map((score) => Math.exp((score - max) / temperature));
+  return scores;
 }
 
 function keepTopK(weights: Float64Array, k: number): void {
@@ -92,16 +95,15 @@ function keepTopP(weights: Float64Array, topP: number): void {
 }
 
 /** Inverse of the cumulative distribution, in the order of the ids. */
-function draw(weights: Float64Array, uniform: number): number {
-  const target = uniform * sum(weights);
+function draw(probabilities: Float64Array, uniform: number): number {
   let cumulative = 0;
   let last = 0;
-  for (let id = 0; id < weights.length; id++) {
-    const weight = weights[id] as number;
-    if (weight === 0) continue;
-    cumulative += weight;
+  for (let id = 0; id < probabilities.length; id++) {
+    const probability = probabilities[id] as number;
+    if (probability === 0) continue;
+    cumulative += probability;
     last = id;
-    if (cumulative > target) return id;
+    if (cumulative > uniform) return id;
   }
   return last;
 }

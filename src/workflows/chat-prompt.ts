@@ -1,7 +1,8 @@
 import { z } from 'zod';
 import { renderPrompt, type TemplateRecord } from '../data/template.js';
 import { LlmkitError } from '../errors.js';
-import type { ChatMessage, ChatTemplate, Tokenizer } from '../tokenizer/tokenizer.js';
+import { type ChatTemplate, parseChatTemplate } from '../tokenizer/chat-template.js';
+import type { ChatMessage, Tokenizer } from '../tokenizer/tokenizer.js';
 import { readManifest } from './manifest.js';
 
 /** How a conversation becomes a prompt: a chat template, or the text template of an adapter. */
@@ -24,9 +25,19 @@ export async function promptTemplateOf(
   if (record?.kind === 'text') return record;
   const template =
     record?.kind === 'chat' && record.hash !== tokenizer.chatTemplate?.hash
-      ? tokenizer.compileChatTemplate(record.source)
+      ? parseChatTemplate(record.source, specialTokens(tokenizer), `${adapter}/llmkit.json`)
       : tokenizer.chatTemplate;
   return template && { kind: 'chat', template };
+}
+
+/** What a chat template may name. */
+function specialTokens(tokenizer: Tokenizer): Record<string, string> {
+  const { bosId, eosIds, padId } = tokenizer;
+  const ids = { bos_token: bosId, eos_token: eosIds[0], pad_token: padId };
+  const known = Object.entries(ids).filter(
+    (entry): entry is [string, number] => entry[1] !== undefined,
+  );
+  return Object.fromEntries(known.map(([name, id]) => [name, tokenizer.tokenText(id)]));
 }
 
 async function adapterTemplate(adapter: string): Promise<TemplateRecord | undefined> {

@@ -1,0 +1,135 @@
+import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { z } from 'zod';
+import { defineCommand } from '../../../src/cli/command.js';
+import { resolveConfig } from '../../../src/cli/config.js';
+
+const command = defineCommand({
+  name: 'sing',
+  summary: 'Sings',
+  arguments: [{ key: 'model', name: 'MODEL', description: 'the singer', kind: 'model' }],
+  shape: {
+    model: z.string(),
+    bits: z.literal([4, 8]).optional(),
+    scheme: z.enum(['nf4', 'int4']).default('nf4'),
+    learning_rate: z.number().gt(0).default(1e-4),
+    batch_size: z.union([z.int().min(1), z.literal('auto')]).default(8),
+    lora: z
+      .strictObject({ r: z.int().min(1).default(8), alpha: z.number().default(16) })
+      .optional(),
+    data: z.array(z.union([z.string(), z.strictObject({ path: z.string() })])).default([]),
+  },
+  flags: { bits: { value: 'B', description: 'bits' } },
+  examples: [],
+  check({ bits, scheme }, problem) {
+    if (bits === 8 && scheme === 'nf4') problem('bits', '8 does not go with nf4');
+  },
+  run: async () => 0,
+});
+
+const model = { value: 'm', label: 'MODEL' };
+let folder: string;
+const before = process.cwd();
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'llmkit-config-'));
+  process.chdir(folder);
+});
+afterEach(() => process.chdir(before));
+
+/** The message of the error that a config file and flags give. */
+function messageOf(yaml: string, given = {}, set: string[] = []): string {
+  writeFileSync('c.yaml', yaml);
+  try {
+    resolveConfig(command, { given: { model, ...given }, file: 'c.yaml', set });
+  } catch (error) {
+    return (error as Error).message;
+  }
+  return '';
+}
+
+test('flags beat --set beats the file beats the defaults', () => {
+  writeFileSync('c.yaml', 'bits: 4\nlearning_rate: 1e-5\nlora: {r: 2}\nseed: 3\nthreads: 2\n');
+  const config = resolveConfig(command, {
+    given: { model, seed: { value: 9, label: '--seed' } },
+    file: 'c.yaml',
+    set: ['lora.alpha=32', 'threads=1', 'bits=4'],
+  });
+  expect(config).toMatchObject({
+    model: 'm',
+    bits: 4,
+    scheme: 'nf4',
+    learning_rate: 1e-5,
+    lora: { r: 2, alpha: 32 },
+    seed: 9,
+    threads: 1,
+  });
+});
+
+test('an unknown key names the one that was meant, at every depth', () => {
+  expect(messageOf('learning_rat: 1')).toBe(
+    'c.yaml: learning_rat is not a known key; did you mean learning_rate?',
+  );
+  expect(messageOf('lora: {rr: 1}')).toContain('lora.rr is not a known key; did you mean r?');
+  expect(messageOf('data: [{pth: x}]').split('\n').slice(1)).toEqual([
+    '  - c.yaml: data[0].path is missing',
+    '  - c.yaml: data[0].pth is not a known key; did you mean path?',
+  ]);
+});
+
+test('all problems come in one error, each with its place', () => {
+  const message = messageOf('bits: 5.5\nscheme: nf5\nbatch_size: many\nlora: {r: x}', {
+    seed: { value: 'a', label: '--seed' },
+  });
+  expect(message.split('\n')).toEqual([
+    '5 problems:',
+    "  - --seed must be a number, got 'a'",
+    '  - c.yaml: bits must be 4 or 8, got 5.5',
+    "  - c.yaml: scheme must be nf4 or int4, got 'nf5'; did you mean nf4?",
+    "  - c.yaml: batch_size must be a number or auto, got 'many'",
+    "  - c.yaml: lora.r must be a number, got 'x'",
+  ]);
+});
+
+test('a bound of one form of several is named', () => {
+  expect(messageOf('batch_size: 0')).toBe('c.yaml: batch_size must be at least 1, got 0');
+});
+
+test('a flood of problems is cut', () => {
+  const keys = Array.from({ length: 30 }, (_, i) => `key${i}: 1`).join('\n');
+  expect(messageOf(keys).split('\n')).toHaveLength(11);
+  expect(messageOf(keys)).toContain('… and 21 more');
+});
+
+test('checks across keys name a flag as a flag', () => {
+  expect(messageOf('bits: 8')).toBe('c.yaml: bits 8 does not go with nf4');
+  const given = { model, bits: { value: 8, label: '--bits' } };
+  expect(() => resolveConfig(command, { given })).toThrow('--bits 8 does not');
+});
+
+test('what this version cannot compute is refused', () => {
+  expect(messageOf('device: cuda')).toContain('device cuda is not available');
+  expect(messageOf('compute: bf16')).toContain('compute bf16 is not available');
+});
+
+test('files that are no mapping, no YAML or not there', () => {
+  expect(messageOf('- 1')).toContain('expected a mapping');
+  expect(messageOf('a: [')).toContain('c.yaml: not valid YAML');
+  expect(() => resolveConfig(command, { given: { model }, file: 'none.yaml' })).toThrow(
+    'config file none.yaml: there is no such file',
+  );
+});
+
+test('MODEL left out: the current folder’s checkpoint, else llmkit.yaml, else an error', () => {
+  expect(() => resolveConfig(command, { given: {} })).toThrow(/which model\?/);
+  writeFileSync('llmkit.yaml', 'model: org/name\nother: 1\n');
+  expect(resolveConfig(command, { given: {} }).model).toBe('org/name');
+  writeFileSync('config.json', '{}');
+  writeFileSync('model.safetensors', '');
+  expect(resolveConfig(command, { given: {} }).model).toBe('.');
+  mkdirSync('sub');
+  writeFileSync('c.yaml', 'model: from-file');
+  expect(resolveConfig(command, { given: {}, file: 'c.yaml' }).model).toBe('from-file');
+});

@@ -1,0 +1,225 @@
+import type { Dtype, HfConfig } from '../checkpoint/checkpoint.js';
+import { LlmkitError } from '../errors.js';
+import {
+  HEAD,
+  moduleOf,
+  type ParameterSpec,
+  parameterSpecs,
+  storedNames,
+} from '../model/layout.js';
+import { layouts, type PlannedCheckpoint, type PlannedMatrix } from './layouts.js';
+import type { QuantScheme, StoredDtype } from './schemes/scheme.js';
+
+/** A stored tensor's header. */
+interface Header {
+  readonly dtype: Dtype;
+  readonly shape: readonly number[];
+}
+
+/** What a user asks for. */
+export interface PlanRequest {
+  readonly scheme: QuantScheme;
+  readonly groupSize?: number | undefined;
+  readonly doubleQuant: boolean;
+  readonly asymmetric: boolean;
+  /** Module paths, their endings or globs. */
+  readonly skip: readonly string[];
+}
+
+/** Which matrices become what. */
+export interface QuantPlan {
+  readonly scheme: QuantScheme;
+  readonly checkpoint: PlannedCheckpoint;
+  /** By module path as the file names it. */
+  readonly matrices: ReadonlyMap<string, PlannedMatrix & { readonly transposedOnDisk: boolean }>;
+  /** What the user should know: said once. */
+  readonly notes: readonly string[];
+}
+
+/**
+ * Chooses the matrices and their groups from config.json and headers alone.
+ *
+ * @throws LlmkitError `usage` for options that do not fit the scheme or the model, `checkpoint`,
+ *   `unsupported`
+ */
+export function planQuantization(
+  config: HfConfig,
+  tensors: ReadonlyMap<string, Header>,
+  request: PlanRequest,
+): QuantPlan {
+  const { scheme, doubleQuant, asymmetric } = request;
+  checkOptions(request);
+  const linears = storedLinears(config, tensors);
+  const skipped = skippedModules(linears, request.skip);
+  const chosen = linears.filter(({ module }) => !skipped.has(module));
+  if (chosen.length === 0) {
+    throw new LlmkitError('usage', 'quantize: --skip leaves no layer to quantize');
+  }
+  checkTransposed(scheme, chosen);
+  const groups = chooseGroups(scheme, chosen, request.groupSize);
+  const matrices = new Map(
+    chosen.map((linear) => [
+      linear.stored,
+      { ...linear, module: linear.stored, groupSize: groups.size ?? linear.cols },
+    ]),
+  );
+  // A tied head is no matrix of its own, yet readers must be told to leave it alone.
+  if (!linears.some(({ module }) => module === HEAD)) skipped.add(HEAD);
+  return {
+    scheme,
+    matrices,
+    notes: groups.notes,
+    checkpoint: {
+      ...(groups.size === undefined ? {} : { groupSize: groups.size }),
+      doubleQuant,
+      asymmetric,
+      dtype: chosen[0]?.dtype ?? 'F32',
+      skipped: [...skipped],
+    },
+  };
+}
+
+function checkOptions({ scheme, groupSize, doubleQuant, asymmetric }: PlanRequest): void {
+  const { format, supports, groupsCrossRows } = scheme;
+  const refuse = (message: string) => {
+    throw new LlmkitError('usage', message);
+  };
+  if (doubleQuant && !supports.doubleQuant) {
+    refuse(`--double-quant: for nf4 and fp4 only, the scheme is ${format}`);
+  }
+  if (asymmetric && !supports.asymmetric) {
+    refuse(`--asymmetric: for int4 and int8 only, the scheme is ${format}`);
+  }
+  if (groupSize === undefined || !groupsCrossRows) return;
+  const { smallest, largest } = scheme.allowedGroupSizes;
+  if (groupSize < smallest || groupSize > largest || !Number.isInteger(Math.log2(groupSize))) {
+    refuse(
+      `--group-size: ${format} takes a power of two from ${smallest} to ${largest}, got ${groupSize}`,
+    );
+  }
+}
+
+interface StoredLinear {
+  /** Module path by Hugging Face's name. */
+  readonly module: string;
+  /** Module path as the file names it. */
+  readonly stored: string;
+  readonly rows: number;
+  readonly cols: number;
+  readonly dtype: StoredDtype;
+  readonly transposedOnDisk: boolean;
+}
+
+function storedLinears(config: HfConfig, tensors: ReadonlyMap<string, Header>): StoredLinear[] {
+  const names = storedNames(config, tensors);
+  return parameterSpecs(config)
+    .filter(({ role }) => role === 'linear')
+    .map((spec) => storedLinear(spec, names.get(spec.name) ?? spec.name, tensors));
+}
+
+function storedLinear(
+  { name, shape, transposedOnDisk }: ParameterSpec,
+  storedName: string,
+  tensors: ReadonlyMap<string, Header>,
+): StoredLinear {
+  const stored = tensors.get(storedName);
+  const onDisk = transposedOnDisk ? [...shape].reverse() : shape;
+  if (stored?.shape.join() !== onDisk.join()) {
+    const got = stored ? `[${stored.shape.join(', ')}]` : 'a checkpoint without it';
+    throw new LlmkitError('checkpoint', `${name}: expected [${onDisk.join(', ')}], got ${got}`);
+  }
+  const [rows = 0, cols = 0] = shape;
+  const dtype = storedDtype(name, stored.dtype);
+  return {
+    module: moduleOf(name),
+    stored: moduleOf(storedName),
+    rows,
+    cols,
+    dtype,
+    transposedOnDisk,
+  };
+}
+
+function storedDtype(name: string, dtype: Dtype): StoredDtype {
+  if (dtype === 'F32' || dtype === 'F16' || dtype === 'BF16') return dtype;
+  throw new LlmkitError('unsupported', `${name}: expected F32, F16 or BF16 weights, got ${dtype}`);
+}
+
+function skippedModules(linears: readonly StoredLinear[], skip: readonly string[]): Set<string> {
+  const skipped = new Set<string>();
+  for (const pattern of skip) {
+    const matched = linears.filter(({ module }) => matches(module, pattern));
+    for (const { module } of matched) skipped.add(module);
+    if (matched.length > 0 || pattern === HEAD) continue;
+    const leaves = [...new Set(linears.map(({ module }) => module.split('.').at(-1)))].join(', ');
+    throw new LlmkitError(
+      'usage',
+      `--skip: ${JSON.stringify(pattern)} matches no linear layer; the model has ${leaves}`,
+    );
+  }
+  return skipped;
+}
+
+/** A whole path, its ending after a dot, or a glob for either. */
+function matches(module: string, pattern: string): boolean {
+  const escaped = pattern.replace(/[.+^${}()|[\]\\]/g, '\\$&');
+  const glob = escaped.replaceAll('*', '.*').replaceAll('?', '.');
+  return new RegExp(`^(.*\\.)?${glob}$`).test(module);
+}
+
+function checkTransposed(scheme: QuantScheme, chosen: readonly StoredLinear[]): void {
+  const transposed = chosen.find(({ transposedOnDisk }) => transposedOnDisk);
+  if (transposed === undefined || layouts[scheme.layout].holdsTransposed) return;
+  throw new LlmkitError(
+    'unsupported',
+    `${transposed.module}: is a Conv1D layer, stored transposed: ${scheme.layout} has no place for it, ` +
+      `so ${scheme.format} cannot be used; use --scheme nf4`,
+  );
+}
+
+interface ChosenGroups {
+  /** Undefined: a row. */
+  readonly size?: number;
+  readonly notes: readonly string[];
+}
+
+function chooseGroups(
+  scheme: QuantScheme,
+  chosen: readonly StoredLinear[],
+  wanted: number | undefined,
+): ChosenGroups {
+  if (scheme.groupsCrossRows) {
+    return { size: wanted ?? (scheme.defaultGroupSizes[0] as number), notes: [] };
+  }
+  if (wanted !== undefined) {
+    const odd = chosen.find(({ cols }) => cols % wanted !== 0);
+    if (odd) throw doesNotDivide(odd, `group size ${wanted} does not divide`);
+    return { size: wanted, notes: [] };
+  }
+  const [preferred] = scheme.defaultGroupSizes;
+  const fitting = scheme.defaultGroupSizes.find(
+    (size) => size === 'row' || chosen.every(({ cols }) => cols % size === 0),
+  );
+  if (fitting === 'row') return { notes: [] };
+  if (fitting === undefined) {
+    const sizes = scheme.defaultGroupSizes.join(', ');
+    const odd = chosen.find(({ cols }) => cols % (scheme.defaultGroupSizes.at(-1) as number) !== 0);
+    throw doesNotDivide(
+      odd ?? (chosen[0] as StoredLinear),
+      `none of the group sizes ${sizes} divides`,
+    );
+  }
+  const note = `group size ${fitting}: ${preferred} does not divide every row`;
+  return { size: fitting, notes: fitting === preferred ? [] : [note] };
+}
+
+function doesNotDivide({ module, cols }: StoredLinear, problem: string): LlmkitError {
+  const divisors = [128, 64, 32, 16, 8, 4].filter((size) => cols % size === 0);
+  const fix = divisors.length > 0 ? `--group-size ${divisors[0]}, ` : '';
+  const leaf = module.split('.').at(-1);
+  return new LlmkitError(
+    'usage',
+    `--group-size: ${problem} the rows of ${module}, which have ${cols} weights; ` +
+      `use ${fix}--scheme nf4, or --skip ${leaf}`,
+  );
+}

@@ -2,6 +2,7 @@ import { LlmkitError } from '../../errors.js';
 import * as tf from '../tfjs.js';
 import { loadAddon } from './native.js';
 import { registerReference } from './reference.js';
+import { registerNative } from './register-native.js';
 
 /** Backends by name, best first. */
 const BACKEND_NAMES = ['native', 'reference', 'tensorflow'] as const;
@@ -78,11 +79,17 @@ function backendName(name: string): BackendName {
 
 async function activate(name: BackendName, options: BackendOptions): Promise<BackendInUse> {
   describe(name);
-  if (name === 'native') throw new LlmkitError('unsupported', 'native: not yet');
-  if (tf.findBackendFactory(name) == null) registerReference();
+  if (name === 'native' && options.threads !== undefined) loadAddon().setThreads(options.threads);
+  if (tf.findBackendFactory(name) == null) register[name]();
   await tf.setBackend(name);
   return { name, description: describe(name) };
 }
+
+const register = {
+  native: () => registerNative(loadAddon()),
+  reference: registerReference,
+  tensorflow: () => {},
+} as const;
 
 /** One line on a backend that loads; throws LlmkitError `unsupported` for one that does not. */
 function describe(name: BackendName): string {

@@ -1,14 +1,14 @@
 import { LlmkitError } from '../../errors.js';
 import * as tf from '../tfjs.js';
-import { expectShape, hasKernel, runKernel } from './fused.js';
+import { copyOf, expectShape, hasKernel, isShared, runKernel } from './fused.js';
 
 /** Inputs cache, x; attribute positions; no output: writes in place. */
 export const CACHE_WRITE = 'LlmkitCacheWrite';
 
 /**
  * Writes new keys or values into a cache, row b from positions[b] on. `native` writes in place and
- * returns the same tensor; elsewhere the old tensor is disposed and a new one, kept if the old one
- * was, is returned.
+ * returns the same tensor if nothing else shares its storage; else the old tensor is disposed and a
+ * new one, kept if the old one was, is returned.
  *
  * @param cache [B, C, K, E]
  * @param x [B, T, K, E]
@@ -26,14 +26,16 @@ export function cacheWrite(cache: tf.Tensor4D, x: tf.Tensor4D, positions: Int32A
       `cacheWrite: ${T} tokens at ${positions.join(', ')} do not fit a cache of ${C}`,
     );
   }
-  if (hasKernel(CACHE_WRITE)) {
-    runKernel<tf.Tensor[]>(CACHE_WRITE, { inputs: { cache, x }, attrs: { positions } });
-    return cache;
-  }
-  const written = writeCopy(cache, x, positions);
-  if (cache.kept) tf.keep(written);
+  if (!hasKernel(CACHE_WRITE)) return replaced(cache, writeCopy(cache, x, positions));
+  const target = isShared(cache) ? replaced(cache, copyOf(cache)) : cache;
+  runKernel<tf.Tensor[]>(CACHE_WRITE, { inputs: { cache: target, x }, attrs: { positions } });
+  return target;
+}
+
+function replaced(cache: tf.Tensor4D, by: tf.Tensor4D): tf.Tensor4D {
+  if (cache.kept) tf.keep(by);
   cache.dispose();
-  return written;
+  return by;
 }
 
 function writeCopy(cache: tf.Tensor4D, x: tf.Tensor4D, positions: Int32Array): tf.Tensor4D {

@@ -32,6 +32,16 @@ export function fused<T extends tf.Tensor>(
   return hasKernel(kernelName) ? (runKernel(kernelName, call) as T) : tf.tidy(composition);
 }
 
+/** Whether other tensors (clones, reshapes) share the storage of x, so that it may not be changed. */
+export function isShared(x: tf.Tensor): boolean {
+  return tf.engine().backend.refCount(x.dataId) > 1;
+}
+
+/** A tensor of its own with the values of x. */
+export function copyOf<T extends tf.Tensor>(x: T): T {
+  return tf.mul(x, 1);
+}
+
 /** Throws LlmkitError `shape` unless the shapes are equal; −1 stands for any length. */
 export function expectShape(what: string, actual: readonly number[], expected: readonly number[]) {
   const same =

@@ -1,0 +1,221 @@
+import { MathBackendCPU } from '@tensorflow/tfjs-backend-cpu';
+import * as tf from '../tfjs.js';
+import type { Weight, WeightData } from '../weight.js';
+import type { Addon, WeightHandle } from './addon.js';
+import { BufferPool } from './buffer-pool.js';
+
+/** Values of a tensor as tfjs's cpu kernels see them. */
+export type Values = Float32Array | Int32Array | Uint8Array;
+type TensorData = ReturnType<MathBackendCPU['data']['get']>;
+/** The data of a tensor that is one array of numbers. */
+type ArrayData = Omit<NativeData, 'values'> & { values: Values | undefined };
+
+/** What a tensor's dataId is on `native`: the storage itself, so that no table is searched. */
+export class NativeData {
+  values: tf.backend_util.BackendValues | undefined;
+  readonly dtype: tf.DataType;
+  refCount = 1;
+  /** Whether the values go back to the pool. */
+  pooled: boolean;
+
+  constructor(
+    values: tf.backend_util.BackendValues | undefined,
+    dtype: tf.DataType,
+    pooled: boolean,
+  ) {
+    this.values = values;
+    this.dtype = dtype;
+    this.pooled = pooled;
+  }
+}
+
+/**
+ * The tfjs backend whose kernels are the addon's. It extends the cpu backend, because every kernel
+ * that the addon lacks is the cpu's: tensors are JavaScript arrays for both.
+ */
+export class NativeBackend extends MathBackendCPU {
+  readonly addon: Addon;
+  readonly pool = new BufferPool();
+  readonly #createWeight: (data: WeightData) => WeightHandle;
+  readonly #disposeWeight: (handle: WeightHandle) => void;
+  readonly #storage: NativeStorage;
+
+  constructor(addon: Addon) {
+    super();
+    this.addon = addon;
+    this.#storage = new NativeStorage(this);
+    this.data = this.#storage;
+    this.#createWeight = (data) => addon.createWeight(data);
+    this.#disposeWeight = (handle) => addon.disposeWeight(handle);
+  }
+
+  /** A float32 tensor of any content, from the pool: the output of a kernel. */
+  output(shape: number[], length: number): { info: tf.TensorInfo; values: Float32Array } {
+    const values = this.pool.acquire(length);
+    const dataId = this.#storage.add(new NativeData(values, 'float32', true));
+    return { info: { dataId, shape, dtype: 'float32' }, values };
+  }
+
+  /** A tensor that takes over these values, which nobody else may change. */
+  adopt(shape: number[], dtype: tf.DataType, values: Values): tf.TensorInfo {
+    return { dataId: this.#storage.add(new NativeData(values, dtype, false)), shape, dtype };
+  }
+
+  /** The same storage under another shape. */
+  share(x: tf.TensorInfo, shape: number[]): tf.TensorInfo {
+    this.#storage.get(x.dataId).refCount++;
+    return { dataId: x.dataId, shape, dtype: x.dtype };
+  }
+
+  /** The values of a tensor that is not a string; only for reading, only within the kernel. */
+  values(x: tf.TensorInfo): Values {
+    return this.#storage.get(x.dataId).values as Values;
+  }
+
+  /** The values of a float32 tensor; only for reading, only within the kernel. */
+  floats(x: tf.TensorInfo): Float32Array {
+    return this.#storage.get(x.dataId).values as Float32Array;
+  }
+
+  /** The values of an int32 tensor; only for reading, only within the kernel. */
+  ints(x: tf.TensorInfo): Int32Array {
+    return this.#storage.get(x.dataId).values as Int32Array;
+  }
+
+  /** The arrays that a tensor is made of: two when it is complex, none when it is a string. */
+  arraysOf(x: tf.TensorInfo): ArrayData[] {
+    const data = this.#storage.get(x.dataId);
+    if (data.dtype === 'string') return [];
+    if (data.complexTensorInfos === undefined) return [data as ArrayData];
+    const { real, imag } = data.complexTensorInfos;
+    return [...this.arraysOf(real), ...this.arraysOf(imag)];
+  }
+
+  /** The addon's form of a frozen weight, made on first use. */
+  weight(weight: Weight): WeightHandle {
+    return weight.handle(this.#createWeight, this.#disposeWeight);
+  }
+
+  override write(
+    values: tf.backend_util.BackendValues,
+    _shape: number[],
+    dtype: tf.DataType,
+  ): tf.DataId {
+    if (!(values instanceof Float32Array)) {
+      const copy = Array.isArray(values) ? values : values?.slice();
+      return this.#storage.add(new NativeData(copy, dtype, false));
+    }
+    const copy = this.pool.acquire(values.length);
+    copy.set(values);
+    return this.#storage.add(new NativeData(copy, dtype, true));
+  }
+
+  override makeTensorInfo(
+    shape: number[],
+    dtype: tf.DataType,
+    values?: tf.backend_util.BackendValues | string[],
+  ): tf.TensorInfo {
+    if (dtype === 'string') return super.makeTensorInfo(shape, dtype, values);
+    const data = new NativeData(values as Values | undefined, dtype, false);
+    return { dataId: this.#storage.add(data), shape, dtype };
+  }
+
+  override refCount(dataId: tf.DataId): number {
+    return (dataId as NativeData).refCount ?? 0;
+  }
+
+  override incRef(dataId: tf.DataId): void {
+    this.#storage.get(dataId).refCount++;
+  }
+
+  override decRef(dataId: tf.DataId): void {
+    (dataId as NativeData).refCount--;
+  }
+
+  override move(
+    dataId: tf.DataId,
+    values: tf.backend_util.BackendValues,
+    _shape: number[],
+    dtype: tf.DataType,
+    refCount: number,
+  ): void {
+    this.#storage.set(dataId, { values, dtype, refCount });
+  }
+
+  override numDataIds(): number {
+    return this.#storage.numDataIds();
+  }
+
+  /** A copy: the storage is used again when the tensor is gone. */
+  override readSync(dataId: tf.DataId): tf.backend_util.BackendValues {
+    const { values, dtype } = this.#storage.get(dataId);
+    if (values === undefined || dtype === 'complex64' || dtype === 'string') {
+      return super.readSync(dataId);
+    }
+    return values.slice() as tf.backend_util.BackendValues;
+  }
+
+  override disposeData(dataId: tf.DataId, force = false): boolean {
+    const data = dataId as NativeData;
+    if (!this.#storage.has(dataId)) return true;
+    data.refCount--;
+    if (!force && data.refCount > 0) return false;
+    if (data.pooled) this.pool.release(data.values as Float32Array);
+    else if (data.dtype === 'complex64') this.#disposeParts(data as TensorData);
+    this.#storage.delete(dataId);
+    return true;
+  }
+
+  #disposeParts({ complexTensorInfos }: TensorData): void {
+    if (complexTensorInfos === undefined) return;
+    this.disposeData(complexTensorInfos.real.dataId, true);
+    this.disposeData(complexTensorInfos.imag.dataId, true);
+  }
+
+  override memory(): { unreliable: boolean; reasons: string[] } {
+    return { unreliable: false, reasons: [] };
+  }
+}
+
+/** tfjs's table from dataId to data, where every dataId is its own data. */
+class NativeStorage extends tf.DataStorage<TensorData> {
+  readonly #backend: NativeBackend;
+  #count = 0;
+
+  constructor(backend: NativeBackend) {
+    super(backend, tf.engine());
+    this.#backend = backend;
+  }
+
+  add(data: NativeData): NativeData {
+    this.#count++;
+    return data;
+  }
+
+  override get(dataId: tf.DataId): TensorData {
+    // Data of another backend, or moved to it, comes (back) here.
+    if (!((dataId as TensorData).refCount > 0)) tf.engine().moveData(this.#backend, dataId);
+    return dataId as TensorData;
+  }
+
+  override set(dataId: tf.DataId, data: TensorData): void {
+    Object.assign(dataId, data, { pooled: false });
+    this.#count++;
+  }
+
+  override has(dataId: tf.DataId): boolean {
+    return (dataId as TensorData).refCount > 0;
+  }
+
+  override delete(dataId: tf.DataId): boolean {
+    const data = dataId as NativeData;
+    data.values = undefined;
+    data.refCount = 0;
+    this.#count--;
+    return true;
+  }
+
+  override numDataIds(): number {
+    return this.#count;
+  }
+}

@@ -1,0 +1,82 @@
+import { ATTENTION, ATTENTION_GRAD, type AttentionOptions } from '../../ops/attention.js';
+import { CACHE_WRITE } from '../../ops/cache-write.js';
+import type { TensorInfo } from '../../tfjs.js';
+import type { AttentionShape } from '../addon.js';
+import type { KernelParams, KernelTable, NativeKernel } from './kernel.js';
+
+type AttentionInputs = Record<'q' | 'k' | 'v' | 'first' | 'last', TensorInfo>;
+
+const attention: NativeKernel = ({ inputs, attrs }, native) => {
+  const { q, k, v, first, last } = inputs as AttentionInputs;
+  const { slopes, scale, softcap, shape } = settings(inputs, attrs);
+  const queries = native.floats(q);
+  const y = native.output(q.shape, queries.length);
+  const logSumExp = native.output(q.shape.slice(0, 3), queries.length / shape[5]);
+  native.addon.attention(
+    queries,
+    native.floats(k),
+    native.floats(v),
+    native.ints(first),
+    native.ints(last),
+    slopes,
+    y.values,
+    logSumExp.values,
+    shape,
+    scale,
+    softcap,
+  );
+  return [y.info, logSumExp.info];
+};
+
+const attentionGrad: NativeKernel = ({ inputs, attrs }, native) => {
+  const { q, k, v, first, last, y, logSumExp, dy } = inputs as AttentionInputs &
+    Record<'y' | 'logSumExp' | 'dy', TensorInfo>;
+  const { slopes, scale, softcap, shape } = settings(inputs, attrs);
+  const [queries, keys, values] = [native.floats(q), native.floats(k), native.floats(v)];
+  const dq = native.output(q.shape, queries.length);
+  const dk = native.output(k.shape, keys.length);
+  const dv = native.output(v.shape, values.length);
+  native.addon.attentionGrad(
+    queries,
+    keys,
+    values,
+    native.ints(first),
+    native.ints(last),
+    slopes,
+    native.floats(y),
+    native.floats(logSumExp),
+    native.floats(dy),
+    dq.values,
+    dk.values,
+    dv.values,
+    shape,
+    scale,
+    softcap,
+  );
+  return [dq.info, dk.info, dv.info];
+};
+
+function settings(inputs: KernelParams['inputs'], attrs: object) {
+  const { q, k } = inputs as AttentionInputs;
+  const [B, T, H, E] = q.shape as [number, number, number, number];
+  const [, S, K] = k.shape as [number, number, number, number];
+  const shape: AttentionShape = [B, T, S, H, K, E];
+  const { alibiSlopes, scale, softcap = 0 } = attrs as Omit<AttentionOptions, 'first' | 'last'>;
+  const slopes = alibiSlopes === undefined ? null : Float32Array.from(alibiSlopes);
+  return { slopes, scale, softcap, shape };
+}
+
+const cacheWrite: NativeKernel = ({ inputs, attrs }, native) => {
+  const { cache, x } = inputs as Record<'cache' | 'x', TensorInfo>;
+  const { positions } = attrs as { positions: Int32Array };
+  const capacity = cache.shape[1] as number;
+  native.addon.cacheWrite(native.floats(cache), native.floats(x), positions, capacity);
+  return [];
+};
+
+/** Attention and the cache of its keys and values. */
+export const attentionKernels: KernelTable = {
+  [ATTENTION]: attention,
+  [ATTENTION_GRAD]: attentionGrad,
+  [CACHE_WRITE]: cacheWrite,
+};

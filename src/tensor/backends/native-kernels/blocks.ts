@@ -1,0 +1,182 @@
+import { LlmkitError } from '../../../errors.js';
+import { ACTIVATION, ACTIVATION_GRAD, type ActivationName } from '../../ops/activation.js';
+import { DROPOUT, type DropoutOptions } from '../../ops/dropout.js';
+import { EMBEDDING } from '../../ops/embedding.js';
+import { GATED_MLP, GATED_MLP_GRAD } from '../../ops/gated-mlp.js';
+import { LAYER_NORM, LAYER_NORM_GRAD } from '../../ops/layer-norm.js';
+import { LINEAR, LINEAR_DENSE, LINEAR_GRAD_INPUT } from '../../ops/linear.js';
+import { RMS_NORM, RMS_NORM_GRAD } from '../../ops/rms-norm.js';
+import { ROPE } from '../../ops/rope.js';
+import type { TensorInfo } from '../../tfjs.js';
+import type { Weight } from '../../weight.js';
+import type { Matrix } from '../addon.js';
+import type { NativeBackend } from '../native-backend.js';
+import { type KernelParams, type KernelTable, type NativeKernel, sizeOf } from './kernel.js';
+
+/** The input of this name as float32 values, or null where it is left out. */
+export function optional(
+  native: NativeBackend,
+  inputs: KernelParams['inputs'],
+  name: string,
+): Float32Array | null {
+  const x = inputs[name];
+  return x === undefined ? null : native.floats(x);
+}
+
+/** The matrix of a call and its size: an attribute when it is frozen, else an input. */
+export function matrixOf(native: NativeBackend, { inputs, attrs }: KernelParams) {
+  const { weight: frozen } = attrs as { weight?: Weight };
+  if (frozen !== undefined) {
+    const matrix: Matrix = native.weight(frozen);
+    return { matrix, rows: frozen.rows, cols: frozen.cols };
+  }
+  const weight = inputs.weight as TensorInfo;
+  const [rows, cols] = weight.shape as [number, number];
+  return { matrix: native.floats(weight), rows, cols };
+}
+
+const linear: NativeKernel = (params, native) => {
+  const x = params.inputs.x as TensorInfo;
+  const { matrix, rows, cols } = matrixOf(native, params);
+  const values = native.floats(x);
+  const shape = x.shape.slice();
+  shape[shape.length - 1] = rows;
+  const y = native.output(shape, (values.length / cols) * rows);
+  const bias = optional(native, params.inputs, 'bias');
+  native.addon.linear(values, matrix, bias, y.values, cols);
+  return y.info;
+};
+
+const linearGradInput: NativeKernel = (params, native) => {
+  const dy = params.inputs.dy as TensorInfo;
+  const { matrix, rows, cols } = matrixOf(native, params);
+  const values = native.floats(dy);
+  const shape = dy.shape.slice();
+  shape[shape.length - 1] = cols;
+  const dx = native.output(shape, (values.length / rows) * cols);
+  native.addon.linearGradInput(values, matrix, dx.values, cols);
+  return dx.info;
+};
+
+const rmsNorm: NativeKernel = ({ inputs, attrs }, native) => {
+  const { x, weight } = inputs as Record<'x' | 'weight', TensorInfo>;
+  const values = native.floats(x);
+  const y = native.output(x.shape, values.length);
+  native.addon.rmsNorm(values, native.floats(weight), (attrs as { eps: number }).eps, y.values);
+  return y.info;
+};
+
+const layerNorm: NativeKernel = ({ inputs, attrs }, native) => {
+  const { x, weight } = inputs as Record<'x' | 'weight', TensorInfo>;
+  const values = native.floats(x);
+  const y = native.output(x.shape, values.length);
+  const bias = optional(native, inputs, 'bias');
+  const { eps } = attrs as { eps: number };
+  native.addon.layerNorm(values, native.floats(weight), bias, eps, y.values);
+  return y.info;
+};
+
+/** The gradient of x or of the weight; the addon always makes that of x. */
+const normGrad =
+  (norm: 'rmsNormGrad' | 'layerNormGrad'): NativeKernel =>
+  ({ inputs, attrs }, native) => {
+    const { x, weight, dy } = inputs as Record<'x' | 'weight' | 'dy', TensorInfo>;
+    const { eps, wanted } = attrs as { eps: number; wanted: 'x' | 'weight' };
+    const [values, scale, dys] = [native.floats(x), native.floats(weight), native.floats(dy)];
+    if (wanted === 'x') {
+      const dx = native.output(x.shape, values.length);
+      native.addon[norm](values, scale, eps, dys, dx.values, null, null);
+      return dx.info;
+    }
+    const dweight = native.output(weight.shape, scale.length);
+    const scratch = native.pool.acquire(values.length);
+    native.addon[norm](values, scale, eps, dys, scratch, dweight.values, null);
+    native.pool.release(scratch);
+    return dweight.info;
+  };
+
+const rope: NativeKernel = ({ inputs, attrs }, native) => {
+  const { x, cos, sin } = inputs as Record<'x' | 'cos' | 'sin', TensorInfo>;
+  const [, , heads, headSize] = x.shape as [number, number, number, number];
+  const values = native.floats(x);
+  const y = native.output(x.shape, values.length);
+  const { inverse } = attrs as { inverse: boolean };
+  const [cosines, sines] = [native.floats(cos), native.floats(sin)];
+  native.addon.rope(values, cosines, sines, y.values, heads, headSize, inverse);
+  return y.info;
+};
+
+const activation: NativeKernel = ({ inputs, attrs }, native) => {
+  const x = inputs.x as TensorInfo;
+  const values = native.floats(x);
+  const y = native.output(x.shape, values.length);
+  native.addon.activation((attrs as { name: ActivationName }).name, values, y.values);
+  return y.info;
+};
+
+const activationGrad: NativeKernel = ({ inputs, attrs }, native) => {
+  const { x, dy } = inputs as Record<'x' | 'dy', TensorInfo>;
+  const values = native.floats(x);
+  const dx = native.output(x.shape, values.length);
+  const { name } = attrs as { name: ActivationName };
+  native.addon.activationGrad(name, values, native.floats(dy), dx.values);
+  return dx.info;
+};
+
+const gatedMlp: NativeKernel = ({ inputs, attrs }, native) => {
+  const { gate, up } = inputs as Record<'gate' | 'up', TensorInfo>;
+  const values = native.floats(gate);
+  const y = native.output(gate.shape, values.length);
+  const { name } = attrs as { name: ActivationName };
+  native.addon.gatedMlp(name, values, native.floats(up), y.values);
+  return y.info;
+};
+
+const gatedMlpGrad: NativeKernel = ({ inputs, attrs }, native) => {
+  const { gate, up, dy } = inputs as Record<'gate' | 'up' | 'dy', TensorInfo>;
+  const { name } = attrs as { name: ActivationName };
+  const [gates, ups, dys] = [native.floats(gate), native.floats(up), native.floats(dy)];
+  const dgate = native.output(gate.shape, gates.length);
+  const dup = native.output(gate.shape, gates.length);
+  native.addon.gatedMlpGrad(name, gates, ups, dys, dgate.values, dup.values);
+  return [dgate.info, dup.info];
+};
+
+const embedding: NativeKernel = ({ inputs, attrs }, native) => {
+  const ids = inputs.ids as TensorInfo;
+  const { weight } = attrs as { weight: Weight };
+  const values = native.ints(ids);
+  const wrong = values.find((id) => id < 0 || id >= weight.rows);
+  if (wrong !== undefined) {
+    throw new LlmkitError('shape', `embedding: ids must be below ${weight.rows}, got ${wrong}`);
+  }
+  const y = native.output([...ids.shape, weight.cols], values.length * weight.cols);
+  native.addon.dequantizeRows(native.weight(weight), values, y.values);
+  return y.info;
+};
+
+const dropout: NativeKernel = ({ inputs, attrs }, native) => {
+  const { x, keys } = inputs as Record<'x' | 'keys', TensorInfo>;
+  const { rate, seed, stream } = attrs as Omit<DropoutOptions, 'keys'>;
+  const y = native.output(x.shape, sizeOf(x.shape));
+  native.addon.dropout(native.floats(x), native.ints(keys), rate, seed, stream, y.values);
+  return y.info;
+};
+
+/** The layers of a decoder block. */
+export const blockKernels: KernelTable = {
+  [ACTIVATION]: activation,
+  [ACTIVATION_GRAD]: activationGrad,
+  [DROPOUT]: dropout,
+  [EMBEDDING]: embedding,
+  [GATED_MLP]: gatedMlp,
+  [GATED_MLP_GRAD]: gatedMlpGrad,
+  [LAYER_NORM]: layerNorm,
+  [LAYER_NORM_GRAD]: normGrad('layerNormGrad'),
+  [LINEAR]: linear,
+  [LINEAR_DENSE]: linear,
+  [LINEAR_GRAD_INPUT]: linearGradInput,
+  [RMS_NORM]: rmsNorm,
+  [RMS_NORM_GRAD]: normGrad('rmsNormGrad'),
+  [ROPE]: rope,
+};

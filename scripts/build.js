@@ -44,7 +44,14 @@ export async function buildBundle({ clean = false } = {}) {
 /** Type declarations of the library, for its users: the bundle works without them. */
 export function buildTypes() {
   const flags = ['--noEmit', 'false', '--emitDeclarationOnly', '--declaration'];
-  const places = ['--project', ROOT, '--rootDir', join(ROOT, 'src'), '--outDir', join(DIST, 'types')];
+  const places = [
+    '--project',
+    ROOT,
+    '--rootDir',
+    join(ROOT, 'src'),
+    '--outDir',
+    join(DIST, 'types'),
+  ];
   const tsc = join(ROOT, 'node_modules', 'typescript', 'bin', 'tsc');
   try {
     execFileSync(process.execPath, [tsc, ...flags, ...places], {

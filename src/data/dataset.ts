@@ -99,7 +99,7 @@ class DatasetBuilder {
   }
 
   addFile(source: DataSource): void {
-    const renderer = new Renderer(source, this.encoder);
+    const renderer = new Renderer(source, this.encoder, this.options.trainOn);
     let format: DataFormat | undefined = source.format && dataFormats[source.format];
     for (const record of readRecords(source.path)) {
       format ??= detectFormat(record, renderer.text !== undefined && source.template !== undefined);
@@ -165,10 +165,12 @@ class Renderer {
   readonly text: TextTemplate | undefined;
   private readonly source: DataSource;
   private readonly encoder: TextEncoder;
+  private readonly trainOn: DatasetOptions['trainOn'];
   private readonly eosTexts: readonly string[];
 
-  constructor(source: DataSource, encoder: TextEncoder) {
+  constructor(source: DataSource, encoder: TextEncoder, trainOn: DatasetOptions['trainOn']) {
     this.source = source;
+    this.trainOn = trainOn;
     this.encoder = encoder;
     this.eosTexts = encoder.eosIds.map((id) => encoder.tokenText(id));
     this.text = textTemplate(source, encoder);
@@ -216,7 +218,9 @@ class Renderer {
       throw new LlmkitError('config', `${where}: ${this.whyNoChat(document)}`);
     }
     const spans = renderChat(document.messages, { chat, eosTexts: this.eosTexts, where });
-    const encoded = encodeSpans(spans, this.encoder, false);
+    // Nothing depends on what follows the last trained token.
+    const needed = spans.slice(0, spans.findLastIndex((span) => span.trained) + 1);
+    const encoded = encodeSpans(this.trainOn === 'all' ? spans : needed, this.encoder, false);
     const endsWithAssistant = document.messages.at(-1)?.role === 'assistant';
     return endsWithAssistant ? { ...encoded, ...withEos(encoded, this.encoder.eosIds) } : encoded;
   }

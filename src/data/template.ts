@@ -51,7 +51,9 @@ export function parseTemplate(text: string): TextTemplate {
   const pieces = parsePieces(text);
   const names = pieces.flatMap((piece) => (piece.kind === 'field' ? [piece.name] : []));
   const marks = names.filter((name) => COMPLETION_NAMES.includes(name));
-  if (names.length === 0 || marks.length > 1) {
+  const fields = fieldsOf(pieces);
+  const marksInside = COMPLETION_NAMES.some((name) => fields.get(name)?.optional);
+  if (names.length === 0 || marks.length > 1 || marksInside) {
     throw new LlmkitError(
       'config',
       `template: expected one {output} where the completion begins, got ${JSON.stringify(text)}`,
@@ -62,7 +64,7 @@ export function parseTemplate(text: string): TextTemplate {
   return {
     text,
     completion,
-    fields: fieldsOf(pieces),
+    fields,
     prompt: pieces.slice(0, at),
     answer: pieces.slice(at),
   };

@@ -1,0 +1,31 @@
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <string>
+
+namespace llmkit {
+
+/// A whole file in memory, private and writable: writes are never seen by others. Unmapped at the
+/// end of its life. An empty file has no data.
+class MappedFile {
+ public:
+  /// Null, and a message, when the file cannot be mapped.
+  static std::shared_ptr<MappedFile> open(const std::string& path, std::string& error);
+  ~MappedFile();
+  MappedFile(const MappedFile&) = delete;
+  MappedFile& operator=(const MappedFile&) = delete;
+
+  void* data() const { return data_; }
+  size_t size() const { return size_; }
+  bool holds(const void* p) const {
+    return p >= data_ && p < static_cast<const char*>(data_) + size_;
+  }
+
+ private:
+  MappedFile(void* data, size_t size) : data_(data), size_(size) {}
+  void* data_;
+  size_t size_;
+};
+
+}  // namespace llmkit

@@ -1,0 +1,61 @@
+#pragma once
+
+#include <cstddef>
+
+// Loops over the elements of arrays, 16 at a time: include base/simd/<isa>.h first.
+
+namespace llmkit {
+namespace {  // a copy per instruction set
+
+/// 16 elements from i.
+struct Whole {
+  size_t i;
+  Vec get(const float* p) const { return load(p + i); }
+  void put(float* p, Vec v) const { store(p + i, v); }
+  Vec or_zero(Vec v) const { return v; }
+  Vec or_else(Vec v, Vec) const { return v; }
+};
+
+/// The last n < 16 elements, from i; the lanes after them are zeros where nothing else is said.
+struct Part {
+  size_t i, n;
+  Vec get(const float* p) const { return load_partial(p + i, n); }
+  void put(float* p, Vec v) const { store_partial(p + i, v, n); }
+  Vec or_zero(Vec v) const { return select(first_lanes(n), v, zero()); }
+  Vec or_else(Vec v, Vec other) const { return select(first_lanes(n), v, other); }
+};
+
+/// body(chunk) for n elements.
+template <typename Body>
+inline void each_chunk(size_t n, Body body) {
+  size_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) body(Whole{i});
+  if (i < n) body(Part{i, n - i});
+}
+
+/// The sum over n elements of value(chunk): four accumulators in turn, a fixed order.
+template <typename Value>
+inline float sum_chunks(size_t n, Value value) {
+  Vec acc[4] = {zero(), zero(), zero(), zero()};
+  size_t i = 0;
+  for (; i + 4 * kLanes <= n; i += 4 * kLanes)
+    for (int j = 0; j < 4; ++j) acc[j] = add(acc[j], value(Whole{i + j * kLanes}));
+  for (; i + kLanes <= n; i += kLanes) acc[0] = add(acc[0], value(Whole{i}));
+  if (i < n) {
+    const Part rest{i, n - i};
+    acc[1] = add(acc[1], rest.or_zero(value(rest)));
+  }
+  return sum(add(add(acc[0], acc[1]), add(acc[2], acc[3])));
+}
+
+/// The largest lane.
+inline float largest(Vec v) {
+  float lanes[kLanes];
+  store(lanes, v);
+  float best = lanes[0];
+  for (int i = 1; i < kLanes; ++i) best = lanes[i] > best ? lanes[i] : best;
+  return best;
+}
+
+}  // namespace
+}  // namespace llmkit

@@ -1,0 +1,17 @@
+#include "binding/arguments.h"
+
+// The Node addon: checks arguments and calls. src/tensor/backends/addon.ts says what each does.
+
+namespace {
+
+Napi::Object init(Napi::Env, Napi::Object exports) {
+  using namespace llmkit::binding;
+  add_machine(exports);
+  add_weights(exports);
+  add_layers(exports);
+  return exports;
+}
+
+}  // namespace
+
+NODE_API_MODULE(llmkit, init)

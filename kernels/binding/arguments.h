@@ -1,0 +1,112 @@
+#pragma once
+
+#include <napi.h>
+
+#include <cstdint>
+#include <string>
+
+#include "base/weight_view.h"
+
+namespace llmkit::binding {
+
+/// The elements of a typed array. data is null for an argument that was null.
+template <typename T>
+struct Span {
+  T* data = nullptr;
+  size_t size = 0;
+};
+using Floats = Span<float>;
+using Ints = Span<int32_t>;
+using Bytes = Span<uint8_t>;
+
+/// The arguments of one call, converted and checked: TypeError for a wrong type, RangeError for a
+/// wrong size. `name` is the function's, for the messages.
+class Arguments {
+ public:
+  Arguments(const Napi::CallbackInfo& info, const char* name) : info_(info), name_(name) {}
+
+  Floats floats(size_t index) const { return array<float>(index, napi_float32_array); }
+  Ints ints(size_t index) const { return array<int32_t>(index, napi_int32_array); }
+  Floats floats(size_t index, size_t size, const char* what) const {
+    return sized(floats(index), size, what);
+  }
+  Ints ints(size_t index, size_t size, const char* what) const {
+    return sized(ints(index), size, what);
+  }
+  /// null or undefined give a null span.
+  Floats optional_floats(size_t index, size_t size, const char* what) const {
+    return absent(index) ? Floats{} : floats(index, size, what);
+  }
+
+  double number(size_t index) const;
+  float real(size_t index) const { return static_cast<float>(number(index)); }
+  /// A whole number from 0 to 2^53.
+  size_t size(size_t index, const char* what) const;
+  /// The same, but not 0: something is divided by it.
+  size_t positive(size_t index, const char* what) const;
+  bool flag(size_t index) const;
+  std::string text(size_t index) const;
+  /// The place of a text in a list of names.
+  template <size_t kCount>
+  size_t choice(size_t index, const char* const (&names)[kCount]) const {
+    return choice(index, names, kCount);
+  }
+
+  /// A weight's handle, or a Float32Array of rows of `cols`.
+  WeightView matrix(size_t index, size_t cols) const;
+
+  /// size / divisor, which must be whole.
+  size_t quotient(size_t size, size_t divisor, const char* what) const;
+  void expect(size_t got, size_t want, const char* what) const;
+  [[noreturn]] void range_error(const std::string& message) const;
+  [[noreturn]] void type_error(const std::string& message) const;
+
+  Napi::Value value(size_t index) const { return info_[index]; }
+  Napi::Env env() const { return info_.Env(); }
+
+ private:
+  bool absent(size_t index) const { return info_[index].IsNull() || info_[index].IsUndefined(); }
+  size_t choice(size_t index, const char* const* names, size_t count) const;
+
+  template <typename T>
+  Span<T> array(size_t index, napi_typedarray_type wanted) const {
+    napi_typedarray_type type = napi_int8_array;
+    void* data = nullptr;
+    size_t length = 0;
+    const napi_status status = napi_get_typedarray_info(info_.Env(), info_[index], &type, &length,
+                                                        &data, nullptr, nullptr);
+    if (status != napi_ok || type != wanted) wrong_array(index, wanted);
+    return {static_cast<T*>(data), length};
+  }
+  template <typename T>
+  Span<T> sized(Span<T> span, size_t size, const char* what) const {
+    expect(span.size, size, what);
+    return span;
+  }
+  [[noreturn]] void wrong_array(size_t index, napi_typedarray_type wanted) const;
+
+  const Napi::CallbackInfo& info_;
+  const char* name_;
+};
+
+/// The view behind a handle made by createWeight; throws RangeError after disposeWeight.
+const WeightView& weight_of_handle(const Arguments& args, const Napi::Value& handle);
+
+/// Adds a function to the addon's exports.
+template <Napi::Value (*kFunction)(const Napi::CallbackInfo&)>
+void add_function(Napi::Object exports, const char* name) {
+  exports.Set(name, Napi::Function::New<kFunction>(exports.Env(), name));
+}
+template <void (*kFunction)(const Napi::CallbackInfo&)>
+void add_procedure(Napi::Object exports, const char* name) {
+  exports.Set(name, Napi::Function::New<kFunction>(exports.Env(), name));
+}
+
+// One per file of this folder.
+void add_machine(Napi::Object exports);
+void add_weights(Napi::Object exports);
+void add_layers(Napi::Object exports);
+void add_training(Napi::Object exports);
+void add_arrays(Napi::Object exports);
+
+}  // namespace llmkit::binding

@@ -1,0 +1,224 @@
+#include <string>
+
+#include "binding/arguments.h"
+#include "cpu/activation/activation.h"
+#include "cpu/attention/attention.h"
+#include "cpu/linear/linear.h"
+#include "cpu/matmul/matmul.h"
+#include "cpu/norm/norm.h"
+#include "cpu/rope/rope.h"
+
+namespace llmkit::binding {
+namespace {
+
+/// linear(x, weight, bias, y, cols)
+void linear_call(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "linear");
+  const size_t cols = args.positive(4, "cols");
+  const WeightView weight = args.matrix(1, cols);
+  const Floats x = args.floats(0);
+  const size_t m = args.quotient(x.size, cols, "x");
+  const Floats bias = args.optional_floats(2, weight.rows, "bias");
+  linear(weight, m, x.data, bias.data, args.floats(3, m * weight.rows, "y").data);
+}
+
+/// linearGradInput(dy, weight, dx, cols)
+void linear_grad_input_call(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "linearGradInput");
+  const size_t cols = args.positive(3, "cols");
+  const WeightView weight = args.matrix(1, cols);
+  const Floats dx = args.floats(2);
+  const size_t m = args.quotient(dx.size, cols, "dx");
+  linear_grad_input(weight, m, args.floats(0, m * weight.rows, "dy").data, dx.data);
+}
+
+/// matmul(a, b, y, batchA, batchB, m, n, k, transposeA, transposeB)
+void matmul_call(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "matmul");
+  MatmulArgs p;
+  p.batch_a = args.positive(3, "batchA");
+  p.batch_b = args.positive(4, "batchB");
+  p.m = args.size(5, "m");
+  p.n = args.size(6, "n");
+  p.k = args.size(7, "k");
+  p.transpose_a = args.flag(8);
+  p.transpose_b = args.flag(9);
+  p.a = args.floats(0, p.batch_a * p.m * p.k, "a").data;
+  p.b = args.floats(1, p.batch_b * p.k * p.n, "b").data;
+  p.y = args.floats(2, (p.batch_a > p.batch_b ? p.batch_a : p.batch_b) * p.m * p.n, "y").data;
+  matmul(p);
+}
+
+/// The arguments that the norms share: x, weight, eps at `eps_index`.
+NormArgs norm_arguments(const Arguments& args, size_t eps_index, bool centered) {
+  const Floats x = args.floats(0), weight = args.floats(1);
+  const size_t rows = args.quotient(x.size, weight.size, "x");
+  return {rows, weight.size, x.data, weight.data, args.real(eps_index), centered};
+}
+
+/// rmsNorm(x, weight, eps, y)
+void rms_norm_call(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "rmsNorm");
+  const NormArgs p = norm_arguments(args, 2, false);
+  norm(p, nullptr, args.floats(3, p.rows * p.cols, "y").data);
+}
+
+/// layerNorm(x, weight, bias, eps, y)
+void layer_norm_call(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "layerNorm");
+  const NormArgs p = norm_arguments(args, 3, true);
+  const Floats bias = args.optional_floats(2, p.cols, "bias");
+  norm(p, bias.data, args.floats(4, p.rows * p.cols, "y").data);
+}
+
+/// rmsNormGrad(x, weight, eps, dy, dx, dweight)
+void rms_norm_grad_call(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "rmsNormGrad");
+  const NormArgs p = norm_arguments(args, 2, false);
+  const size_t size = p.rows * p.cols;
+  norm_grad(p, args.floats(3, size, "dy").data, args.floats(4, size, "dx").data,
+            args.optional_floats(5, p.cols, "dweight").data, nullptr);
+}
+
+/// layerNormGrad(x, weight, eps, dy, dx, dweight, dbias)
+void layer_norm_grad_call(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "layerNormGrad");
+  const NormArgs p = norm_arguments(args, 2, true);
+  const size_t size = p.rows * p.cols;
+  norm_grad(p, args.floats(3, size, "dy").data, args.floats(4, size, "dx").data,
+            args.optional_floats(5, p.cols, "dweight").data,
+            args.optional_floats(6, p.cols, "dbias").data);
+}
+
+/// rope(x, cos, sin, y, heads, headSize, inverse)
+void rope_call(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "rope");
+  RopeArgs p;
+  p.heads = args.positive(4, "heads");
+  p.head_size = args.positive(5, "headSize");
+  p.inverse = args.flag(6);
+  const Floats x = args.floats(0), cos = args.floats(1);
+  p.positions = args.quotient(x.size, p.heads * p.head_size, "x");
+  p.half = p.positions == 0 ? 0 : args.quotient(cos.size, p.positions, "cos");
+  if (2 * p.half > p.head_size) args.range_error("cos is wider than half a head");
+  p.x = x.data;
+  p.cos = cos.data;
+  p.sin = args.floats(2, cos.size, "sin").data;
+  p.y = args.floats(3, x.size, "y").data;
+  rope(p);
+}
+
+/// Every visible range must lie within the keys: nothing else bounds what is read.
+void check_ranges(const Arguments& args, const AttentionArgs& p) {
+  for (size_t i = 0; i < p.B * p.T; ++i)
+    if (p.last[i] >= p.first[i] && (p.first[i] < 0 || static_cast<size_t>(p.last[i]) >= p.S))
+      args.range_error("keys " + std::to_string(p.first[i]) + ".." + std::to_string(p.last[i]) +
+                       " are not among " + std::to_string(p.S));
+}
+
+AttentionArgs attention_arguments(const Arguments& args, size_t shape_index) {
+  AttentionArgs p;
+  const Napi::Value value = args.value(shape_index);
+  if (!value.IsArray()) args.type_error("shape must be an array");
+  const Napi::Array shape = value.As<Napi::Array>();
+  size_t* const sizes[] = {&p.B, &p.T, &p.S, &p.H, &p.K, &p.E};
+  for (uint32_t i = 0; i < 6; ++i) {
+    const int64_t size = shape.Get(i).ToNumber().Int64Value();
+    if (size < (i < 3 ? 0 : 1) || size > 0x7fffffff) args.range_error("a size is out of range");
+    *sizes[i] = static_cast<size_t>(size);
+  }
+  if (p.H % p.K != 0) args.range_error("heads must be a multiple of key/value heads");
+  const size_t keys = p.B * p.S * p.K * p.E;
+  p.q = args.floats(0, p.B * p.T * p.H * p.E, "q").data;
+  p.k = args.floats(1, keys, "k").data;
+  p.v = args.floats(2, keys, "v").data;
+  p.first = args.ints(3, p.B * p.T, "first").data;
+  p.last = args.ints(4, p.B * p.T, "last").data;
+  p.slopes = args.optional_floats(5, p.H, "alibiSlopes").data;
+  p.scale = args.real(shape_index + 1);
+  p.softcap = args.real(shape_index + 2);
+  check_ranges(args, p);
+  return p;
+}
+
+/// attention(q, k, v, first, last, alibiSlopes, y, logSumExp, shape, scale, softcap)
+void attention_call(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "attention");
+  const AttentionArgs p = attention_arguments(args, 8);
+  attention(p, args.floats(6, p.B * p.T * p.H * p.E, "y").data,
+            args.optional_floats(7, p.B * p.T * p.H, "logSumExp").data);
+}
+
+/// attentionGrad(q, k, v, first, last, alibiSlopes, y, logSumExp, dy, dq, dk, dv, shape, scale,
+/// softcap)
+void attention_grad_call(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "attentionGrad");
+  const AttentionArgs p = attention_arguments(args, 12);
+  const size_t queries = p.B * p.T * p.H * p.E, keys = p.B * p.S * p.K * p.E;
+  AttentionGradArgs grad;
+  grad.y = args.floats(6, queries, "y").data;
+  grad.log_sum_exp = args.floats(7, p.B * p.T * p.H, "logSumExp").data;
+  grad.dy = args.floats(8, queries, "dy").data;
+  grad.dq = args.floats(9, queries, "dq").data;
+  grad.dk = args.floats(10, keys, "dk").data;
+  grad.dv = args.floats(11, keys, "dv").data;
+  attention_grad(p, grad);
+}
+
+Activation activation_argument(const Arguments& args) {
+  return static_cast<Activation>(args.choice(0, kActivationNames));
+}
+
+/// activation(name, x, y)
+void activation_call(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "activation");
+  const Floats x = args.floats(1);
+  activation(activation_argument(args), x.size, x.data, args.floats(2, x.size, "y").data);
+}
+
+/// activationGrad(name, x, dy, dx)
+void activation_grad_call(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "activationGrad");
+  const Floats x = args.floats(1);
+  activation_grad(activation_argument(args), x.size, x.data, args.floats(2, x.size, "dy").data,
+                  args.floats(3, x.size, "dx").data);
+}
+
+/// gatedMlp(name, gate, up, y)
+void gated_mlp_call(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "gatedMlp");
+  const Floats gate = args.floats(1);
+  gated_mlp(activation_argument(args), gate.size, gate.data, args.floats(2, gate.size, "up").data,
+            args.floats(3, gate.size, "y").data);
+}
+
+/// gatedMlpGrad(name, gate, up, dy, dgate, dup)
+void gated_mlp_grad_call(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "gatedMlpGrad");
+  const Floats gate = args.floats(1);
+  const size_t n = gate.size;
+  gated_mlp_grad(activation_argument(args), n,
+                 {gate.data, args.floats(2, n, "up").data, args.floats(3, n, "dy").data,
+                  args.floats(4, n, "dgate").data, args.floats(5, n, "dup").data});
+}
+
+}  // namespace
+
+void add_layers(Napi::Object exports) {
+  add_procedure<linear_call>(exports, "linear");
+  add_procedure<linear_grad_input_call>(exports, "linearGradInput");
+  add_procedure<matmul_call>(exports, "matmul");
+  add_procedure<rms_norm_call>(exports, "rmsNorm");
+  add_procedure<rms_norm_grad_call>(exports, "rmsNormGrad");
+  add_procedure<layer_norm_call>(exports, "layerNorm");
+  add_procedure<layer_norm_grad_call>(exports, "layerNormGrad");
+  add_procedure<rope_call>(exports, "rope");
+  add_procedure<attention_call>(exports, "attention");
+  add_procedure<attention_grad_call>(exports, "attentionGrad");
+  add_procedure<activation_call>(exports, "activation");
+  add_procedure<activation_grad_call>(exports, "activationGrad");
+  add_procedure<gated_mlp_call>(exports, "gatedMlp");
+  add_procedure<gated_mlp_grad_call>(exports, "gatedMlpGrad");
+}
+
+}  // namespace llmkit::binding

@@ -1,0 +1,205 @@
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/mapped_file.h"
+#include "binding/arguments.h"
+#include "cpu/linear/linear.h"
+
+namespace llmkit::binding {
+namespace {
+
+/// The mapped files of this JavaScript environment, as long as they are mapped.
+struct Mappings {
+  std::vector<std::weak_ptr<MappedFile>> files;
+
+  /// The file that holds this address, if one does.
+  std::shared_ptr<MappedFile> find(const void* address) {
+    std::shared_ptr<MappedFile> found;
+    size_t kept = 0;
+    for (const std::weak_ptr<MappedFile>& weak : files) {
+      const std::shared_ptr<MappedFile> file = weak.lock();
+      if (file == nullptr) continue;
+      if (file->holds(address)) found = file;
+      files[kept++] = file;
+    }
+    files.resize(kept);
+    return found;
+  }
+};
+
+Mappings& mappings_of(Napi::Env env) {
+  if (env.GetInstanceData<Mappings>() == nullptr) env.SetInstanceData(new Mappings);
+  return *env.GetInstanceData<Mappings>();
+}
+
+Napi::Value map_file(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "mapFile");
+  const std::string path = args.text(0);
+  std::string error;
+  const std::shared_ptr<MappedFile> file = MappedFile::open(path, error);
+  if (file == nullptr) throw Napi::Error::New(info.Env(), "mapFile: " + path + ": " + error);
+  if (file->size() == 0) return Napi::ArrayBuffer::New(info.Env(), 0);
+  mappings_of(info.Env()).files.push_back(file);
+  return Napi::ArrayBuffer::New(
+      info.Env(), file->data(), file->size(),
+      [](Napi::Env, void*, std::shared_ptr<MappedFile>* owner) { delete owner; },
+      new std::shared_ptr<MappedFile>(file));
+}
+
+void unmap_file(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "unmapFile");
+  if (!info[0].IsArrayBuffer()) args.type_error("argument 1 must be an ArrayBuffer");
+  info[0].As<Napi::ArrayBuffer>().Detach();  // its finalizer gives up the file
+}
+
+/// What createWeight returns a handle of. The references keep the JavaScript arrays alive, the
+/// mapped file stays even when its ArrayBuffer has been detached.
+struct HeldWeight {
+  WeightView view;
+  std::vector<Napi::ObjectReference> arrays;
+  std::shared_ptr<MappedFile> file;
+};
+
+constexpr const char* kFormatNames[] = {"f32", "bf16", "f16", "int8", "int4", "nf4", "fp4"};
+constexpr size_t kBitsOfFormat[] = {32, 16, 16, 8, 4, 4, 4};
+
+/// Reads the properties of a WeightData object into a weight.
+class WeightReader {
+ public:
+  WeightReader(const Arguments& args, Napi::Object data, HeldWeight& held)
+      : args_(args), data_(data), held_(held) {}
+
+  void read() {
+    WeightView& view = held_.view;
+    const size_t format = read_format();
+    view.format = static_cast<WeightFormat>(format);
+    view.rows = whole(data_, "rows");
+    view.cols = whole(data_, "cols");
+    if (view.rows > 0 && view.cols > (size_t{1} << 53) / view.rows)
+      args_.range_error("the matrix is too large");
+    const size_t count = view.rows * view.cols;
+    view.codes = bytes(data_, "codes", (count * kBitsOfFormat[format] + 7) / 8);
+    held_.file = mappings_of(args_.env()).find(view.codes);
+    if (view.format >= WeightFormat::kInt8) read_groups(count);
+  }
+
+ private:
+  size_t read_format() const {
+    const std::string name = data_.Get("format").ToString().Utf8Value();
+    for (size_t i = 0; i < std::size(kFormatNames); ++i)
+      if (name == kFormatNames[i]) return i;
+    args_.range_error("unknown format " + name);
+  }
+
+  void read_groups(size_t count) {
+    WeightView& view = held_.view;
+    view.group_size = whole(data_, "groupSize");
+    if (view.group_size == 0) args_.range_error("groupSize must not be 0");
+    const size_t groups = (count + view.group_size - 1) / view.group_size;
+    const Napi::Value scales = data_.Get("scales");
+    if (scales.IsTypedArray()) {
+      view.scales = floats(data_, "scales", groups);
+    } else if (scales.IsObject()) {
+      read_nested(scales.As<Napi::Object>(), groups);
+    } else {
+      args_.type_error("scales must be a Float32Array or nested scales");
+    }
+    if (data_.Get("zeros").IsTypedArray()) view.zeros = bytes(data_, "zeros", groups);
+  }
+
+  void read_nested(Napi::Object scales, size_t groups) {
+    NestedScales& nested = held_.view.nested;
+    nested.block_size = whole(scales, "blockSize");
+    if (nested.block_size == 0) args_.range_error("blockSize must not be 0");
+    nested.codes = bytes(scales, "codes", groups);
+    nested.map = floats(scales, "map", 256);
+    nested.absmax = floats(scales, "absmax", (groups + nested.block_size - 1) / nested.block_size);
+    nested.offset = scales.Get("offset").ToNumber().FloatValue();
+  }
+
+  size_t whole(Napi::Object object, const char* key) const {
+    const double value = object.Get(key).ToNumber().DoubleValue();
+    if (!(value >= 0 && value <= 9007199254740992.0) ||
+        value != static_cast<double>(static_cast<size_t>(value)))
+      args_.range_error(std::string(key) + " must be a whole number");
+    return static_cast<size_t>(value);
+  }
+
+  const uint8_t* bytes(Napi::Object object, const char* key, size_t count) {
+    return static_cast<const uint8_t*>(array(object, key, napi_uint8_array, count));
+  }
+  const float* floats(Napi::Object object, const char* key, size_t count) {
+    return static_cast<const float*>(array(object, key, napi_float32_array, count));
+  }
+
+  /// Keeps the array alive and returns where its elements are.
+  const void* array(Napi::Object object, const char* key, napi_typedarray_type wanted,
+                    size_t count) {
+    const Napi::Value value = object.Get(key);
+    napi_typedarray_type type = napi_int8_array;
+    void* data = nullptr;
+    size_t length = 0;
+    const napi_status status =
+        napi_get_typedarray_info(args_.env(), value, &type, &length, &data, nullptr, nullptr);
+    if (status != napi_ok || type != wanted)
+      args_.type_error(std::string(key) + " must be a " +
+                       (wanted == napi_uint8_array ? "Uint8Array" : "Float32Array"));
+    args_.expect(length, count, key);
+    held_.arrays.push_back(Napi::Persistent(value.As<Napi::Object>()));
+    return data;
+  }
+
+  const Arguments& args_;
+  Napi::Object data_;
+  HeldWeight& held_;
+};
+
+Napi::Value create_weight(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "createWeight");
+  if (!info[0].IsObject()) args.type_error("argument 1 must be an object");
+  auto held = std::make_unique<HeldWeight>();
+  WeightReader(args, info[0].As<Napi::Object>(), *held).read();
+  return Napi::External<HeldWeight>::New(info.Env(), held.release(),
+                                         [](Napi::Env, HeldWeight* weight) { delete weight; });
+}
+
+HeldWeight& held_weight(const Arguments& args, const Napi::Value& handle) {
+  if (!handle.IsExternal()) args.type_error("expected a weight or a Float32Array");
+  return *handle.As<Napi::External<HeldWeight>>().Data();
+}
+
+void dispose_weight(const Napi::CallbackInfo& info) {
+  HeldWeight& held = held_weight(Arguments(info, "disposeWeight"), info[0]);
+  held = HeldWeight{};
+}
+
+/// dequantizeRows(weight, ids, y)
+void dequantize_rows_call(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "dequantizeRows");
+  const WeightView& weight = weight_of_handle(args, info[0]);
+  const Ints ids = args.ints(1);
+  for (size_t i = 0; i < ids.size; ++i)
+    if (ids.data[i] < 0 || static_cast<size_t>(ids.data[i]) >= weight.rows)
+      args.range_error("id " + std::to_string(ids.data[i]) + " is not below " +
+                       std::to_string(weight.rows));
+  dequantize_rows(weight, ids.size, ids.data, args.floats(2, ids.size * weight.cols, "y").data);
+}
+
+}  // namespace
+
+const WeightView& weight_of_handle(const Arguments& args, const Napi::Value& handle) {
+  const WeightView& view = held_weight(args, handle).view;
+  if (view.codes == nullptr && view.cols == 0) args.range_error("the weight has been disposed of");
+  return view;
+}
+
+void add_weights(Napi::Object exports) {
+  add_function<map_file>(exports, "mapFile");
+  add_procedure<unmap_file>(exports, "unmapFile");
+  add_function<create_weight>(exports, "createWeight");
+  add_procedure<dispose_weight>(exports, "disposeWeight");
+  add_procedure<dequantize_rows_call>(exports, "dequantizeRows");
+}
+
+}  // namespace llmkit::binding

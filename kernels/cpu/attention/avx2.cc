@@ -1,0 +1,10 @@
+#include "base/simd/avx2.h"
+
+#include "cpu/attention/attention.h"
+#include "cpu/attention/generic.h"
+
+namespace llmkit {
+
+const AttentionKernels attention_f32_avx2 = {forward_rows, grad_query_rows, grad_key_block};
+
+}  // namespace llmkit

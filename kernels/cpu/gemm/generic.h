@@ -1,0 +1,4 @@
+#pragma once
+
+#include "base/simd/axpy.h"
+#include "base/simd/dot.h"

@@ -1,0 +1,32 @@
+#pragma once
+
+#include "base/simd/loops.h"
+
+namespace llmkit {
+namespace {  // a copy per instruction set; include base/simd/<isa>.h first
+
+inline void rope_head(const RopeArgs& p, size_t position, const float* x, float* y) {
+  const float* const cos = p.cos + position * p.half;
+  const float* const sin = p.sin + position * p.half;
+  const Vec direction = splat(p.inverse ? -1.0f : 1.0f);
+  each_chunk(p.half, [&](auto c) {
+    const Vec a = c.get(x), b = c.get(x + p.half);
+    const Vec cosine = c.get(cos), sine = mul(c.get(sin), direction);
+    c.put(y, sub(mul(a, cosine), mul(b, sine)));
+    c.put(y + p.half, add(mul(b, cosine), mul(a, sine)));
+  });
+  const size_t rotated = 2 * p.half;
+  if (y != x)
+    each_chunk(p.head_size - rotated, [&](auto c) { c.put(y + rotated, c.get(x + rotated)); });
+}
+
+inline void rope_positions(const RopeArgs& p, size_t begin, size_t end) {
+  for (size_t position = begin; position < end; ++position)
+    for (size_t head = 0; head < p.heads; ++head) {
+      const size_t offset = (position * p.heads + head) * p.head_size;
+      rope_head(p, position, p.x + offset, p.y + offset);
+    }
+}
+
+}  // namespace
+}  // namespace llmkit

@@ -1,0 +1,25 @@
+#include "cpu/rope/rope.h"
+
+#include "base/cpu_features.h"
+#include "base/parallel.h"
+
+namespace llmkit {
+namespace {
+
+const RopeKernels& kernels() {
+#define ROPE_KERNELS(isa, name) \
+  if (runs_here(isa)) return name;
+#include "cpu/rope/kernels.inc"
+#undef ROPE_KERNELS
+  __builtin_unreachable();  // the scalar kernels run everywhere
+}
+
+}  // namespace
+
+void rope(const RopeArgs& args) {
+  const size_t work = 2 * args.heads * args.head_size;
+  parallel_for(args.positions, grain_for(work),
+               [&](size_t begin, size_t end) { kernels().run(args, begin, end); });
+}
+
+}  // namespace llmkit

@@ -1,0 +1,59 @@
+// Builds the native addon with CMake: kernels/ -> build/llmkit.node. Exits 0 when it is up to date.
+// --tests also builds and runs the C++ tests, --sanitize does so under the sanitizers.
+import { spawnSync } from 'node:child_process';
+import { copyFileSync, mkdirSync, readdirSync, renameSync, statSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..');
+const sources = path.join(root, 'kernels');
+const target = path.join(root, 'build', 'llmkit.node');
+const tests = process.argv.includes('--tests');
+const sanitize = process.argv.includes('--sanitize');
+const folder = path.join(root, 'build', sanitize ? 'sanitize' : 'cmake');
+
+/** When the newest file below a folder was written. */
+function newest(directory) {
+  const entries = readdirSync(directory, { recursive: true, withFileTypes: true });
+  const files = entries.filter((entry) => entry.isFile());
+  return Math.max(...files.map((f) => statSync(path.join(f.parentPath ?? f.path, f.name)).mtimeMs));
+}
+
+function isCurrent() {
+  const built = statSync(target, { throwIfNoEntry: false });
+  return built !== undefined && built.mtimeMs > newest(sources);
+}
+
+/** Runs a command quietly; ends with its output when it fails. */
+function run(command, args) {
+  const result = spawnSync(command, args, { cwd: root, encoding: 'utf8' });
+  if (result.status === 0) return;
+  const reason = result.error ? `${result.error.message}\n` : '';
+  process.stderr.write(`${result.stdout ?? ''}${result.stderr ?? ''}${reason}`);
+  process.stderr.write(`build-addon: ${command} ${args.join(' ')} failed\n`);
+  process.exit(1);
+}
+
+/** Replaces the addon at once: a process that has it loaded keeps its own file. */
+function install() {
+  const temporary = `${target}.${process.pid}`;
+  copyFileSync(path.join(folder, 'llmkit.node'), temporary);
+  renameSync(temporary, target);
+}
+
+if (tests || sanitize || !isCurrent()) {
+  mkdirSync(folder, { recursive: true });
+  const flags = ['-DCMAKE_BUILD_TYPE=Release', `-DLLMKIT_TESTS=${tests ? 'ON' : 'OFF'}`];
+  run('cmake', [
+    '-S',
+    sources,
+    '-B',
+    folder,
+    ...flags,
+    `-DLLMKIT_SANITIZE=${sanitize ? 'ON' : 'OFF'}`,
+  ]);
+  run('cmake', ['--build', folder, '-j', String(availableParallelism())]);
+  if (!sanitize) install();
+  if (tests || sanitize) run('ctest', ['--test-dir', folder, '--output-on-failure']);
+}

@@ -1,0 +1,142 @@
+import type { Checkpoint } from '../checkpoint/checkpoint.js';
+import { dtypeBits } from '../checkpoint/dtype.js';
+import type { TensorSpec } from '../checkpoint/writer.js';
+import { LlmkitError } from '../errors.js';
+import { layouts, type PlannedMatrix } from '../quant/layouts.js';
+import { type PlanRequest, planQuantization, type QuantPlan } from '../quant/plan.js';
+import { schemes } from '../quant/schemes/index.js';
+
+/** One quantized matrix. */
+export interface QuantizedTensor {
+  readonly name: string;
+  readonly scheme: string;
+  readonly shape: readonly [rows: number, cols: number];
+  readonly group_size: number;
+  readonly bytes_before: number;
+  readonly bytes_after: number;
+  /** ‖w − ŵ‖ / ‖w‖; absent in a dry run. */
+  readonly relative_error?: number;
+}
+
+/** Sizes and matrices of a job; the keys are those of `--json`. */
+export interface JobSummary {
+  readonly scheme: string;
+  readonly bytes_before: number;
+  readonly bytes_after: number;
+  /** Bits of all stored parts of the quantized matrices, per weight. */
+  readonly bits_per_weight: number;
+  readonly tensors: readonly QuantizedTensor[];
+  /** Linear modules left as they are. */
+  readonly skipped: readonly string[];
+}
+
+/** Weights that one core rounds, measures and writes in a second: for the estimate of a dry run. */
+const WEIGHTS_PER_SECOND = 25e6;
+/** Node itself, and the rows that are in float32 at one time. */
+const WORKING_BYTES = 200e6;
+
+/** A checkpoint and what becomes of each of its tensors. */
+export interface QuantizeJob {
+  readonly checkpoint: Checkpoint;
+  readonly plan: QuantPlan;
+  readonly specs: readonly TensorSpec[];
+  /** Stored parts by module path. */
+  readonly parts: ReadonlyMap<string, readonly TensorSpec[]>;
+  readonly bytesAfter: number;
+}
+
+/**
+ * Plans a job from config.json and headers alone.
+ *
+ * @throws LlmkitError `usage` for a model that is already quantized and options that do not fit
+ */
+export function planJob(
+  checkpoint: Checkpoint,
+  options: Omit<PlanRequest, 'scheme'> & { readonly scheme: string },
+): QuantizeJob {
+  if (checkpoint.quantized.size > 0 || checkpoint.config.quantization_config) {
+    throw new LlmkitError(
+      'usage',
+      `${checkpoint.folder}: is already quantized; start from the 16-bit checkpoint`,
+    );
+  }
+  const scheme = schemes[options.scheme];
+  if (scheme === undefined) {
+    const known = Object.keys(schemes).join(' ');
+    throw new LlmkitError('usage', `--scheme: expected one of ${known}, got ${options.scheme}`);
+  }
+  const plan = planQuantization(checkpoint.config, checkpoint.tensors, { ...options, scheme });
+  const parts = new Map<string, readonly TensorSpec[]>();
+  const specs = [...checkpoint.tensors.values()].flatMap((tensor): readonly TensorSpec[] => {
+    const matrix = matrixOf(plan, tensor.name);
+    if (matrix === undefined) return [tensor];
+    const described = layouts[scheme.layout].describe(scheme, matrix, plan.checkpoint);
+    parts.set(matrix.module, described);
+    return described;
+  });
+  return { checkpoint, plan, specs, parts, bytesAfter: sizeOf(specs) };
+}
+
+/** The plan of a stored tensor; undefined where it stays as it is. */
+export function matrixOf(
+  plan: QuantPlan,
+  tensor: string,
+): (PlannedMatrix & Transposable) | undefined {
+  return tensor.endsWith('.weight')
+    ? plan.matrices.get(tensor.slice(0, -'.weight'.length))
+    : undefined;
+}
+
+/** Where the file holds the transposed matrix. */
+export interface Transposable {
+  readonly transposedOnDisk: boolean;
+}
+
+function sizeOf(specs: readonly TensorSpec[]): number {
+  return specs.reduce((sum, { dtype, shape }) => {
+    return sum + (dtypeBits(dtype) / 8) * shape.reduce((size, length) => size * length, 1);
+  }, 0);
+}
+
+/** The job's matrices, and its sizes, as far as headers tell. */
+export function describeJob({ checkpoint, plan, parts, bytesAfter }: QuantizeJob): JobSummary {
+  const tensors = [...plan.matrices.values()].map(({ module, rows, cols, groupSize }) => ({
+    name: `${module}.weight`,
+    scheme: plan.scheme.format,
+    shape: [rows, cols] as const,
+    group_size: groupSize,
+    bytes_before: checkpoint.tensors.get(`${module}.weight`)?.sizeBytes ?? 0,
+    bytes_after: sizeOf(parts.get(module) ?? []),
+  }));
+  return {
+    scheme: plan.scheme.format,
+    bytes_before: sizeOf([...checkpoint.tensors.values()]),
+    bytes_after: bytesAfter,
+    bits_per_weight: bitsPerWeight(tensors),
+    tensors,
+    skipped: plan.checkpoint.skipped,
+  };
+}
+
+/** Bits of all stored parts per weight. */
+export function bitsPerWeight(tensors: readonly QuantizedTensor[]): number {
+  const bits = tensors.reduce((sum, { bytes_after }) => sum + 8 * bytes_after, 0);
+  return bits / weightsOf(tensors);
+}
+
+function weightsOf(tensors: readonly QuantizedTensor[]): number {
+  return tensors.reduce((sum, { shape: [rows, cols] }) => sum + rows * cols, 0);
+}
+
+/** What a job takes, roughly. */
+export function estimateJob(job: QuantizeJob): {
+  readonly memory_peak_bytes: number;
+  readonly estimated_seconds: number;
+} {
+  const { checkpoint, specs } = job;
+  const sizes = [...checkpoint.tensors.values(), ...specs].map((spec) => sizeOf([spec]));
+  return {
+    memory_peak_bytes: WORKING_BYTES + Math.max(...sizes),
+    estimated_seconds: weightsOf(describeJob(job).tensors) / WEIGHTS_PER_SECOND,
+  };
+}

@@ -97,8 +97,8 @@ export class Decoder {
         `decoder: expected ${cache.lengths.length} rows as in the cache, got ${rows.length}`,
       );
     }
-    if (cache && this.#outgrows(cache, rows)) return this.#forwardAnew(rows, cache, options);
     const batch = new Batch(this.config, rows, cache?.lengths);
+    if (cache && this.#outgrows(cache, rows)) return this.#forwardAnew(rows, cache, options);
     return tidy(() => {
       cache?.reserve(batch.length);
       const hidden = this.#run(batch, options);

@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url';
 const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 const DIST = join(ROOT, 'dist');
 const STAMP = join(DIST, '.built');
-const INPUTS = ['src', 'package.json', 'package-lock.json', 'scripts/build.js', 'tsconfig.json'];
+const INPUTS = ['src', 'package.json', 'package-lock.json', 'scripts', 'tsconfig.json'];
 const TYPES_TIMEOUT_MS = 120_000;
 
 /** Bundles the command line and the library; `clean` also removes what earlier builds left. */
@@ -43,18 +43,10 @@ export async function buildBundle({ clean = false } = {}) {
 
 /** Type declarations of the library, for its users: the bundle works without them. */
 export function buildTypes() {
-  const flags = ['--noEmit', 'false', '--emitDeclarationOnly', '--declaration'];
-  const places = [
-    '--project',
-    ROOT,
-    '--rootDir',
-    join(ROOT, 'src'),
-    '--outDir',
-    join(DIST, 'types'),
-  ];
+  const project = join(ROOT, 'scripts', 'tsconfig.types.json');
   const tsc = join(ROOT, 'node_modules', 'typescript', 'bin', 'tsc');
   try {
-    execFileSync(process.execPath, [tsc, ...flags, ...places], {
+    execFileSync(process.execPath, [tsc, '--project', project], {
       stdio: 'pipe',
       timeout: TYPES_TIMEOUT_MS,
     });

@@ -29,7 +29,8 @@ async function bundle() {
     return;
   }
   await buildBundle({ clean: true });
-  buildTypes();
+  // Declarations are for a package's users; here, in its own folder, they would only cost time.
+  if (['pack', 'publish'].includes(process.env.npm_command ?? '')) buildTypes();
 }
 
 /** npm links the bins of dependencies, not the root package's own. */

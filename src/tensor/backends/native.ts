@@ -18,16 +18,67 @@ export function loadAddon(): Addon {
       `native backend: ${path} is not built; build it with \`node scripts/build-addon.js\` (needs CMake and a C++17 compiler)`,
     );
   }
+  const addon = requireAddon(path);
+  const missing = Object.keys(ADDON_FUNCTIONS).filter((name) => !(name in addon));
+  if (missing.length > 0) throw doesNotLoad(path, `it is of another version, without ${missing}`);
+  return addon;
+}
+
+function requireAddon(path: string): Addon {
   try {
     return createRequire(import.meta.url)(path) as Addon;
   } catch (cause) {
-    throw new LlmkitError(
-      'unsupported',
-      `native backend: ${path} does not load: ${String(cause)}; build it anew with \`node scripts/build-addon.js\``,
-      { cause },
-    );
+    throw doesNotLoad(path, String(cause), cause);
   }
 }
+
+function doesNotLoad(path: string, why: string, cause?: unknown): LlmkitError {
+  const mend = 'build it anew with `node scripts/build-addon.js`';
+  return new LlmkitError('unsupported', `native backend: ${path} does not load: ${why}; ${mend}`, {
+    cause,
+  });
+}
+
+/** What an addon built from this version has; complete by its type. */
+const ADDON_FUNCTIONS: Readonly<Record<keyof Addon, true>> = {
+  activation: true,
+  activationGrad: true,
+  adamw: true,
+  argmax: true,
+  attention: true,
+  attentionGrad: true,
+  binary: true,
+  cacheWrite: true,
+  createWeight: true,
+  crossEntropy: true,
+  crossEntropyGrad: true,
+  dequantizeRows: true,
+  disposeWeight: true,
+  dropout: true,
+  gather: true,
+  gatedMlp: true,
+  gatedMlpGrad: true,
+  isa: true,
+  layerNorm: true,
+  layerNormGrad: true,
+  linear: true,
+  linearGradInput: true,
+  logSoftmax: true,
+  mapFile: true,
+  matmul: true,
+  reduce: true,
+  rmsNorm: true,
+  rmsNormGrad: true,
+  rope: true,
+  scatterAdd: true,
+  setThreads: true,
+  softmax: true,
+  sumOfSquares: true,
+  threads: true,
+  transpose: true,
+  unary: true,
+  unmapFile: true,
+};
 
 /** The folder of the nearest package.json above this file, in `src/` and in the bundle alike. */
 function packageRoot(): string {

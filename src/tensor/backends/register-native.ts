@@ -1,3 +1,4 @@
+import { LlmkitError } from '../../errors.js';
 import { fusedGradients } from '../ops/gradients.js';
 import * as tf from '../tfjs.js';
 import type { Addon } from './addon.js';
@@ -7,40 +8,36 @@ import type { KernelParams, NativeKernel } from './native-kernels/kernel.js';
 
 /** Makes the `native` backend known to tfjs: its own kernels, and the cpu's for all others. */
 export function registerNative(addon: Addon): void {
-  const native = new NativeBackend(addon);
-  tf.registerBackend('native', () => native);
+  tf.registerBackend('native', () => new NativeBackend(addon));
   const cpuKernels = new Map(
     tf.getKernelsForBackend('cpu').map((config) => [config.kernelName, config.kernelFunc]),
   );
   for (const kernelName of new Set([...cpuKernels.keys(), ...Object.keys(nativeKernels)])) {
     const kernel = nativeKernels[kernelName];
-    const cpuKernel = cpuKernels.get(kernelName);
-    const fallback = cpuKernel && onOwnStorage(native, cpuKernel);
-    const kernelFunc = kernel ? ownKernel(native, kernel, fallback) : fallback;
-    if (kernelFunc) tf.registerKernel({ kernelName, backendName: 'native', kernelFunc });
+    const fallback = onOwnStorage(cpuKernels.get(kernelName) ?? missing);
+    const kernelFunc = kernel === undefined ? fallback : withFallback(kernel, fallback);
+    tf.registerKernel({ kernelName, backendName: 'native', kernelFunc });
   }
   fusedGradients.forEach(tf.registerGradient);
 }
 
-function ownKernel(
-  native: NativeBackend,
-  kernel: NativeKernel,
-  fallback: tf.KernelFunc | undefined,
-): tf.KernelFunc {
+function withFallback(kernel: NativeKernel, fallback: tf.KernelFunc): tf.KernelFunc {
   return (params) =>
-    kernel(params as KernelParams, native, () => {
-      if (fallback === undefined) throw new Error('this kernel has no fallback');
-      return fallback(params);
-    });
+    kernel(params as KernelParams, params.backend as NativeBackend, () => fallback(params));
 }
+
+const missing: tf.KernelFunc = () => {
+  throw new LlmkitError('kernel', 'native backend: this kernel has no fallback');
+};
 
 /**
  * A cpu kernel may return a view of an input's array. Storage here is written again after its
  * tensor is gone, so such an output gets a copy.
  */
-function onOwnStorage(native: NativeBackend, cpuKernel: tf.KernelFunc): tf.KernelFunc {
+function onOwnStorage(cpuKernel: tf.KernelFunc): tf.KernelFunc {
   return (params) => {
-    const result = cpuKernel({ ...params, backend: native });
+    const native = params.backend as NativeBackend;
+    const result = cpuKernel(params);
     const given = Object.values(params.inputs).filter((x) => x != null);
     const inputs = new Set(given.flatMap((x) => native.arraysOf(x)));
     const buffers = new Set([...inputs].map((data) => data.values?.buffer));

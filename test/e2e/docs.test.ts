@@ -1,0 +1,53 @@
+import { existsSync, readdirSync, readFileSync, symlinkSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { runCli, temporaryFolder } from './helpers.js';
+
+// Every `npx llmkit …` line of a ```sh block runs, page by page, in one folder that holds the project's
+// fixtures. Blocks marked ```sh slow run with LLMKIT_SLOW=1 only; blocks of other commands are not run.
+
+interface Page {
+  readonly path: string;
+  readonly commands: readonly string[];
+}
+
+const slow = process.env.LLMKIT_SLOW === '1';
+const paths = ['README.md', ...readdirSync('docs').map((name) => join('docs', name))];
+const pages: Page[] = paths
+  .filter((path) => path.endsWith('.md'))
+  .map((path) => ({ path, commands: commandsOf(readFileSync(path, 'utf8')) }))
+  .filter(({ commands }) => commands.length > 0);
+
+function commandsOf(markdown: string): string[] {
+  return [...markdown.matchAll(/^```(sh|sh slow)\n([\s\S]*?)^```$/gm)]
+    .filter(([, kind]) => kind === 'sh' || slow)
+    .flatMap(([, , block = '']) => block.replaceAll('\\\n', ' ').split('\n'))
+    .filter((line) => /(^|\| )npx llmkit /.test(line));
+}
+
+/** Words of a shell line: quotes, and a pipe from echo as the only composition. */
+function parse(line: string): { args: string[]; input: string } {
+  const [, echoed, command = ''] = /^(?:echo '(.*)' \| )?npx llmkit (.*)$/.exec(line) ?? [];
+  const words = command.match(/(?:'[^']*'|"[^"]*"|[^\s'"])+/g) ?? [];
+  const args = words
+    .slice(0, words.includes('#') ? words.indexOf('#') : undefined)
+    .map((word) => word.replace(/'([^']*)'|"([^"]*)"/g, (_, single, double) => single ?? double));
+  return { args, input: echoed === undefined ? '' : `${echoed}\n` };
+}
+
+test('the documentation has commands to run', () => {
+  expect(pages.map(({ path }) => path)).toContain('README.md');
+  expect(pages.flatMap(({ commands }) => commands).length).toBeGreaterThan(20);
+});
+
+describe.each(pages)('$path', ({ commands }) => {
+  const cwd = temporaryFolder();
+  symlinkSync(resolve('fixtures'), join(cwd, 'fixtures'));
+  if (existsSync('../shared')) symlinkSync(resolve('../shared'), join(cwd, 'shared'));
+
+  test.each(commands)('%s', { timeout: slow ? 1_800_000 : 300_000 }, async (line) => {
+    const { args, input } = parse(line);
+    const { code, stderr } = await runCli(args, { cwd, input });
+    expect(code, stderr).toBe(0);
+  });
+});

@@ -11,9 +11,19 @@ export interface LibraryDecoder {
   decode_chain(tokens: readonly string[]): string[];
 }
 
+/** A step that splits text before the model sees it. */
+export interface LibraryPreTokenizer {
+  readonly config?: { readonly type: string };
+  /** Steps of a sequence. */
+  readonly tokenizers?: readonly (LibraryPreTokenizer | null)[];
+  pattern?: RegExp;
+}
+
 /** The tokenizer of `@huggingface/tokenizers`. */
 export interface LibraryTokenizer {
   readonly decoder: LibraryDecoder | null;
+  readonly pre_tokenizer: LibraryPreTokenizer | null;
+  readonly special_tokens: readonly string[];
   encode(text: string, options: { add_special_tokens: boolean }): { ids: number[] };
   decode(ids: readonly number[], options: { skip_special_tokens: boolean }): string;
   token_to_id(token: string): number | undefined;

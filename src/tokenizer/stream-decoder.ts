@@ -11,6 +11,8 @@ export interface StreamSource {
   decode(ids: readonly number[]): string;
   /** Whether the text of this id may still change with the next one (byte tokens). */
   isOpen(id: number): boolean;
+  /** Whether decode leaves this id out. */
+  isSkipped(id: number): boolean;
 }
 
 /**
@@ -18,7 +20,7 @@ export interface StreamSource {
  * neighbours (the first space of a text is dropped, bytes make characters), so the window begins with ids whose
  * text is out already and that text is cut off.
  */
-export function createStreamDecoder({ decode, isOpen }: StreamSource): StreamDecoder {
+export function createStreamDecoder({ decode, isOpen, isSkipped }: StreamSource): StreamDecoder {
   let shown: number[] = []; // their text has been returned
   let shownText = '';
   let pending: number[] = [];
@@ -34,6 +36,7 @@ export function createStreamDecoder({ decode, isOpen }: StreamSource): StreamDec
 
   return {
     push(id) {
+      if (isSkipped(id)) return '';
       pending.push(id);
       if (isOpen(id)) return '';
       const text = decode([...shown, ...pending]);

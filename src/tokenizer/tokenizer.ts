@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { LlmkitError } from '../errors.js';
 import { byteOf, fixByteFallback } from './byte-fallback.js';
+import { fixByteLevel } from './byte-level.js';
 import { type ChatTemplate, parseChatTemplate } from './chat-template.js';
 import { createLibraryTokenizer, type LibraryTokenizer } from './library.js';
 import { specialTokensOf } from './special-tokens.js';
@@ -70,6 +71,8 @@ type Codec = Pick<Tokenizer, 'encode' | 'decode' | 'streamDecoder' | 'tokenText'
 
 function codec(tokenizer: LibraryTokenizer): Codec {
   const hasByteFallback = fixByteFallback(tokenizer.decoder);
+  fixByteLevel(tokenizer.pre_tokenizer);
+  const special = new Set(tokenizer.special_tokens);
   const isByte = (id: number) => byteOf(tokenizer.id_to_token(id) ?? '') !== undefined;
   const decode = (ids: readonly number[], { skipSpecialTokens = true }: DecodeOptions = {}) => {
     const known = ids.filter((id) => tokenizer.id_to_token(id) !== undefined);
@@ -80,10 +83,12 @@ function codec(tokenizer: LibraryTokenizer): Codec {
     encode: (text, { specialTokens = true } = {}) =>
       tokenizer.encode(text, { add_special_tokens: specialTokens }).ids,
     decode,
-    streamDecoder: (options) =>
+    streamDecoder: (options = {}) =>
       createStreamDecoder({
         decode: (ids) => decode(ids, options),
         isOpen: (id) => hasByteFallback && isByte(id),
+        isSkipped: (id) =>
+          (options.skipSpecialTokens ?? true) && special.has(tokenizer.id_to_token(id) ?? ''),
       }),
     tokenText(id) {
       if (hasByteFallback && isByte(id)) return tokenizer.id_to_token(id) ?? '';

@@ -183,9 +183,9 @@ function camelCase(key: string): string {
   return key.replace(/_([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
 }
 
-function usageError(error: CommanderError): LlmkitError {
-  const message = error.message
-    .replace(/^error: /, '')
-    .replace(/\n?\((Did you mean .*)\)/s, '; $1');
-  return new LlmkitError('usage', message.replace('; Did', '; did'));
+function usageError({ message, code }: CommanderError): LlmkitError {
+  const [problem = '', meant] = message.replace(/^error: /, '').split(/\n\(Did you mean (.*)\)/s);
+  if (meant !== undefined) return new LlmkitError('usage', `${problem}; did you mean ${meant}`);
+  const isUnknown = code === 'commander.unknownCommand' || code === 'commander.unknownOption';
+  return new LlmkitError('usage', isUnknown ? `${problem}; --help lists what there is` : problem);
 }

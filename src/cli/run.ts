@@ -26,7 +26,10 @@ export async function run(argv: readonly string[]): Promise<number> {
     const io = terminalIo(options, interruption.signal);
     return await runCommand(command, config, io);
   } catch (error) {
-    if (interruption.signal.aborted) return interruption.code();
+    if (interruption.signal.aborted) {
+      process.stderr.write('\nllmkit: interrupted\n');
+      return interruption.code();
+    }
     return report(error);
   }
 }

@@ -142,8 +142,7 @@ async function continueAll(run: Run, promptLogits: Float32Array): Promise<void> 
 function step({ options, sequences }: Run, index: number, logits: Float32Array): number {
   const sequence = sequences[index] as Sequence;
   const uniform = uniformAt(options.seed, index, sequence.ids.length);
-  const seen = [...options.promptIds, ...sequence.ids];
-  const id = chooseToken(logits, seen, options.sampling, uniform);
+  const id = chooseToken(logits, sequence.seen, options.sampling, uniform);
   if (options.logprobs !== undefined)
     sequence.placed.push(placeToken(logits, id, options.logprobs));
   sequence.push(id);

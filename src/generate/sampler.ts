@@ -22,7 +22,7 @@ export interface Sampling {
  */
 export function chooseToken(
   logits: Float32Array,
-  seen: Iterable<number>,
+  seen: ReadonlySet<number>,
   sampling: Sampling,
   uniform: number,
 ): number {
@@ -33,7 +33,7 @@ export function chooseToken(
 /** The probabilities to draw from: penalty, temperature, top-k, then top-p. */
 export function distribution(
   logits: Float32Array,
-  seen: Iterable<number>,
+  seen: ReadonlySet<number>,
   { temperature, topK, topP, repetitionPenalty }: Sampling,
 ): Float64Array {
   const scores = penalized(logits, seen, repetitionPenalty);
@@ -65,10 +65,10 @@ export function indexOfMax(values: Float32Array | Float64Array): number {
   return best;
 }
 
-function penalized(logits: Float32Array, seen: Iterable<number>, penalty: number): Float64Array {
+function penalized(logits: Float32Array, seen: ReadonlySet<number>, penalty: number): Float64Array {
   const scores = Float64Array.from(logits);
   if (penalty === 1) return scores;
-  for (const id of new Set(seen)) {
+  for (const id of seen) {
     const score = scores[id];
     if (score !== undefined) scores[id] = score > 0 ? score / penalty : score * penalty;
   }

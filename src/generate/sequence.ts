@@ -21,6 +21,8 @@ export interface SequenceOptions {
 export class Sequence {
   /** New ids, the end-of-sequence id included. */
   readonly ids: number[] = [];
+  /** Ids of the prompt and the new ones. */
+  readonly seen: Set<number>;
   /** The finished text so far: cut before a stop string, no character split. */
   text = '';
   finishReason: FinishReason | undefined;
@@ -36,6 +38,7 @@ export class Sequence {
 
   constructor(options: SequenceOptions) {
     this.#options = options;
+    this.seen = new Set(options.promptIds);
     this.#stops = new StopMatcher(options.stop);
     this.#decoder = options.tokenizer.streamDecoder();
     for (const id of options.promptIds) {
@@ -53,6 +56,7 @@ export class Sequence {
   push(id: number): void {
     const { tokenizer, maxNewTokens } = this.#options;
     this.ids.push(id);
+    this.seen.add(id);
     this.offsets.push(this.#decoded);
     if (tokenizer.eosIds.includes(id)) {
       this.#finish('stop');

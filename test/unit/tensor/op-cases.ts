@@ -87,6 +87,9 @@ function eachRow(x: Float32Array, cols: number, fn: (row: number[]) => number[])
   ).flat();
 }
 
+/** relu has no derivative at 0. */
+const awayFromZero = (value: number) => value + 0.1 * Math.sign(value);
+
 const activationCases: OpCase[] = ops.ACTIVATION_NAMES.flatMap((name) => [
   {
     name: `activation ${name}`,
@@ -104,8 +107,6 @@ const activationCases: OpCase[] = ops.ACTIVATION_NAMES.flatMap((name) => [
     run: (gate, up) => ops.gatedMlp(gate as tf.Tensor, up as tf.Tensor, name),
   },
 ]);
-
-const awayFromZero = (value: number) => value + 0.1 * Math.sign(value);
 
 const ropeCases: OpCase[] = [
   [16, 8],

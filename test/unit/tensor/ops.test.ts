@@ -1,12 +1,10 @@
 import { expect, test } from 'vitest';
-import { testedBackends } from './backends.js';
+import { testedBackends } from '../../helpers/backends.js';
 import { OP_CASES } from './op-cases.js';
 import { checkOp } from './op-check.js';
 
-const backends = await testedBackends();
-
 test('there is a backend to test', () => {
-  expect(backends).toContain('reference');
+  expect(testedBackends.length).toBeGreaterThan(0);
 });
 
-test.each(OP_CASES)('$name', (op) => checkOp(op, backends));
+test.each(OP_CASES)('$name', (op) => checkOp(op, testedBackends));

@@ -7,10 +7,13 @@ const MAX_SIZE = 2 ** 26;
 /** Reads fields of a config.json, checks them, and reports all problems at once. */
 export class ConfigReader {
   readonly #fields: HfConfig;
+  readonly #prefix: string;
   readonly #problems: string[] = [];
 
-  constructor(fields: HfConfig) {
+  /** @param prefix where the fields lie within the file, for messages: `rope_scaling.` */
+  constructor(fields: HfConfig, prefix = '') {
     this.#fields = fields;
+    this.#prefix = prefix;
   }
 
   /** A positive integer; `fallback` where the field is absent or null. */
@@ -59,8 +62,14 @@ export class ConfigReader {
   record(key: string): HfConfig | undefined {
     const value = this.#fields[key] ?? undefined;
     if (value === undefined) return undefined;
-    if (typeof value === 'object' && !Array.isArray(value)) return value as HfConfig;
+    if (this.isRecord(key)) return value as HfConfig;
     return this.#reject(key, 'an object', {});
+  }
+
+  /** True where the field is an object. */
+  isRecord(key: string): boolean {
+    const value = this.#fields[key];
+    return typeof value === 'object' && value !== null && !Array.isArray(value);
   }
 
   /** True where the field is there and not null. */
@@ -82,7 +91,7 @@ export class ConfigReader {
   #reject<T>(key: string, expected: string, fallback: T): T {
     const value = this.#fields[key];
     const got = value === undefined ? 'nothing' : JSON.stringify(value).slice(0, 60);
-    this.#problems.push(`${key}: expected ${expected}, got ${got}`);
+    this.#problems.push(`${this.#prefix}${key}: expected ${expected}, got ${got}`);
     return fallback;
   }
 }

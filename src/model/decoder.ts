@@ -39,6 +39,8 @@ export class Decoder {
   readonly checkpointConfig: HfConfig;
   /** Logical parameters: a tied head counts once, a quantized matrix as its original. */
   readonly numParameters: number;
+  /** Dense parameters by Hugging Face tensor name: variables, trainable when loaded so. */
+  readonly parameters: ReadonlyMap<string, Tensor>;
   readonly #values: ReadonlyMap<string, ParameterValue>;
   readonly #linears: Map<string, Linear>;
   readonly #parts: ModelParts;
@@ -54,6 +56,8 @@ export class Decoder {
     this.config = config;
     this.checkpointConfig = checkpointConfig;
     this.#values = values;
+    const dense = [...values].filter(([, value]) => value instanceof Tensor);
+    this.parameters = new Map(dense as [string, Tensor][]);
     this.#linears = makeLinears(config, values);
     this.#parts = { config, parameters: values, linears: this.#linears };
     this.#blocks = Array.from({ length: config.numLayers }, (_, i) => new Block(this.#parts, i));
@@ -67,12 +71,6 @@ export class Decoder {
   /** Linear layers by module path, `lm_head` included. */
   get linears(): ReadonlyMap<string, Linear> {
     return this.#linears;
-  }
-
-  /** Dense parameters by Hugging Face tensor name: variables, trainable when loaded so. */
-  get parameters(): ReadonlyMap<string, Tensor> {
-    const dense = [...this.#values].filter(([, value]) => value instanceof Tensor);
-    return new Map(dense as [string, Tensor][]);
   }
 
   /** Replaces a linear layer by what wrap returns. */

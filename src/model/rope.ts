@@ -17,7 +17,7 @@ export interface RopeConfig extends RopeScaling {
 export function readRope(hf: ConfigReader, headSize: number): RopeConfig {
   const key = hf.has('rope_scaling') ? 'rope_scaling' : 'rope_parameters';
   const fields = hf.record(key) ?? {};
-  const parameters = new ConfigReader(fields);
+  const parameters = new ConfigReader(fields, `${key}.`);
   const type = parameters.text('rope_type', parameters.text('type', 'default'));
   const scaling = ropeTypes[type];
   if (!Object.hasOwn(ropeTypes, type) || scaling === undefined) {
@@ -26,6 +26,10 @@ export function readRope(hf: ConfigReader, headSize: number): RopeConfig {
       'unsupported',
       `config.json: ${key} type '${type}' is not one of ${known}`,
     );
+  }
+  const nested = Object.keys(fields).find((name) => parameters.isRecord(name));
+  if (nested !== undefined) {
+    throw new LlmkitError('unsupported', `config.json: ${key} per layer type (${nested})`);
   }
   const rotated = parameters.number('partial_rotary_factor', hf.number('partial_rotary_factor', 1));
   if (rotated !== 1) {

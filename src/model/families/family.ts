@@ -2,8 +2,8 @@ import type { DecoderConfig } from '../config.js';
 import type { ConfigReader } from '../config-reader.js';
 
 /**
- * A model family is data: how its config.json maps onto the decoder's switches, tensor names included.
- * It throws `unsupported` on a feature the decoder does not have, never ignores it. Dropout rates are
- * ignored: they are 0 in fine-tuning and inference of every model that is published.
+ * A model family is data: how its config.json maps onto the decoder's switches and tensor names. It
+ * throws `unsupported` on a feature the decoder does not have, and never ignores one. Dropout rates of
+ * the config are no feature of a decoder here: in training too, only adapters drop.
  */
 export type ModelFamily = (hf: ConfigReader) => DecoderConfig;

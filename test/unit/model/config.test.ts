@@ -133,10 +133,17 @@ describe('RoPE', () => {
   });
 
   test('a type without its factor is an error', () => {
-    expect(() => decoderConfig({ ...llama, rope_scaling: { type: 'linear' } })).toThrow('factor');
+    expect(() => decoderConfig({ ...llama, rope_scaling: { type: 'linear' } })).toThrow(
+      'rope_scaling.factor: expected a number above 0, got nothing',
+    );
     expect(() =>
       decoderConfig({ ...llama, rope_parameters: { rope_type: 'llama3', factor: 8 } }),
     ).toThrow('low_freq_factor');
+  });
+
+  test('parameters per layer type are refused', () => {
+    const rope_parameters = { full_attention: { rope_type: 'default', rope_theta: 5 } };
+    expect(() => decoderConfig({ ...llama, rope_parameters })).toThrow('per layer type');
   });
 
   test('partial rotation is refused', () => {

@@ -86,10 +86,14 @@ export class Trainer {
   ): number {
     const { gradients, trainedTokens } = options;
     const variables = [...this.variables.values()];
+    // Made outside the tape's scope: a recomputed block needs it again in the backward pass.
+    const keys = tf.tensor2d(batch.keys, [batch.keys.length / 2, 2], 'int32');
+    const forward = this.trainingForward(keys, options);
     const { value, grads } = tf.variableGrads(
-      () => tf.div(this.lossSum(batch, this.trainingForward(batch, options)), trainedTokens),
+      () => tf.div(this.lossSum(batch, forward), trainedTokens),
       variables,
     );
+    keys.dispose();
     for (const [name, variable] of this.variables) {
       const gradient = grads[variable.name];
       if (!gradient) continue;
@@ -102,11 +106,11 @@ export class Trainer {
     return loss;
   }
 
-  private trainingForward({ keys }: TokenBatch, { dropoutSeed }: StepOptions): ForwardOptions {
+  private trainingForward(keys: tf.Tensor2D, { dropoutSeed: seed }: StepOptions): ForwardOptions {
     const { checkpointing } = this.options;
-    if (dropoutSeed === undefined) return { checkpointing };
-    const rows = tf.tensor2d(keys, [keys.length / 2, 2], 'int32');
-    return { checkpointing, context: { dropout: { seed: dropoutSeed, keys: rows } } };
+    return seed === undefined
+      ? { checkpointing }
+      : { checkpointing, context: { dropout: { seed, keys } } };
   }
 
   private lossSum(batch: TokenBatch, options: ForwardOptions): tf.Scalar {

@@ -1,9 +1,10 @@
+import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, symlinkSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { runCli, temporaryFolder } from './helpers.js';
 
-// Every `npx llmkit …` line of a ```sh block runs, page by page, in one folder that holds the project's
+// Every `npx llmkit …` and `node fixtures/…` line of a ```sh block runs, page by page, in one folder that holds the project's
 // fixtures. Blocks marked ```sh slow run with LLMKIT_SLOW=1 only; blocks of other commands are not run.
 
 interface Page {
@@ -22,7 +23,7 @@ function commandsOf(markdown: string): string[] {
   return [...markdown.matchAll(/^```(sh|sh slow)\n([\s\S]*?)^```$/gm)]
     .filter(([, kind]) => kind === 'sh' || slow)
     .flatMap(([, , block = '']) => block.replaceAll('\\\n', ' ').split('\n'))
-    .filter((line) => /(^|\| )npx llmkit /.test(line));
+    .filter((line) => /^node fixtures\/|(^|\| )npx llmkit /.test(line));
 }
 
 /** Words of a shell line: quotes, and a pipe from echo as the only composition. */
@@ -46,6 +47,10 @@ describe.each(pages)('$path', ({ commands }) => {
   if (existsSync('../shared')) symlinkSync(resolve('../shared'), join(cwd, 'shared'));
 
   test.each(commands)('%s', { timeout: slow ? 1_800_000 : 300_000 }, async (line) => {
+    if (line.startsWith('node ')) {
+      execFileSync(process.execPath, line.split(' ').slice(1), { cwd });
+      return;
+    }
     const { args, input } = parse(line);
     const { code, stderr } = await runCli(args, { cwd, input });
     expect(code, stderr).toBe(0);

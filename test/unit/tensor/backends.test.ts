@@ -1,0 +1,113 @@
+import { afterEach, describe, expect, test } from 'vitest';
+import {
+  listBackends,
+  mapFile,
+  unmapFile,
+  useBackend,
+} from '../../../src/tensor/backends/index.js';
+import * as tf from '../../../src/tensor/tfjs.js';
+import { testedBackends } from '../../helpers/backends.js';
+
+const chosen = process.env.LLMKIT_BACKEND;
+
+afterEach(() => {
+  if (chosen === undefined) delete process.env.LLMKIT_BACKEND;
+  else process.env.LLMKIT_BACKEND = chosen;
+});
+
+describe('useBackend', () => {
+  test('takes the name, then LLMKIT_BACKEND, then the best that loads', async () => {
+    process.env.LLMKIT_BACKEND = 'nothing';
+    expect((await useBackend('reference')).name).toBe('reference');
+    process.env.LLMKIT_BACKEND = 'reference';
+    expect(await useBackend()).toEqual({
+      name: 'reference',
+      description: 'reference (tfjs cpu, 1 thread)',
+    });
+    delete process.env.LLMKIT_BACKEND;
+    const best = await useBackend();
+    const native = (await listBackends()).find(({ name }) => name === 'native');
+    expect(best.name).toBe(native?.loads ? 'native' : 'reference');
+    expect(best.warning === undefined).toBe(native?.loads);
+    if (!native?.loads) expect(best.warning).toContain('node scripts/build-addon.js');
+  });
+
+  test('an unknown name is a usage error that lists the names', async () => {
+    await expect(useBackend('cuda')).rejects.toMatchObject({
+      code: 'usage',
+      message: "backend: expected one of native, reference, tensorflow, got 'cuda'",
+    });
+    process.env.LLMKIT_BACKEND = 'nativ';
+    await expect(useBackend()).rejects.toMatchObject({ code: 'usage' });
+  });
+
+  test('tensorflow is not supported yet', async () => {
+    await expect(useBackend('tensorflow')).rejects.toMatchObject({ code: 'unsupported' });
+  });
+
+  test('lists every backend with a reason for those that do not load', async () => {
+    const backends = await listBackends();
+    expect(backends.map(({ name }) => name)).toEqual(['native', 'reference', 'tensorflow']);
+    for (const { detail } of backends) expect(detail.length).toBeGreaterThan(5);
+  });
+});
+
+describe.each(testedBackends)('tensors on %s', (backend) => {
+  test('values read are a copy, and values written are copied', async () => {
+    await useBackend(backend);
+    const tensor = tf.add(tf.tensor1d([1, 2]), tf.tensor1d([1, 1]));
+    const read = tensor.dataSync();
+    tensor.dispose();
+    tf.tidy(() => tf.add(tf.tensor1d([7, 7]), 1));
+    expect([...read]).toEqual([2, 3]);
+  });
+
+  test('reshapes and clones share storage and outlive each other', async () => {
+    await useBackend(backend);
+    const x = tf.tidy(() => tf.mul(tf.tensor2d([1, 2, 3, 4], [2, 2]), 2));
+    const { numDataBuffers } = tf.memory();
+    const flat = tf.reshape(x, [4]);
+    const clone = tf.clone(x);
+    expect(tf.memory().numDataBuffers).toBe(numDataBuffers);
+    x.dispose();
+    tf.tidy(() => tf.mul(tf.zeros([4]), 1));
+    expect([...flat.dataSync()]).toEqual([2, 4, 6, 8]);
+    flat.dispose();
+    expect([...clone.dataSync()]).toEqual([2, 4, 6, 8]);
+    clone.dispose();
+    expect(tf.memory().numDataBuffers).toBe(numDataBuffers - 1);
+  });
+
+  test('a kernel of the cpu that returns a view of its input does not share it', async () => {
+    await useBackend(backend);
+    const x = tf.add(tf.tensor1d([1, 2, 3]), 1);
+    const reversed = tf.reverse(x, 0);
+    const kept = tf.stridedSlice(x, [0], [2], [1]);
+    x.dispose();
+    const other = tf.add(tf.tensor1d([9, 9, 9]), 0);
+    expect([...kept.dataSync()]).toEqual([2, 3]);
+    expect([...reversed.dataSync()]).toEqual([4, 3, 2]);
+    tf.dispose([kept, reversed, other]);
+  });
+});
+
+test('tensors move between backends', async () => {
+  const values: number[][] = [];
+  let tensor: tf.Tensor | undefined;
+  for (const backend of [...testedBackends, ...testedBackends]) {
+    await useBackend(backend);
+    const next = tensor === undefined ? tf.tensor1d([1, 2]) : tf.mul(tensor, 2);
+    tensor?.dispose();
+    values.push([...next.dataSync()]);
+    tensor = next;
+  }
+  expect(values.map(([first]) => first)).toEqual(values.map((_, i) => 2 ** i));
+});
+
+test.runIf(testedBackends.includes('native'))('mapFile gives the bytes of a file', async () => {
+  const bytes = mapFile('package.json') as Uint8Array;
+  expect(new TextDecoder().decode(bytes.subarray(0, 20))).toContain('"name"');
+  unmapFile(bytes);
+  expect(bytes).toHaveLength(0);
+  expect(() => mapFile('no-such-file')).toThrow(/no-such-file/);
+});

@@ -9,6 +9,8 @@ Napi::Object init(Napi::Env, Napi::Object exports) {
   add_machine(exports);
   add_weights(exports);
   add_layers(exports);
+  add_training(exports);
+  add_arrays(exports);
   return exports;
 }
 

@@ -2,6 +2,7 @@
 
 #include "base/simd/loops.h"
 #include "base/simd/math.h"
+#include "cpu/activation/activation.h"
 
 namespace llmkit {
 namespace {  // a copy per instruction set; include base/simd/<isa>.h first

@@ -4,6 +4,7 @@
 #include "base/simd/dot.h"
 #include "base/simd/loops.h"
 #include "base/simd/math.h"
+#include "cpu/attention/attention.h"
 
 namespace llmkit {
 namespace {  // a copy per instruction set; include base/simd/<isa>.h first

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "base/simd/loops.h"
+#include "cpu/norm/norm.h"
 
 namespace llmkit {
 namespace {  // a copy per instruction set; include base/simd/<isa>.h first

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "base/simd/loops.h"
+#include "cpu/rope/rope.h"
 
 namespace llmkit {
 namespace {  // a copy per instruction set; include base/simd/<isa>.h first

@@ -2,6 +2,7 @@
 
 #include "base/simd/dot.h"
 #include "base/weight_view.h"
+#include "cpu/weight/weight.h"
 
 namespace llmkit {
 namespace {  // a copy per instruction set; include base/simd/<isa>.h first

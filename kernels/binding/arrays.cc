@@ -1,0 +1,174 @@
+#include <string>
+
+#include "binding/arguments.h"
+#include "cpu/arrange/arrange.h"
+#include "cpu/elementwise/elementwise.h"
+#include "cpu/reduce/reduce.h"
+#include "cpu/softmax/softmax.h"
+
+namespace llmkit::binding {
+namespace {
+
+/// unary(op, x, y)
+void unary_call(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "unary");
+  const Floats x = args.floats(1);
+  unary(args.choice(0, kUnaryNames), x.size, x.data, args.floats(2, x.size, "y").data);
+}
+
+Operand operand(const Arguments& args, size_t index, size_t rows, size_t cols) {
+  const auto broadcast = static_cast<Broadcast>(args.choice(index + 4, kBroadcastNames));
+  const size_t sizes[] = {rows * cols, cols, rows, 1};  // in the order of Broadcast
+  return {args.floats(index, sizes[static_cast<size_t>(broadcast)], "operand").data, broadcast};
+}
+
+/// binary(op, a, b, y, cols, broadcastA, broadcastB)
+void binary_call(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "binary");
+  const size_t op = args.choice(0, kBinaryNames), cols = args.positive(4, "cols");
+  const Floats y = args.floats(3);
+  const size_t rows = args.quotient(y.size, cols, "y");
+  binary(op, {rows, cols, operand(args, 1, rows, cols), operand(args, 2, rows, cols), y.data});
+}
+
+/// softmax(x, y, cols), logSoftmax(x, y, cols)
+template <void (*kRun)(size_t, size_t, const float*, float*)>
+void softmax_call(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "softmax");
+  const size_t cols = args.positive(2, "cols");
+  const Floats x = args.floats(0);
+  kRun(args.quotient(x.size, cols, "x"), cols, x.data, args.floats(1, x.size, "y").data);
+}
+
+/// reduce(op, x, y, middle, inner)
+void reduce_call(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "reduce");
+  const auto op = static_cast<Reduction>(args.choice(0, kReductionNames));
+  const size_t middle = args.size(3, "middle"), inner = args.positive(4, "inner");
+  const Floats x = args.floats(1), y = args.floats(2);
+  const size_t outer = args.quotient(y.size, inner, "y");
+  args.expect(x.size, outer * middle * inner, "x");
+  reduce(op, {outer, middle, inner, x.data, y.data});
+}
+
+/// argmax(x, y, cols)
+void argmax_call(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "argmax");
+  const size_t cols = args.positive(2, "cols");
+  const Floats x = args.floats(0);
+  const size_t rows = args.quotient(x.size, cols, "x");
+  argmax(rows, cols, x.data, args.ints(1, rows, "y").data);
+}
+
+/// sumOfSquares(x)
+Napi::Value sum_of_squares_call(const Napi::CallbackInfo& info) {
+  const Floats x = Arguments(info, "sumOfSquares").floats(0);
+  return Napi::Number::New(info.Env(), sum_of_squares(x.size, x.data));
+}
+
+/// Reads an array of whole numbers below `limit`; returns how many there are.
+size_t read_sizes(const Arguments& args, size_t index, double limit, size_t (&sizes)[kMaxAxes]) {
+  const Napi::Value value = args.value(index);
+  if (!value.IsArray()) args.type_error("shape and permutation must be arrays");
+  const Napi::Array list = value.As<Napi::Array>();
+  if (list.Length() == 0 || list.Length() > kMaxAxes)
+    args.range_error("expected 1 to " + std::to_string(kMaxAxes) + " axes");
+  for (uint32_t i = 0; i < list.Length(); ++i) {
+    const double size = list.Get(i).ToNumber().DoubleValue();
+    if (!(size >= 0 && size < limit)) args.range_error("a size or an axis is out of range");
+    sizes[i] = static_cast<size_t>(size);
+  }
+  return list.Length();
+}
+
+/// transpose(x, y, shape, permutation)
+void transpose_call(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "transpose");
+  TransposeArgs p;
+  p.axes = read_sizes(args, 2, 0x1p31, p.shape);
+  const size_t count = read_sizes(args, 3, static_cast<double>(p.axes), p.permutation);
+  args.expect(count, p.axes, "permutation");
+  size_t size = 1, seen = 0;
+  for (size_t i = 0; i < p.axes; ++i) {
+    size *= p.shape[i];
+    seen |= size_t{1} << p.permutation[i];
+  }
+  if (seen + 1 != size_t{1} << p.axes) args.range_error("permutation names an axis twice");
+  p.x = args.floats(0, size, "x").data;
+  p.y = args.floats(1, size, "y").data;
+  if (size > 0) transpose(p);
+}
+
+void check_ids(const Arguments& args, const Ints& ids, size_t limit) {
+  for (size_t i = 0; i < ids.size; ++i)
+    if (ids.data[i] < 0 || static_cast<size_t>(ids.data[i]) >= limit)
+      args.range_error("id " + std::to_string(ids.data[i]) + " is not below " +
+                       std::to_string(limit));
+}
+
+/// gather(x, ids, y, axis, inner)
+void gather_call(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "gather");
+  GatherArgs p;
+  p.axis = args.positive(3, "axis");
+  p.inner = args.positive(4, "inner");
+  const Floats x = args.floats(0);
+  const Ints ids = args.ints(1);
+  check_ids(args, ids, p.axis);
+  p.outer = args.quotient(x.size, p.axis * p.inner, "x");
+  p.x = x.data;
+  p.count = ids.size;
+  p.ids = ids.data;
+  p.y = args.floats(2, p.outer * p.count * p.inner, "y").data;
+  gather(p);
+}
+
+/// scatterAdd(x, ids, y, cols)
+void scatter_add_call(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "scatterAdd");
+  const size_t cols = args.positive(3, "cols");
+  const Ints ids = args.ints(1);
+  const Floats y = args.floats(2);
+  check_ids(args, ids, args.quotient(y.size, cols, "y"));
+  scatter_add(ids.size, cols, args.floats(0, ids.size * cols, "x").data, ids.data, y.data);
+}
+
+/// cacheWrite(cache, x, positions, capacity)
+void cache_write_call(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "cacheWrite");
+  const Floats cache = args.floats(0), x = args.floats(1);
+  const Ints positions = args.ints(2);
+  CacheWriteArgs p;
+  p.B = positions.size;
+  p.capacity = args.positive(3, "capacity");
+  if (p.B == 0) return;
+  p.row = args.quotient(cache.size, p.B * p.capacity, "cache");
+  p.T = p.row == 0 ? 0 : args.quotient(x.size, p.B * p.row, "x");
+  for (size_t b = 0; b < p.B; ++b)
+    if (positions.data[b] < 0 || static_cast<size_t>(positions.data[b]) + p.T > p.capacity)
+      args.range_error(std::to_string(p.T) + " positions from " +
+                       std::to_string(positions.data[b]) + " do not fit a capacity of " +
+                       std::to_string(p.capacity));
+  p.x = x.data;
+  p.positions = positions.data;
+  p.cache = cache.data;
+  cache_write(p);
+}
+
+}  // namespace
+
+void add_arrays(Napi::Object exports) {
+  add_procedure<unary_call>(exports, "unary");
+  add_procedure<binary_call>(exports, "binary");
+  add_procedure<softmax_call<softmax>>(exports, "softmax");
+  add_procedure<softmax_call<log_softmax>>(exports, "logSoftmax");
+  add_procedure<reduce_call>(exports, "reduce");
+  add_procedure<argmax_call>(exports, "argmax");
+  add_function<sum_of_squares_call>(exports, "sumOfSquares");
+  add_procedure<transpose_call>(exports, "transpose");
+  add_procedure<gather_call>(exports, "gather");
+  add_procedure<scatter_add_call>(exports, "scatterAdd");
+  add_procedure<cache_write_call>(exports, "cacheWrite");
+}
+
+}  // namespace llmkit::binding

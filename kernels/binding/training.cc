@@ -1,0 +1,97 @@
+#include <string>
+
+#include "binding/arguments.h"
+#include "cpu/adamw/adamw.h"
+#include "cpu/cross_entropy/cross_entropy.h"
+#include "cpu/dropout/dropout.h"
+
+namespace llmkit::binding {
+namespace {
+
+/// h, weight, bias, targets, which both functions begin with; cols is argument `cols_index`.
+CrossEntropyArgs cross_entropy_arguments(const Arguments& args, size_t cols_index) {
+  CrossEntropyArgs p;
+  const size_t cols = args.positive(cols_index, "cols");
+  const Floats h = args.floats(0);
+  p.m = args.quotient(h.size, cols, "h");
+  p.h = h.data;
+  p.weight = args.matrix(1, cols);
+  p.bias = args.optional_floats(2, p.weight.rows, "bias").data;
+  p.targets = args.ints(3, p.m, "targets").data;
+  for (size_t i = 0; i < p.m; ++i)
+    if (p.targets[i] < -1 || p.targets[i] >= static_cast<int64_t>(p.weight.rows))
+      args.range_error("target " + std::to_string(p.targets[i]) + " is not -1 or below " +
+                       std::to_string(p.weight.rows));
+  return p;
+}
+
+/// crossEntropy(h, weight, bias, targets, losses, logSumExp, cols)
+void cross_entropy_call(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "crossEntropy");
+  const CrossEntropyArgs p = cross_entropy_arguments(args, 6);
+  cross_entropy(p, args.floats(4, p.m, "losses").data, args.floats(5, p.m, "logSumExp").data);
+}
+
+/// crossEntropyGrad(h, weight, bias, targets, logSumExp, dlosses, dh, dweight, dbias, cols)
+void cross_entropy_grad_call(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "crossEntropyGrad");
+  const CrossEntropyArgs p = cross_entropy_arguments(args, 9);
+  const size_t cols = p.weight.cols, words = p.weight.rows;
+  CrossEntropyGradArgs grad;
+  grad.log_sum_exp = args.floats(4, p.m, "logSumExp").data;
+  grad.dlosses = args.floats(5, p.m, "dlosses").data;
+  grad.dh = args.floats(6, p.m * cols, "dh").data;
+  grad.dweight = args.optional_floats(7, words * cols, "dweight").data;
+  grad.dbias = args.optional_floats(8, words, "dbias").data;
+  cross_entropy_grad(p, grad);
+}
+
+/// adamw(parameter, gradient, m, v, step, learningRate, beta1, beta2, eps, weightDecay,
+/// gradientScale)
+void adamw_call(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "adamw");
+  const Floats parameter = args.floats(0);
+  const size_t n = parameter.size;
+  const AdamwState state = {parameter.data, args.floats(1, n, "gradient").data,
+                            args.floats(2, n, "m").data, args.floats(3, n, "v").data};
+  adamw(n, state,
+        {args.number(4), args.number(5), args.number(6), args.number(7), args.number(8),
+         args.number(9), args.number(10)});
+}
+
+/// A seed as JavaScript's ToUint32 makes it.
+uint32_t word(const Arguments& args, size_t index) {
+  uint32_t value = 0;
+  if (napi_get_value_uint32(args.env(), args.value(index), &value) != napi_ok)
+    args.type_error("argument " + std::to_string(index + 1) + " must be a number");
+  return value;
+}
+
+/// dropout(x, keys, rate, seed, stream, y)
+void dropout_call(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "dropout");
+  DropoutArgs p;
+  const Floats x = args.floats(0);
+  const Ints keys = args.ints(1);
+  p.rows = args.quotient(keys.size, 2, "keys");
+  p.cols = p.rows == 0 ? 0 : args.quotient(x.size, p.rows, "x");
+  p.x = x.data;
+  p.keys = keys.data;
+  p.rate = args.number(2);
+  if (!(p.rate >= 0 && p.rate < 1)) args.range_error("rate must be in [0, 1)");
+  p.seed = word(args, 3);
+  p.stream = word(args, 4);
+  p.y = args.floats(5, p.rows * p.cols, "y").data;
+  dropout(p);
+}
+
+}  // namespace
+
+void add_training(Napi::Object exports) {
+  add_procedure<cross_entropy_call>(exports, "crossEntropy");
+  add_procedure<cross_entropy_grad_call>(exports, "crossEntropyGrad");
+  add_procedure<adamw_call>(exports, "adamw");
+  add_procedure<dropout_call>(exports, "dropout");
+}
+
+}  // namespace llmkit::binding

@@ -1,0 +1,212 @@
+#include "cpu/cross_entropy/cross_entropy.h"
+
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+#include "base/cpu_features.h"
+#include "base/parallel.h"
+#include "base/scratch.h"
+#include "cpu/gemm/gemm.h"
+#include "cpu/linear/linear.h"
+#include "cpu/weight/weight.h"
+
+namespace llmkit {
+namespace {
+
+const CrossEntropyKernels& kernels() {
+#define CROSS_ENTROPY_KERNELS(isa, name) \
+  if (runs_here(isa)) return name;
+#include "cpu/cross_entropy/kernels.inc"
+#undef CROSS_ENTROPY_KERNELS
+  __builtin_unreachable();  // the scalar kernels run everywhere
+}
+
+/// Rows of h in a task, in a pass of the gradient, and rows of the weight decoded at a time.
+constexpr size_t kRows = 96, kPassRows = 1024, kWords = 48, kStrip = 256;
+
+size_t divide_up(size_t a, size_t b) { return (a + b - 1) / b; }
+
+/// The rows that have a target, side by side: the others cost nothing.
+struct ActiveRows {
+  std::vector<size_t> places;
+  std::vector<float> packed;
+  std::vector<int64_t> targets;
+  const float* h;
+
+  explicit ActiveRows(const CrossEntropyArgs& p) : h(p.h) {
+    for (size_t i = 0; i < p.m; ++i)
+      if (p.targets[i] >= 0) places.push_back(i);
+    for (const size_t i : places) targets.push_back(p.targets[i]);
+    if (places.size() == p.m) return;
+    const size_t cols = p.weight.cols;
+    packed.resize(places.size() * cols);
+    for (size_t i = 0; i < places.size(); ++i)
+      std::memcpy(packed.data() + i * cols, p.h + places[i] * cols, cols * sizeof(float));
+    h = packed.data();
+  }
+
+  std::vector<float> pick(const float* values) const {
+    std::vector<float> picked;
+    for (const size_t i : places) picked.push_back(values[i]);
+    return picked;
+  }
+};
+
+/// logits [m, n] of `m` rows of h and words [word, word + n), rows `ld` apart.
+void make_logits(const CrossEntropyArgs& p, const float* h, size_t m, size_t word, size_t n,
+                 float* logits, size_t ld) {
+  const size_t cols = p.weight.cols;
+  for (size_t i = 0; i < n; i += kWords) {
+    const size_t count = std::min(kWords, n - i);
+    const float* const w = weight_rows(p.weight, word + i, count);
+    const float* const bias = p.bias == nullptr ? nullptr : p.bias + word + i;
+    gemm_f32().dot({m, count, cols, h, cols, w, cols, bias, logits + i, ld});
+  }
+}
+
+/// One chunk of words of one pass of the gradient.
+struct GradPass {
+  const CrossEntropyArgs& p;
+  const CrossEntropyGradArgs& g;
+  const float* h;  // of the pass's rows
+  size_t m, word, n;
+  bool first_rows;      // no pass before has added to dweight
+  float* dlogits;       // [m, kLossChunk]
+  const float* weight;  // [n, cols]
+  float* dh;            // [m, cols]
+
+  void make_dlogits(const float* log_sum_exp, const float* dlosses, const int64_t* targets) const {
+    const size_t cols = p.weight.cols, blocks = divide_up(m, kRows);
+    const size_t work = 2 * kRows * n * cols / 8;
+    parallel_for(blocks, grain_for(work), [&](size_t begin, size_t end) {
+      const size_t row = begin * kRows, count = std::min(end * kRows, m) - row;
+      float* const logits = dlogits + row * kLossChunk;
+      const float* const bias = p.bias == nullptr ? nullptr : p.bias + word;
+      for (size_t i = 0; i < n; i += kWords)
+        gemm_f32().dot({count, std::min(kWords, n - i), cols, h + row * cols, cols,
+                        weight + i * cols, cols, bias == nullptr ? nullptr : bias + i, logits + i,
+                        kLossChunk});
+      std::vector<int64_t> from_here(count);
+      for (size_t i = 0; i < count; ++i)
+        from_here[i] = targets[row + i] - static_cast<int64_t>(word);
+      kernels().gradient({count, n, kLossChunk, logits}, log_sum_exp + row, dlosses + row,
+                         from_here.data());
+    });
+  }
+
+  /// dh (+)= dlogits · weight
+  void add_to_dh() const {
+    const size_t cols = p.weight.cols, strips = divide_up(cols, kStrip);
+    parallel_for(divide_up(m, kRows) * strips, grain_for(2 * kRows * kStrip * n / 8),
+                 [&](size_t begin, size_t end) {
+                   for (size_t task = begin; task < end; ++task) {
+                     const size_t row = task / strips * kRows, col = task % strips * kStrip;
+                     gemm_f32().axpy({std::min(kRows, m - row), std::min(kStrip, cols - col), n,
+                                      dlogits + row * kLossChunk, kLossChunk, 1, weight + col, cols,
+                                      dh + row * cols + col, cols, word > 0});
+                   }
+                 });
+  }
+
+  /// dweight (+)= dlogitsᵀ · h, dbias (+)= the sum of dlogits over the rows
+  void add_to_dweight() const {
+    const size_t cols = p.weight.cols, strips = divide_up(cols, kStrip);
+    parallel_for(divide_up(n, kRows) * strips, grain_for(2 * kRows * kStrip * m / 8),
+                 [&](size_t begin, size_t end) {
+                   for (size_t task = begin; task < end; ++task) {
+                     const size_t row = task / strips * kRows, col = task % strips * kStrip;
+                     gemm_f32().axpy({std::min(kRows, n - row), std::min(kStrip, cols - col), m,
+                                      dlogits + row, 1, kLossChunk, h + col, cols,
+                                      g.dweight + (word + row) * cols + col, cols, !first_rows});
+                   }
+                 });
+  }
+
+  void add_to_dbias() const {
+    const float one = 1;
+    gemm_f32().axpy({1, n, m, &one, 0, 0, dlogits, kLossChunk, g.dbias + word, n, !first_rows});
+  }
+};
+
+/// Words [word, word + n) as float32: in place, or decoded by all threads into `decoded`.
+const float* decoded_words(const WeightView& weight, size_t word, size_t n,
+                           std::vector<float>& decoded) {
+  if (weight.format == WeightFormat::kF32) return weight_rows(weight, word, n);
+  const size_t cols = weight.cols;
+  decoded.resize(kLossChunk * cols);
+  parallel_for(n, grain_for(cols), [&](size_t begin, size_t end) {
+    weight_f32().decode(weight, (word + begin) * cols, (end - begin) * cols,
+                        decoded.data() + begin * cols);
+  });
+  return decoded.data();
+}
+
+}  // namespace
+
+void cross_entropy(const CrossEntropyArgs& p, float* losses, float* log_sum_exp) {
+  const ActiveRows active(p);
+  const size_t m = active.places.size(), words = p.weight.rows, cols = p.weight.cols;
+  const size_t chunks = divide_up(words, kLossChunk), blocks = divide_up(m, kRows);
+  std::vector<float> most(chunks * m), sums(chunks * m), target_logits(m), totals(m);
+  const size_t work = 2 * std::min(m, kRows) * kLossChunk * cols / 8;
+  parallel_for(blocks * chunks, grain_for(work), [&](size_t begin, size_t end) {
+    for (size_t task = begin; task < end; ++task) {
+      const size_t chunk = task / blocks, word = chunk * kLossChunk, row = task % blocks * kRows;
+      const size_t n = std::min(kLossChunk, words - word), count = std::min(kRows, m - row);
+      float* const logits = scratch(Scratch::kScores, kRows * kLossChunk);
+      make_logits(p, active.h + row * cols, count, word, n, logits, kLossChunk);
+      kernels().sums({count, n, kLossChunk, logits}, &most[chunk * m + row],
+                     &sums[chunk * m + row]);
+      for (size_t i = 0; i < count; ++i) {
+        const int64_t target = active.targets[row + i] - static_cast<int64_t>(word);
+        if (target >= 0 && target < static_cast<int64_t>(n))
+          target_logits[row + i] = logits[i * kLossChunk + target];
+      }
+    }
+  });
+  kernels().combine(chunks, m, m, most.data(), sums.data(), totals.data());
+  std::fill(losses, losses + p.m, 0.0f);
+  std::fill(log_sum_exp, log_sum_exp + p.m, 0.0f);
+  for (size_t i = 0; i < m; ++i) {
+    log_sum_exp[active.places[i]] = totals[i];
+    losses[active.places[i]] = totals[i] - target_logits[i];
+  }
+}
+
+void cross_entropy_grad(const CrossEntropyArgs& p, const CrossEntropyGradArgs& g) {
+  const ActiveRows active(p);
+  const std::vector<float> totals = active.pick(g.log_sum_exp), dlosses = active.pick(g.dlosses);
+  const size_t m = active.places.size(), words = p.weight.rows, cols = p.weight.cols;
+  std::fill(g.dh, g.dh + p.m * cols, 0.0f);
+  if (m == 0) {
+    if (g.dweight != nullptr) std::fill(g.dweight, g.dweight + words * cols, 0.0f);
+    if (g.dbias != nullptr) std::fill(g.dbias, g.dbias + words, 0.0f);
+    return;
+  }
+  std::vector<float> dlogits(std::min(m, kPassRows) * kLossChunk), decoded;
+  std::vector<float> packed_dh(active.packed.empty() ? 0 : m * cols);
+  float* const dh = packed_dh.empty() ? g.dh : packed_dh.data();
+  for (size_t row = 0; row < m; row += kPassRows)
+    for (size_t word = 0; word < words; word += kLossChunk) {
+      const size_t count = std::min(kPassRows, m - row), n = std::min(kLossChunk, words - word);
+      const GradPass pass = {p,
+                             g,
+                             active.h + row * cols,
+                             count,
+                             word,
+                             n,
+                             row == 0,
+                             dlogits.data(),
+                             decoded_words(p.weight, word, n, decoded),
+                             dh + row * cols};
+      pass.make_dlogits(&totals[row], &dlosses[row], &active.targets[row]);
+      pass.add_to_dh();
+      if (g.dweight != nullptr) pass.add_to_dweight();
+      if (g.dbias != nullptr) pass.add_to_dbias();
+    }
+  for (size_t i = 0; i < m && !packed_dh.empty(); ++i)
+    std::memcpy(g.dh + active.places[i] * cols, &packed_dh[i * cols], cols * sizeof(float));
+}
+
+}  // namespace llmkit

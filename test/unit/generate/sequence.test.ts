@@ -1,36 +1,19 @@
 import { expect, test } from 'vitest';
 import { Sequence, type SequenceOptions } from '../../../src/generate/sequence.js';
-import type { Tokenizer } from '../../../src/tokenizer/tokenizer.js';
-
-/** One id per UTF-8 byte, 256 ends a text. */
-const bytes: Tokenizer = {
-  encode: (text) => [...Buffer.from(text)],
-  decode: (ids) => Buffer.from(ids.filter((id) => id < 256)).toString(),
-  streamDecoder() {
-    const decoder = new TextDecoder();
-    return {
-      push: (id) => decoder.decode(Uint8Array.of(id), { stream: true }),
-      flush: () => decoder.decode(),
-    };
-  },
-  tokenText: (id) => String.fromCharCode(id),
-  vocabSize: 257,
-  eosIds: [256],
-  hash: '',
-};
+import { byteTokenizer } from '../../helpers/byte-tokenizer.js';
 
 function write(text: string, options: Partial<SequenceOptions> = {}) {
   const pieces: string[] = [];
   const sequence = new Sequence({
-    tokenizer: bytes,
-    promptIds: bytes.encode('é:'),
+    tokenizer: byteTokenizer,
+    promptIds: byteTokenizer.encode('é:'),
     maxNewTokens: 100,
     stop: [],
     echo: false,
     onText: (piece) => pieces.push(piece),
     ...options,
   });
-  for (const id of bytes.encode(text)) if (!sequence.finishReason) sequence.push(id);
+  for (const id of byteTokenizer.encode(text)) if (!sequence.finishReason) sequence.push(id);
   return { sequence, pieces };
 }
 

@@ -37,15 +37,15 @@ export function capitalize(text: string): string {
 const LIGATURES = 'ßևﬀﬁﬂﬃﬄﬅﬆﬓﬔﬕﬖﬗ';
 /** Greek letters with an iota below that have no title-case character of their own. */
 const IOTA_SUBSCRIPT = new Map([
-  ['ᾲ', 'Ὰ\u0345'],
-  ['ᾴ', 'Ά\u0345'],
-  ['ᾷ', 'ᾼ\u0342'],
-  ['ῂ', 'Ὴ\u0345'],
-  ['ῄ', 'Ή\u0345'],
-  ['ῇ', 'ῌ\u0342'],
-  ['ῲ', 'Ὼ\u0345'],
-  ['ῴ', 'Ώ\u0345'],
-  ['ῷ', 'ῼ\u0342'],
+  ['\u1fb2', '\u1fba\u0345'],
+  ['\u1fb4', '\u0386\u0345'],
+  ['\u1fb7', '\u0391\u0342\u0345'],
+  ['\u1fc2', '\u1fca\u0345'],
+  ['\u1fc4', '\u0389\u0345'],
+  ['\u1fc7', '\u0397\u0342\u0345'],
+  ['\u1ff2', '\u1ffa\u0345'],
+  ['\u1ff4', '\u038f\u0345'],
+  ['\u1ff7', '\u03a9\u0342\u0345'],
 ]);
 
 /** Unicode's full title case of one character: its upper case but for some letters. */

@@ -49,13 +49,13 @@ export class Fields {
   }
 
   text(name: string): string {
-    const value = this.#value(name);
+    const value = this.value(name);
     if (typeof value === 'string') return value;
     throw this.problem(name, 'a text');
   }
 
   texts(name: string): readonly string[] {
-    const value = this.#value(name);
+    const value = this.value(name);
     const isTexts = Array.isArray(value) && value.every((item) => typeof item === 'string');
     if (isTexts && value.length > 0) return value;
     throw this.problem(name, 'a list of texts');
@@ -63,7 +63,7 @@ export class Fields {
 
   /** A place in `choices`: 0, "0", or the choice's own text. */
   index(name: string, choices: readonly string[]): number {
-    const value = this.#value(name);
+    const value = this.value(name);
     const isNumber =
       typeof value === 'number' || (typeof value === 'string' && /^\s*\d+\s*$/.test(value));
     const index = isNumber ? Number(value) : choices.indexOf(String(value));
@@ -73,9 +73,9 @@ export class Fields {
 
   /** A place in `labels`: the label itself, else its number. */
   label(name: string, labels: readonly string[]): number {
-    const byName = labels.indexOf(String(this.#value(name)));
+    const byName = labels.indexOf(String(this.value(name)));
     if (byName >= 0) return byName;
-    const index = this.#value(name);
+    const index = this.value(name);
     if (Number.isInteger(index) && Number(index) >= 0 && Number(index) < labels.length) {
       return Number(index);
     }
@@ -91,7 +91,8 @@ export class Fields {
     );
   }
 
-  #value(name: string): unknown {
+  /** Any value but null. @throws LlmkitError `config` when it is missing */
+  value(name: string): unknown {
     const { value, where } = this.#record;
     if (value[name] !== undefined && value[name] !== null) return value[name];
     const present = Object.keys(value).join(', ') || 'no fields';

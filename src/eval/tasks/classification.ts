@@ -35,9 +35,8 @@ export const classification: Task = {
 /** The labels of a file that names them, in alphabetical order. */
 function labelsOf(records: readonly DataRecord[]): readonly string[] {
   const labels = records.map((record) => {
-    const label = record.value.label;
+    const label = new Fields(record, '{text, label}').value('label');
     if (typeof label === 'string' && !/^\d+$/.test(label)) return label;
-    if (label === undefined) throw new Fields(record, '{text, label}').problem('label', 'a label');
     throw new LlmkitError(
       'usage',
       `${record.where}: label: expected a name, got ${JSON.stringify(label)}; say what the numbers mean with --labels a,b,c (0 is the first)`,

@@ -38,7 +38,10 @@ function onOwnStorage(cpuKernel: tf.KernelFunc): tf.KernelFunc {
   return (params) => {
     const native = params.backend as NativeBackend;
     const result = cpuKernel(params);
-    const given = Object.values(params.inputs).filter((x) => x != null);
+    // Optional inputs are missing, lists of inputs are arrays.
+    const given = Object.values(params.inputs)
+      .flat()
+      .filter((x) => x != null);
     const inputs = new Set(given.flatMap((x) => native.arraysOf(x)));
     const buffers = new Set([...inputs].map((data) => data.values?.buffer));
     for (const output of [result].flat()) {

@@ -26,7 +26,7 @@ const binary =
     const b = inputs.b as TensorInfo;
     if (a.dtype !== 'float32' || b.dtype !== 'float32') return fallback();
     const [left, right] = [native.floats(a), native.floats(b)];
-    if (sameShape(a.shape, b.shape)) {
+    if (left.length > 0 && sameShape(a.shape, b.shape)) {
       const y = native.output(a.shape, left.length);
       native.addon.binary(op, left, right, y.values, left.length, 'full', 'full');
       return y.info;
@@ -34,7 +34,12 @@ const binary =
     const shape = broadcast_util.assertAndGetBroadcastShape(a.shape, b.shape);
     const [coverA, coverB] = [cover(a.shape, shape), cover(b.shape, shape)];
     const cols = coverA?.cols ?? coverB?.cols ?? sizeOf(shape);
-    if (coverA === undefined || coverB === undefined || cols !== (coverB.cols ?? cols)) {
+    if (
+      coverA === undefined ||
+      coverB === undefined ||
+      cols !== (coverB.cols ?? cols) ||
+      cols === 0
+    ) {
       return fallback();
     }
     const y = native.output(shape, sizeOf(shape));

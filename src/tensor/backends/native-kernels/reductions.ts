@@ -2,12 +2,19 @@ import { type TensorInfo, util } from '../../tfjs.js';
 import type { ReduceOp } from '../addon.js';
 import { type KernelTable, type NativeKernel, sizeOf, sizeOfAxes } from './kernel.js';
 
+/** Max names its axes in another way than Sum and Mean. */
+interface ReduceAttrs {
+  readonly axis: number | number[];
+  readonly reductionIndices?: number | number[];
+  readonly keepDims: boolean;
+}
+
 const reduce =
   (op: ReduceOp): NativeKernel =>
   ({ inputs, attrs }, native, fallback) => {
     const x = inputs.x as TensorInfo;
-    const { axis, keepDims } = attrs as { axis: number | number[]; keepDims: boolean };
-    const axes = util.parseAxisParam(axis, x.shape);
+    const { axis, reductionIndices = axis, keepDims } = attrs as ReduceAttrs;
+    const axes = util.parseAxisParam(reductionIndices, x.shape);
     const start = Math.min(...axes);
     const end = start + axes.length;
     const empty = sizeOf(x.shape) === 0 || axes.length === 0;

@@ -110,10 +110,10 @@ const concat: NativeKernel = ({ inputs, attrs }, native, fallback) => {
   const sameDtype = parts.every((x) => x.dtype === first?.dtype);
   if (first === undefined || !sameDtype || !isNumeric(first)) return fallback();
   const [axis = 0] = util.parseAxisParam((attrs as { axis: number }).axis, first.shape);
-  const fits = parts.every((x) =>
-    x.shape.every((length, i) => i === axis || length === first.shape[i]),
+  backend_util.assertParamsConsistent(
+    all.map((x) => x.shape),
+    axis,
   );
-  if (!fits) return fallback();
   if (parts.length === 1) return native.share(first, first.shape);
   const shape = first.shape.slice();
   shape[axis] = parts.reduce((sum, x) => sum + (x.shape[axis] as number), 0);

@@ -29,7 +29,7 @@ export function readGolden(folder: string): Golden {
 }
 
 /** Below it a gradient is zero but for rounding: a key bias moves all scores of a query alike. */
-const ZERO = 1e-4;
+const ZERO = 1e-3;
 
 /** max|a - b| / max|b|. */
 export function relativeError(actual: ArrayLike<number>, expected: ArrayLike<number>): number {

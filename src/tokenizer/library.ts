@@ -31,11 +31,22 @@ export interface LibraryTokenizer {
   get_vocab(): Map<string, number>;
 }
 
-/** Makes a tokenizer of tokenizer.json; text is never "cleaned up", which would change it. */
+/** Kinds of model the library has; it would take any other for an old format. */
+const MODELS = ['BPE', 'WordPiece', 'Unigram'];
+
+/**
+ * Makes a tokenizer of tokenizer.json; text is never "cleaned up", which would change it.
+ *
+ * @throws Error when tokenizer.json needs a part that the library lacks
+ */
 export function createLibraryTokenizer(
   tokenizer: JsonObject,
   settings: JsonObject,
 ): LibraryTokenizer {
+  const { type = 'BPE' } = (tokenizer.model ?? {}) as { type?: string };
+  if (!MODELS.includes(type)) {
+    throw new Error(`expected a model of type ${MODELS.join(', ')}, got ${type}`);
+  }
   const options = { ...settings, clean_up_tokenization_spaces: false };
   return new Tokenizer(tokenizer, options) as LibraryTokenizer;
 }

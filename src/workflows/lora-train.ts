@@ -77,9 +77,10 @@ export async function runTraining(options: TrainingOptions): Promise<TrainingRes
     for (const note of dataNotes(data)) events.note(note);
     const backend = await openBackend({ ...config, onWarning: (text) => events.warn(text) });
     events.note(`backend: ${backend.description}`);
-    const provenance = await provenanceOf(config, base, backend);
     const trainee = await openTrainee(config, base);
+    for (const note of trainee.quantization?.plan.notes ?? []) events.note(note);
     try {
+      const provenance = await provenanceOf(config, { base, backend, trainee });
       return await train({ ...options, startStep, base, data, backend, provenance, trainee });
     } finally {
       trainee.dispose();
@@ -114,12 +115,11 @@ interface Provenance {
 
 async function provenanceOf(
   config: TrainingConfig,
-  base: Base,
-  backend: Backend,
+  { base, backend, trainee }: Pick<Run, 'base' | 'backend' | 'trainee'>,
 ): Promise<Provenance> {
   const inputs: Record<string, string> = {};
   for (const path of dataFiles(config)) inputs[path] = await sha256OfFile(path);
-  const baseModel = await baseModelOf(base, config.model ?? '');
+  const baseModel = await baseModelOf(base, config.model ?? '', trainee.quantization);
   const contents = (sources: TrainingConfig['data'] | undefined) =>
     sources?.map(({ path, ...rest }) => ({ ...rest, sha256: inputs[path] }));
   const record = {

@@ -1,5 +1,7 @@
+import type { TrainingResult } from '../../workflows/lora-train.js';
 import { checkTraining, trainingShape } from '../../workflows/training/config.js';
-import { defineCommand, type Io } from '../command.js';
+import type { TrainingPlan } from '../../workflows/training/plan.js';
+import { defineCommand, type Io, type Progress } from '../command.js';
 
 /** `llmkit lora-train`: fine-tunes a model as a config file says. */
 export const loraTrain = defineCommand({
@@ -31,38 +33,76 @@ export const loraTrain = defineCommand({
   check: checkTraining,
   savesWhenInterrupted: true,
   async run(config, io) {
-    const { runTraining } = await import('../../workflows/lora-train.js');
-    const progress: { current?: ReturnType<Io['progress']> } = {};
-    const result = await runTraining({
-      config,
-      signal: io.signal,
-      events: {
-        note: io.note,
-        warn: io.warn,
-        start: (done, total) => {
-          progress.current = io.progress('training', total, 'steps');
-          progress.current.update(done);
-        },
-        step: ({ step, loss, learningRate }) =>
-          progress.current?.update(
-            step,
-            `loss ${loss.toFixed(4)} · lr ${learningRate.toExponential(2)}`,
-          ),
-        evaluation: ({ step, loss }) => io.note(`step ${step}: eval loss ${loss.toFixed(4)}`),
-      },
-    }).finally(() => progress.current?.end());
-    if (io.json) io.printJson(result);
-    else io.stdout(summary(result));
-    return 0;
+    return config.dry_run ? dryRun(config, io) : train(config, io);
   },
 });
 
-type Result = Awaited<ReturnType<typeof import('../../workflows/lora-train.js').runTraining>>;
+type Config = Parameters<typeof checkTraining>[0];
 
-function summary(result: Result): string {
+async function dryRun(config: Config, io: Io): Promise<0> {
+  const { planTraining } = await import('../../workflows/training/plan.js');
+  const plan = await planTraining(config);
+  if (io.json) io.printJson(plan);
+  else io.stdout(planText(plan));
+  return 0;
+}
+
+async function train(config: Config, io: Io): Promise<0> {
+  const { runTraining } = await import('../../workflows/lora-train.js');
+  let progress: Progress | undefined;
+  const result = await runTraining({
+    config,
+    signal: io.signal,
+    events: {
+      note: io.note,
+      warn: io.warn,
+      start(done, total) {
+        progress = io.progress('training', total, 'steps');
+        progress.update(done);
+      },
+      step: ({ step, loss, learningRate }) =>
+        progress?.update(step, `loss ${loss.toFixed(4)} · lr ${learningRate.toExponential(2)}`),
+      evaluation: ({ step, loss }) => io.note(`step ${step}: eval loss ${loss.toFixed(4)}`),
+    },
+  }).finally(() => progress?.end());
+  if (io.json) io.printJson(result);
+  else io.stdout(summary(result));
+  return 0;
+}
+
+function summary(result: TrainingResult): string {
   const { output, end, steps, final_loss, seconds, best_eval } = result;
   const what = end === 'interrupted' ? 'interrupted; go on with --resume' : end;
   const loss = final_loss === undefined ? '' : `, loss ${final_loss.toFixed(4)}`;
   const best = best_eval ? `, best eval loss ${best_eval.loss.toFixed(4)}` : '';
   return `${output}: ${what} after ${steps} steps${loss}${best} (${seconds.toFixed(1)} s)\n`;
+}
+
+function planText(plan: TrainingPlan): string {
+  const { lengths, examples } = plan;
+  const percent = ((100 * plan.trainable_params) / plan.all_params).toFixed(4);
+  const facts = [
+    ...plan.notes,
+    `lengths in tokens: shortest ${lengths.min}, median ${lengths.median}, mean ${lengths.mean}, longest ${lengths.max}`,
+    `steps: ${plan.steps} (${plan.steps_per_epoch} per epoch)`,
+    `trainable params: ${grouped(plan.trainable_params)} || all params: ${grouped(plan.all_params)} || trainable%: ${percent}`,
+    `memory peak: about ${Math.ceil(plan.memory_peak_bytes / 1e6)} MB; time: about ${plan.estimated_seconds} s`,
+    `output: ${plan.output} (nothing written: --dry-run)`,
+  ];
+  return `${[...examples.map(exampleText), ...facts].join('\n')}\n`;
+}
+
+/** The text of an example with what is not trained in ⟦ ⟧. */
+function exampleText({
+  where,
+  tokens,
+  trained_tokens,
+  pieces,
+}: TrainingPlan['examples'][0]): string {
+  const text = pieces.map((piece) => (piece.trained ? piece.text : `⟦${piece.text}⟧`)).join('');
+  return `${where}: ${tokens} tokens, ${trained_tokens} trained; what is not trained stands in ⟦ ⟧\n${text}\n`;
+}
+
+function grouped(count: number): string {
+  return count.toLocaleString('en-US');
 }

@@ -1,12 +1,13 @@
 import { readFile } from 'node:fs/promises';
 import { type Checkpoint, type HfConfig, openCheckpoint } from '../../checkpoint/checkpoint.js';
 import { resolveModel } from '../../checkpoint/hub.js';
-import { identityOf } from '../../checkpoint/identity.js';
+import { hashTensors, identityOfTensors } from '../../checkpoint/identity.js';
 import { LlmkitError } from '../../errors.js';
 import { decoderConfig } from '../../model/families/index.js';
 import { loadTokenizer, type Tokenizer } from '../../tokenizer/tokenizer.js';
 import { type BaseModel, readManifest } from '../manifest.js';
 import type { TrainingConfig } from './config.js';
+import type { QuantizeOnLoad } from './quantize-on-load.js';
 
 /** What a run starts from, before any weight is read. */
 export interface Base {
@@ -71,21 +72,31 @@ function withTokenizer(config: HfConfig, tokenizer: Tokenizer): HfConfig {
   );
 }
 
-/** Which weights a run starts from: the original's identity and, of quantized ones, their own. */
+/**
+ * Which weights a run starts from: the original's identity and, of quantized ones, their own.
+ *
+ * @param quantization set where the base was quantized on load
+ */
 export async function baseModelOf(
   { checkpoint, folder }: Base,
   name: string,
+  quantization: QuantizeOnLoad | undefined,
 ): Promise<BaseModel | undefined> {
   if (!checkpoint) return undefined;
-  const identity = await identityOf(checkpoint);
-  if (checkpoint.quantized.size === 0) return { name, identity };
-  const original = (await readManifest(folder))?.base_model;
+  const hashed = await hashTensors(checkpoint);
+  const identity = identityOfTensors(hashed);
+  if (quantization) {
+    const scheme = quantization.plan.scheme.format;
+    return { name, identity, quantized: { identity: quantization.identity(hashed), scheme } };
+  }
+  const original = checkpoint.quantized.size > 0 && (await readManifest(folder))?.base_model;
   if (!original) return { name, identity };
-  const scheme = original.quantized?.scheme ?? schemeOf(checkpoint.config);
+  const scheme = schemeOf(checkpoint);
   return { name, identity: original.identity, quantized: { identity, scheme } };
 }
 
-function schemeOf({ quantization_config }: HfConfig): string {
-  const method = (quantization_config as { quant_method?: unknown } | undefined)?.quant_method;
-  return typeof method === 'string' ? method : 'unknown';
+/** The format of the first quantized matrix: `nf4`, `int4` and so on. */
+function schemeOf(checkpoint: Checkpoint): string {
+  const [module = ''] = checkpoint.quantized;
+  return checkpoint.matrix(module).format;
 }

@@ -1,24 +1,28 @@
-import { copyFile, readdir, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Checkpoint } from '../../checkpoint/checkpoint.js';
 import { CheckpointWriter, toDtype } from '../../checkpoint/writer.js';
 import type { Decoder } from '../../model/decoder.js';
 import { initModel } from '../../model/init.js';
 import { parameterSpecs } from '../../model/layout.js';
-import { type LoadOptions, loadModel } from '../../model/load.js';
+import { loadModel } from '../../model/load.js';
 import { transposeFloats } from '../../model/transpose.js';
-import { schemes } from '../../quant/schemes/index.js';
 import type { StoredDtype } from '../../quant/schemes/scheme.js';
 import { Variable } from '../../tensor/tfjs.js';
-import { type Adapter, attachLora } from '../../tune/peft/index.js';
+import { attachLora } from '../../tune/peft/index.js';
+import { copyOtherFiles } from '../copy-files.js';
 import type { Base } from './base.js';
 import type { TrainingConfig } from './config.js';
+import { loraConfig } from './lora.js';
+import { type QuantizeOnLoad, quantizeOnLoad } from './quantize-on-load.js';
 
 /** A model to train: what of it is trained, and how the result is written. */
 export interface Trainee {
   readonly model: Decoder;
   readonly variables: ReadonlyMap<string, Variable>;
   readonly parameters: { readonly trainable: number; readonly all: number };
+  /** Set where the base was quantized on load. */
+  readonly quantization?: QuantizeOnLoad;
   /** Writes the result into a folder: a PEFT adapter or a checkpoint. */
   save(folder: string): Promise<void>;
   /** Writes what makes a training checkpoint usable by itself. */
@@ -33,17 +37,17 @@ export function openTrainee(config: TrainingConfig, base: Base): Promise<Trainee
 
 async function openLora(config: TrainingConfig, base: Base): Promise<Trainee> {
   const checkpoint = base.checkpoint as Checkpoint;
-  const model = await loadModel(checkpoint, loadOptions(config, checkpoint));
-  const { target_modules, use_rslora, ...rest } = config.lora;
-  const lora = { ...rest, targetModules: target_modules, useRslora: use_rslora };
-  const adapter: Adapter = attachLora(model, lora, config.seed);
+  const quantization = quantizeOnLoad(config, checkpoint);
+  const model = await loadModel(checkpoint, quantization ?? {});
+  const adapter = attachLora(model, loraConfig(config), config.seed);
   const save = (folder: string) => adapter.save(folder, { baseModel: config.model ?? '' });
-  const trainable = sizeOf(adapter.variables);
-  const base_ = adapterOnly(adapter, model);
+  const variables = adapter.variables;
+  const all = model.numParameters + sizeOf(added(variables, model));
   return {
     model,
-    variables: adapter.variables,
-    parameters: { trainable, all: model.numParameters + base_ },
+    variables,
+    parameters: { trainable: sizeOf(variables), all },
+    ...(quantization && { quantization }),
     save,
     saveExtra: save,
     dispose() {
@@ -53,28 +57,14 @@ async function openLora(config: TrainingConfig, base: Base): Promise<Trainee> {
   };
 }
 
-/** Parameters the adapter adds; biases of the base that it trains are counted there already. */
-function adapterOnly(adapter: Adapter, model: Decoder): number {
+/** The variables that the adapter adds; biases of the base that it trains are counted there. */
+function added(variables: ReadonlyMap<string, Variable>, model: Decoder): Map<string, Variable> {
   const inBase = new Set<unknown>(model.parameters.values());
-  return sizeOf(new Map([...adapter.variables].filter(([, value]) => !inBase.has(value))));
+  return new Map([...variables].filter(([, value]) => !inBase.has(value)));
 }
 
 function sizeOf(variables: ReadonlyMap<string, Variable>): number {
   return [...variables.values()].reduce((sum, variable) => sum + variable.size, 0);
-}
-
-function loadOptions(config: TrainingConfig, checkpoint: Checkpoint): LoadOptions {
-  if (!config.load_in_4bit || checkpoint.quantized.size > 0) return {};
-  const { scheme: name = 'nf4', group_size, double_quant = false } = config.quantization ?? {};
-  const scheme = schemes[name];
-  if (!scheme) return {};
-  return {
-    quantize: (module, values, shape) => {
-      const dtype = checkpoint.tensors.get(`${module}.weight`)?.dtype as StoredDtype;
-      const groupSize = group_size ?? 64;
-      return scheme.quantize(values, shape, { groupSize, dtype, doubleQuant: double_quant });
-    },
-  };
 }
 
 async function openFull(config: TrainingConfig, base: Base): Promise<Trainee> {
@@ -110,7 +100,7 @@ async function saveFull(
   folder: string,
   { model, base, dtype }: { model: Decoder; base: Base; dtype: StoredDtype },
 ): Promise<void> {
-  await copyOtherFiles(base.folder, folder);
+  await copyOtherFiles(base.folder, folder, ['config.json']);
   const { torch_dtype: _, quantization_config: __, ...config } = base.hfConfig;
   const text = JSON.stringify({ ...config, dtype: TORCH_NAMES[dtype] }, null, 2);
   await writeFile(join(folder, 'config.json'), `${text}\n`);
@@ -132,14 +122,5 @@ async function saveFull(
   } catch (error) {
     await writer.abort();
     throw error;
-  }
-}
-
-/** Files of a checkpoint that hold no weights and that this run does not write itself. */
-async function copyOtherFiles(from: string, to: string): Promise<void> {
-  const written = /\.(safetensors|bin|pt|ckpt|gguf)$|^(config|llmkit|.*\.index)\.json$/;
-  for (const entry of await readdir(from, { withFileTypes: true })) {
-    if (!entry.isFile() && !entry.isSymbolicLink()) continue;
-    if (!written.test(entry.name)) await copyFile(join(from, entry.name), join(to, entry.name));
   }
 }

@@ -1,0 +1,62 @@
+import type { Checkpoint } from '../../checkpoint/checkpoint.js';
+import { type HashedTensor, identityOfTensors, sha256Of } from '../../checkpoint/identity.js';
+import { LlmkitError } from '../../errors.js';
+import { storedNames } from '../../model/layout.js';
+import type { LoadOptions } from '../../model/load.js';
+import { layouts } from '../../quant/layouts.js';
+import { quantizeMatrix } from '../../quant/matrix.js';
+import { methods } from '../../quant/methods/index.js';
+import { planQuantization, type QuantPlan } from '../../quant/plan.js';
+import { schemes } from '../../quant/schemes/index.js';
+import type { TrainingConfig } from './config.js';
+
+/** Quantizes a model while it is loaded, to the same codes as `llmkit quantize` writes. */
+export interface QuantizeOnLoad {
+  readonly plan: QuantPlan;
+  readonly quantize: NonNullable<LoadOptions['quantize']>;
+  /** The identity of the checkpoint that `llmkit quantize` would write; after loading. */
+  identity(base: readonly HashedTensor[]): string;
+}
+
+/** `load_in_4bit`; undefined where it is not set or the checkpoint is quantized already. */
+export function quantizeOnLoad(
+  { load_in_4bit, quantization }: TrainingConfig,
+  checkpoint: Checkpoint,
+): QuantizeOnLoad | undefined {
+  if (!load_in_4bit || checkpoint.quantized.size > 0) return undefined;
+  const { scheme: name = 'nf4', group_size, double_quant = false } = quantization ?? {};
+  const [scheme, method] = [schemes[name], methods.rtn];
+  if (!scheme || !method) throw new LlmkitError('unsupported', `quantization.scheme: ${name}`);
+  const plan = planQuantization(checkpoint.config, checkpoint.tensors, {
+    scheme,
+    groupSize: group_size,
+    doubleQuant: double_quant,
+    asymmetric: false,
+    skip: ['lm_head'],
+  });
+  const stored = storedNames(checkpoint.config, checkpoint.tensors);
+  const encoded = new Map<string, HashedTensor[]>();
+  return {
+    plan,
+    quantize(module, values, [rows, cols]) {
+      const weight = stored.get(`${module}.weight`) ?? `${module}.weight`;
+      const planned = plan.matrices.get(weight.slice(0, -'.weight'.length));
+      if (!planned)
+        throw new LlmkitError('unsupported', `${module}: is not planned to be quantized`);
+      const { groupSize, dtype } = planned;
+      const read = (start: number, end: number) => values.subarray(start * cols, end * cols);
+      const data = quantizeMatrix(
+        { name: weight, rows, cols, read },
+        { scheme, method, groupSize, dtype, doubleQuant: double_quant },
+      );
+      const parts = layouts[scheme.layout].encode(planned, data);
+      encoded.set(
+        weight,
+        parts.map(({ bytes, ...tensor }) => ({ ...tensor, sha256: sha256Of(bytes) })),
+      );
+      return data;
+    },
+    identity: (base) =>
+      identityOfTensors(base.flatMap((tensor) => encoded.get(tensor.name) ?? [tensor])),
+  };
+}

@@ -1,0 +1,108 @@
+#include <atomic>
+#include <fstream>
+#include <thread>
+
+#include "base/available_cpus.h"
+#include "base/mapped_file.h"
+#include "base/parallel.h"
+#include "base/scratch.h"
+#include "testing/testing.h"
+
+using namespace llmkit;
+using namespace llmkit::testing;
+
+namespace {
+
+void write_file(const std::string& path, const std::string& text) { std::ofstream(path) << text; }
+
+std::string make_folder(const std::string& path) {
+  std::system(("mkdir -p '" + path + "'").c_str());
+  return path;
+}
+
+void check_cgroups(Checks& checks, const std::string& root) {
+  checks.that("no quota", cgroup_cpus(root, "0::/none\n") == 0);
+  write_file(make_folder(root + "/a/b") + "/cpu.max", "150000 100000\n");
+  checks.that("v2 rounds up", cgroup_cpus(root, "0::/a/b\n") == 2);
+  write_file(root + "/a/cpu.max", "100000 100000\n");
+  checks.that("the group above is tighter", cgroup_cpus(root, "0::/a/b\n") == 1);
+  write_file(root + "/a/cpu.max", "max 100000\n");
+  checks.that("max is no quota", cgroup_cpus(root, "0::/a\n") == 0);
+  const std::string v1 = make_folder(root + "/cpu/c");
+  write_file(v1 + "/cpu.cfs_quota_us", "300000\n");
+  write_file(v1 + "/cpu.cfs_period_us", "100000\n");
+  checks.that("v1", cgroup_cpus(root, "4:cpu,cpuacct:/c\n3:memory:/c\n") == 3);
+  write_file(v1 + "/cpu.cfs_quota_us", "-1\n");
+  checks.that("v1 without a quota", cgroup_cpus(root, "4:cpu:/c\n") == 0);
+  checks.that("nonsense", cgroup_cpus(root, "\n:\nx\n") == 0);
+}
+
+/// Every item once, whatever the threads and the grain.
+void check_coverage(Checks& checks, size_t count, size_t grain) {
+  std::vector<std::atomic<int>> visits(count);
+  parallel_for(count, grain, [&](size_t begin, size_t end) {
+    for (size_t i = begin; i < end; ++i) ++visits[i];
+  });
+  for (const auto& visit : visits) checks.that("each item once", visit == 1);
+}
+
+void check_pool(Checks& checks) {
+  for (size_t threads : {1, 2, 3, 8, 1}) {
+    set_thread_count(threads);
+    checks.that("the number of threads is what was set", thread_count() == threads);
+    for (size_t count : {0, 1, 2, 5, 1000})
+      for (size_t grain : {0, 1, 7, 5000}) check_coverage(checks, count, grain);
+  }
+  set_thread_count(3);
+  std::atomic<int> inner{0};
+  parallel_for(8, 1, [&](size_t begin, size_t end) {
+    for (size_t i = begin; i < end; ++i)
+      parallel_for(10, 1, [&](size_t b, size_t e) { inner += static_cast<int>(e - b); });
+  });
+  checks.that("a job inside a job", inner == 80);
+  std::vector<std::thread> callers;
+  for (int i = 0; i < 4; ++i)
+    callers.emplace_back([&checks] {
+      for (int j = 0; j < 50; ++j) check_coverage(checks, 100, 1);
+    });
+  for (std::thread& caller : callers) caller.join();
+}
+
+void check_mapped_file(Checks& checks, const std::string& folder) {
+  const std::string path = folder + "/file";
+  std::string error;
+  write_file(path, "hello");
+  {
+    const auto file = MappedFile::open(path, error);
+    checks.that("mapped", file != nullptr && file->size() == 5);
+    checks.that("content", std::memcmp(file->data(), "hello", 5) == 0);
+    checks.that("holds", file->holds(static_cast<char*>(file->data()) + 4));
+    checks.that("does not hold", !file->holds(static_cast<char*>(file->data()) + 5));
+    static_cast<char*>(file->data())[0] = 'j';
+  }
+  std::string text;
+  std::ifstream(path) >> text;
+  checks.that("writes are private", text == "hello");
+  write_file(path, "");
+  checks.that("empty", MappedFile::open(path, error) != nullptr && error.empty());
+  checks.that("a folder", MappedFile::open(folder, error) == nullptr && !error.empty());
+  error.clear();
+  checks.that("missing", MappedFile::open(folder + "/no", error) == nullptr && !error.empty());
+}
+
+void check_all(Checks& checks) {
+  char pattern[] = "/tmp/llmkit-test-XXXXXX";
+  const std::string folder = mkdtemp(pattern);
+  check_cgroups(checks, folder);
+  check_mapped_file(checks, folder);
+  check_pool(checks);
+  checks.that("at least one CPU", available_cpus() >= 1);
+  float* const first = scratch(Scratch::kScores, 10);
+  checks.that("scratch is kept", scratch(Scratch::kScores, 5) == first);
+  checks.that("scratch is aligned", reinterpret_cast<uintptr_t>(first) % 64 == 0);
+  std::system(("rm -r '" + folder + "'").c_str());
+}
+
+}  // namespace
+
+int main() { return run(check_all); }

@@ -1,6 +1,6 @@
 import { escapeHtml } from './escape.js';
 import type { Bar, BarChart } from './report.js';
-import { formatNumber, linearScale, niceTicks, type Scale } from './scale.js';
+import { formatWithError, linearScale, niceTicks, type Scale } from './scale.js';
 
 const WIDTH = 760;
 const ROW = 34;
@@ -59,7 +59,7 @@ function drawBar(bar: Bar, middle: number, { x, left }: { x: Scale; left: number
   const [from, to] = [x(Math.min(0, bar.value)), x(Math.max(0, bar.value))];
   const error = errorOf(bar);
   const [low, high] = [x(bar.value - error), x(bar.value + error)];
-  const said = formatNumber(bar.value) + (error > 0 ? ` ± ${formatNumber(error)}` : '');
+  const said = formatWithError(bar.value, error);
   return [
     `<text class="name" x="${left - 10}" y="${middle + 4}" text-anchor="end">${escapeHtml(shorten(bar.label))}</text>`,
     `<rect class="bar" x="${px(from)}" y="${middle - BAR / 2}" width="${px(Math.max(to - from, 1))}" height="${BAR}" rx="3">` +

@@ -1,5 +1,5 @@
 import type { Block, Column, LineChart, Report, TableBlock } from './report.js';
-import { formatNumber } from './scale.js';
+import { formatNumber, formatWithError } from './scale.js';
 
 /** A report as markdown. Curves are said in a sentence, bars in a table. */
 export function markdownReport({ title, subtitle, sections }: Report): string {
@@ -44,15 +44,10 @@ function block(content: Block): string {
       return lines(content);
     case 'bars':
       return markdownTable({
-        columns: [
-          { name: content.title },
-          { name: content.xLabel, align: 'right' },
-          { name: '±', align: 'right' },
-        ],
-        rows: content.bars.map(({ label, value, error }) => [
+        columns: [{ name: content.title }, { name: content.xLabel, align: 'right' }],
+        rows: content.bars.map(({ label, value, error = 0 }) => [
           label,
-          formatNumber(value),
-          error === undefined ? '' : formatNumber(error),
+          formatWithError(value, error),
         ]),
       });
   }

@@ -51,3 +51,10 @@ export function formatNumber(value: number): string {
   if (size >= 1000) return Math.round(value).toLocaleString('en-US');
   return String(Number(value.toPrecision(4)));
 }
+
+/** A value and its error, both to the error's two leading digits: 0.310 ± 0.046. */
+export function formatWithError(value: number, error: number): string {
+  if (!(error > 0) || !Number.isFinite(error)) return formatNumber(value);
+  const decimals = Math.min(20, Math.max(0, 1 - Math.floor(Math.log10(error))));
+  return `${value.toFixed(decimals)} ± ${error.toFixed(decimals)}`;
+}

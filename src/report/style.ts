@@ -28,8 +28,8 @@ pre { background: var(--page); border: 1px solid var(--line); border-radius: 6px
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 caption { text-align: left; color: var(--text-soft); padding-bottom: .35rem; }
 th { text-align: left; font-weight: 600; color: var(--text-soft); border-bottom: 1px solid var(--axis); }
-th, td { padding: .35rem .8rem .35rem 0; vertical-align: top; }
-td { border-bottom: 1px solid var(--line); overflow-wrap: anywhere; }
+th, td { padding: .35rem 1.2rem .35rem 0; vertical-align: top; }
+td { border-bottom: 1px solid var(--line); overflow-wrap: break-word; }
 tbody tr:last-child td { border-bottom: 0; }
 .right { text-align: right; white-space: nowrap; }
 th:last-child, td:last-child { padding-right: 0; }

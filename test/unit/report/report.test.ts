@@ -3,7 +3,7 @@ import { reportWriters } from '../../../src/report/index.js';
 import { lineChart } from '../../../src/report/line-chart.js';
 import { markdownTable } from '../../../src/report/markdown.js';
 import type { Report } from '../../../src/report/report.js';
-import { formatNumber, niceTicks } from '../../../src/report/scale.js';
+import { formatNumber, formatWithError, niceTicks } from '../../../src/report/scale.js';
 
 const report: Report = {
   title: 'A <b>model</b> & "friends"',
@@ -164,4 +164,12 @@ test.each([
   [Number.NaN, 'NaN'],
 ])('formats %d', (value, text) => {
   expect(formatNumber(value)).toBe(text);
+});
+
+test.each([
+  [0.31, 0.04648, '0.310 ± 0.046'],
+  [175.75, 12.3, '176 ± 12'],
+  [0.5, 0, '0.5'],
+])('formats %d ± %d', (value, error, text) => {
+  expect(formatWithError(value, error)).toBe(text);
 });

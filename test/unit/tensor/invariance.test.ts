@@ -1,0 +1,81 @@
+import { beforeAll, describe, expect, test } from 'vitest';
+import { useBackend } from '../../../src/tensor/backends/index.js';
+import * as ops from '../../../src/tensor/ops/index.js';
+import * as tf from '../../../src/tensor/tfjs.js';
+import { testedBackends } from '../../helpers/backends.js';
+import { randomNormal } from '../../helpers/random.js';
+import { bitsOf, scoped } from './bits.js';
+import { randomWeight, WEIGHT_KINDS } from './weights.js';
+
+const COLS = 160;
+const ROWS = 83;
+const THREADS = [1, 2, 3];
+
+/** A function of rows [M, COLS] that gives each row its own result. */
+type RowFunction = (x: tf.Tensor2D) => tf.Tensor;
+
+const rowFunctions: Record<string, RowFunction> = {
+  rmsNorm: (x) => ops.rmsNorm(x, tf.tensor1d(randomNormal(COLS, 3)), 1e-5),
+  layerNorm: (x) => ops.layerNorm(x, tf.tensor1d(randomNormal(COLS, 3)), undefined, 1e-5),
+  'linear, trainable': (x) => ops.linear(x, matrix()),
+  'crossEntropy, trainable': (x) => ops.crossEntropy(x, matrix(), targetsOf(x)),
+  'gradient of rmsNorm': gradientOf((x) =>
+    ops.rmsNorm(x, tf.tensor1d(randomNormal(COLS, 3)), 1e-5),
+  ),
+  'gradient of crossEntropy': gradientOf((x) => ops.crossEntropy(x, matrix(), targetsOf(x))),
+};
+for (const kind of Object.keys(WEIGHT_KINDS)) {
+  const weight = randomWeight(kind, ROWS, COLS);
+  rowFunctions[`linear, ${kind}`] = (x) => ops.linear(x, weight);
+  rowFunctions[`gradient of linear, ${kind}`] = gradientOf((x) => ops.linear(x, weight));
+}
+
+const matrix = () => tf.tensor2d(randomNormal(ROWS * COLS, 4), [ROWS, COLS]);
+const targetsOf = (x: tf.Tensor2D) =>
+  ops.int32<tf.Rank.R1>(new Array(x.shape[0]).fill(17), [x.shape[0]]);
+
+function gradientOf(fn: RowFunction): RowFunction {
+  return (x) => tf.grad((x) => tf.sum(tf.square(fn(x as tf.Tensor2D))))(x);
+}
+
+/** Results of each row, as bits, of the rows [from, to) of x. */
+function bitsOfRows(fn: RowFunction, x: Float32Array, from: number, to: number): Uint32Array {
+  return scoped(() => {
+    const rows = tf.tensor2d(x.slice(from * COLS, to * COLS), [to - from, COLS]);
+    return bitsOf(fn(rows));
+  });
+}
+
+describe.runIf(testedBackends.includes('native'))('on native, bit for bit', () => {
+  beforeAll(async () => {
+    await useBackend('native', { threads: 2 });
+  });
+
+  test.each(Object.entries(rowFunctions))('a row of %s does not depend on the batch', (_, fn) => {
+    const M = 37;
+    const x = randomNormal(M * COLS, 1);
+    const whole = bitsOfRows(fn, x, 0, M);
+    const width = whole.length / M;
+    for (const [from, to] of [
+      [0, 1],
+      [5, 6],
+      [2, 9],
+      [30, 37],
+      [0, 36],
+    ] as const) {
+      const part = bitsOfRows(fn, x, from, to);
+      expect(part).toEqual(whole.slice(from * width, to * width));
+    }
+  });
+
+  test.each(Object.entries(rowFunctions))('%s does not depend on the threads', async (_, fn) => {
+    const x = randomNormal(9 * COLS, 1);
+    const results: Uint32Array[] = [];
+    for (const threads of THREADS) {
+      await useBackend('native', { threads });
+      results.push(bitsOfRows(fn, x, 0, 9));
+    }
+    await useBackend('native', { threads: 2 });
+    for (const result of results) expect(result).toEqual(results[0]);
+  });
+});

@@ -1,6 +1,6 @@
 import { LlmkitError } from '../errors.js';
 import { int32 } from '../tensor/ops/index.js';
-import { gather, reshape, slice, type Tensor2D, tidy } from '../tensor/tfjs.js';
+import { dispose, gather, logSumExp, reshape, slice, type Tensor2D, tidy } from '../tensor/tfjs.js';
 import type { Decoder } from './decoder.js';
 
 /** Ids of a text and the first place to score: ids[from..] are scored, given all ids before each. */
@@ -50,7 +50,7 @@ export async function scoreRows(
   try {
     for (let start = 0; start < wanted.length; start += chunk) {
       const part = wanted.slice(start, start + chunk);
-      const logits = await logitsOf(model, hidden, { start, count: part.length });
+      const { logits, normalizers } = await headOf(model, hidden, { start, count: part.length });
       part.forEach(({ row, place, target }, m) => {
         const values = logits.subarray(
           m * model.config.vocabSize,
@@ -58,7 +58,7 @@ export async function scoreRows(
         );
         const score = scores[row];
         if (score === undefined) return;
-        score.logprobs[place] = (values[target] ?? 0) - logSumExp(values);
+        score.logprobs[place] = (values[target] ?? 0) - (normalizers[m] ?? 0);
         score.greedy[place] = argmax(values) === target;
       });
     }
@@ -66,15 +66,6 @@ export async function scoreRows(
     hidden.dispose();
   }
   return scores;
-}
-
-/** log Σ exp(values), in float64. */
-export function logSumExp(values: ArrayLike<number>): number {
-  let largest = Number.NEGATIVE_INFINITY;
-  for (let i = 0; i < values.length; i++) largest = Math.max(largest, values[i] ?? 0);
-  let total = 0;
-  for (let i = 0; i < values.length; i++) total += Math.exp((values[i] ?? 0) - largest);
-  return largest + Math.log(total);
 }
 
 /** Index of the largest value, the first of equals. */
@@ -110,15 +101,23 @@ function statesOf(model: Decoder, rows: readonly ScoreRow[], wanted: readonly Wa
   });
 }
 
-async function logitsOf(
+/** Logits [count, V] and the logarithm of the sum of their exponentials [count]. */
+async function headOf(
   model: Decoder,
   hidden: Tensor2D,
   { start, count }: { readonly start: number; readonly count: number },
-): Promise<Float32Array> {
-  const logits = tidy(() => model.logits(slice(hidden, [start, 0], [count, hidden.shape[1]])));
+): Promise<{ logits: Float32Array; normalizers: Float32Array }> {
+  const tensors = tidy(() => {
+    const logits = model.logits(slice(hidden, [start, 0], [count, hidden.shape[1]]));
+    return { logits, normalizers: logSumExp(logits, 1) };
+  });
   try {
-    return (await logits.data()) as Float32Array;
+    const { logits, normalizers } = tensors;
+    return {
+      logits: (await logits.data()) as Float32Array,
+      normalizers: (await normalizers.data()) as Float32Array,
+    };
   } finally {
-    logits.dispose();
+    dispose(tensors);
   }
 }

@@ -75,7 +75,7 @@ function newProgram(write: (text: string) => void): Commander {
     .version(VERSION)
     .exitOverride()
     .configureOutput({ writeOut: write, writeErr: () => {}, outputError: () => {} })
-    .configureHelp({ showGlobalOptions: true, helpWidth: 100 })
+    .configureHelp({ showGlobalOptions: true, helpWidth: 100, subcommandTerm: (sub) => sub.name() })
     .option('--config <FILE>', 'YAML file with the flags in snake_case; flags win over it')
     .option('--json', 'print one JSON document on stdout')
     .option('--quiet', 'no progress and no notes')
@@ -142,41 +142,71 @@ function examplesText({ examples }: Command): string {
   return `Examples:\n${lines.join('\n')}`;
 }
 
-/** The values that were typed: defaults come from the schema later. */
+/** What was typed; defaults come from the schema later. */
 function toParsed(command: Command, sub: Commander, program: Commander): Parsed {
   const typed: Record<string, unknown> = { ...program.opts(), ...sub.opts() };
-  const given: Record<string, GivenValue> = {};
+  const on = (name: string) => typed[name] === true;
+  const { json, quiet, verbose } = { json: on('json'), quiet: on('quiet'), verbose: on('verbose') };
+  const set = (typed.set as string[] | undefined) ?? [];
+  const file = configFile(command, sub, typed.config as string | undefined);
+  if (file === undefined && set.length === 0) refuseWithoutConfig(command);
+  const given = { ...givenFlags(command, sub, typed), ...givenArguments(command, sub) };
+  const options = { json, quiet, verbose, printConfig: on('printConfig') };
+  return { command, sources: { given, file, set }, options };
+}
+
+function givenFlags(
+  command: Command,
+  sub: Commander,
+  typed: Record<string, unknown>,
+): Record<string, GivenValue> {
+  const shape: z.ZodRawShape = { ...globalShape, ...command.shape };
   const flags: [string, Flag][] = Object.entries({ ...globalFlags, ...command.flags });
-  for (const [key, flag] of flags) {
+  const entries = flags.flatMap(([key, flag]): [string, GivenValue][] => {
     const value = typed[camelCase(key)];
     const source = sub.getOptionValueSourceWithGlobals(camelCase(key));
-    if (value === undefined || source !== 'cli') continue;
-    const schema = ({ ...globalShape, ...command.shape } as z.ZodRawShape)[key] as z.ZodType;
-    given[key] = { value: readFlagValue(schema, value, flag), label: flagName(key) };
-  }
-  let file = typed.config as string | undefined;
-  command.arguments.forEach(({ key, name, kind }, i) => {
-    const value = sub.args[i];
-    if (value === undefined) return;
-    if (kind === 'config') file = value;
-    else
-      given[key] = {
-        value: readFlagValue(command.shape[key] as z.ZodType, value, { description: name }),
-        label: name,
-      };
+    if (value === undefined || source !== 'cli') return [];
+    const read = readFlagValue(shape[key] as z.ZodType, value, flag);
+    return [[key, { value: read, label: flagName(key) }]];
   });
-  const on = (name: string) => typed[name] === true;
-  const options = {
-    json: on('json'),
-    quiet: on('quiet'),
-    verbose: on('verbose'),
-    printConfig: on('printConfig'),
-  };
-  return {
-    command,
-    sources: { given, file, set: (typed.set as string[] | undefined) ?? [] },
-    options,
-  };
+  return Object.fromEntries(entries);
+}
+
+function givenArguments(command: Command, sub: Commander): Record<string, GivenValue> {
+  const entries = command.arguments.flatMap(({ key, name, kind }, i): [string, GivenValue][] => {
+    const text = sub.args[i];
+    if (text === undefined || kind === 'config') return [];
+    const value = readFlagValue(command.shape[key] as z.ZodType, text, { description: name });
+    return [[key, { value, label: name }]];
+  });
+  return Object.fromEntries(entries);
+}
+
+/** The positional config file, else `--config`'s. */
+function configFile(
+  command: Command,
+  sub: Commander,
+  flag: string | undefined,
+): string | undefined {
+  const at = command.arguments.findIndex(({ kind }) => kind === 'config');
+  const positional = at < 0 ? undefined : sub.args[at];
+  if (positional !== undefined && flag !== undefined) {
+    throw new LlmkitError(
+      'usage',
+      `${command.name}: give one config file, got ${positional} and --config ${flag}`,
+    );
+  }
+  return positional ?? flag;
+}
+
+/** A command that lives on its config file says so, not which keys are missing. */
+function refuseWithoutConfig({ name, arguments: declared }: Command): void {
+  const argument = declared.find(({ kind }) => kind === 'config');
+  if (argument === undefined) return;
+  throw new LlmkitError(
+    'usage',
+    `${name}: ${argument.name} is missing: llmkit ${name} config.yaml (or --set KEY=VALUE for every key it needs)`,
+  );
 }
 
 function camelCase(key: string): string {

@@ -50,8 +50,9 @@ export async function generate(
   tokenizer: Tokenizer,
   options: GenerateOptions,
 ): Promise<Generation> {
-  const maxNewTokens = roomFor(model, options);
   const { promptIds, stop, echo } = options;
+  const { maxLength } = model.config;
+  const maxNewTokens = newTokenLimit(maxLength, promptIds.length, options.maxNewTokens);
   const sequences = Array.from({ length: options.sequences }, (_, i) => {
     const onText = options.onText && ((text: string) => options.onText?.(text, i));
     return new Sequence({ tokenizer, promptIds, maxNewTokens, stop, echo, onText });
@@ -69,17 +70,18 @@ export async function generate(
   }
 }
 
-/** New tokens that fit into the context, at most those asked for. */
-function roomFor(model: Decoder, { promptIds, maxNewTokens }: GenerateOptions): number {
-  const context = model.config.maxLength;
-  const excess = promptIds.length - context;
-  if (excess > 0) {
-    throw new LlmkitError(
-      'usage',
-      `generate: the prompt has ${promptIds.length} tokens, ${excess} more than the model's context of ${context}; shorten it`,
-    );
-  }
-  return Math.min(maxNewTokens, -excess);
+/**
+ * New tokens that fit into the context, at most those asked for.
+ *
+ * @throws LlmkitError `usage` when the prompt alone does not fit
+ */
+export function newTokenLimit(context: number, promptTokens: number, maxNewTokens: number): number {
+  const room = context - promptTokens;
+  if (room >= 0) return Math.min(maxNewTokens, room);
+  throw new LlmkitError(
+    'usage',
+    `generate: the prompt has ${promptTokens} tokens, ${-room} more than the model's context of ${context}; shorten it`,
+  );
 }
 
 /** Runs the prompt into the cache. @returns the logits after it, [V] */

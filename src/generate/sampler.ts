@@ -89,7 +89,7 @@ function keepTopP(weights: Float64Array, topP: number): void {
   let before = 0;
   for (const id of order) {
     const weight = weights[id] as number;
-    if (before >= topP * total) weights[id] = 0;
+    if (before > 0 && before >= topP * total) weights[id] = 0;
     before += weight;
   }
 }

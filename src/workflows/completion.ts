@@ -1,10 +1,9 @@
 import { randomUUID } from 'node:crypto';
-import type { Generation } from '../generate/decode.js';
+import type { GenerateOptions, Generation } from '../generate/decode.js';
 import type { Placed, TokenLogprob } from '../generate/logprobs.js';
 import type { FinishReason, Sequence } from '../generate/sequence.js';
 import type { WantedSampling } from '../generate/settings.js';
 import type { ChatMessage, Tokenizer } from '../tokenizer/tokenizer.js';
-import type { OpenModel } from './open-model.js';
 
 /** One text to continue. */
 export interface CompletionRequest extends WantedSampling {
@@ -71,9 +70,8 @@ export interface Completion {
 
 /** Where a generation comes from. */
 export interface CompletionSource {
-  readonly request: CompletionRequest;
-  readonly promptIds: readonly number[];
-  readonly open: OpenModel;
+  readonly resolved: GenerateOptions;
+  readonly tokenizer: Tokenizer;
   readonly model: string;
   readonly backend: string;
   readonly loadMs: number;
@@ -81,7 +79,8 @@ export interface CompletionSource {
 
 /** Makes the completion object of a generation. */
 export function toCompletion(generation: Generation, source: CompletionSource): Completion {
-  const { promptIds, model, backend } = source;
+  const { model, backend } = source;
+  const { promptIds } = source.resolved;
   const newTokens = generation.sequences.reduce((sum, { ids }) => sum + ids.length, 0);
   return {
     id: `cmpl-${randomUUID()}`,
@@ -111,17 +110,16 @@ function choice(
   sequence: Sequence,
   index: number,
   { prompt }: Generation,
-  { request, promptIds, open }: CompletionSource,
+  { resolved, tokenizer }: CompletionSource,
 ): CompletionChoice {
-  const ids = request.echo ? [...promptIds, ...sequence.ids] : sequence.ids;
-  const placed = request.echo ? [undefined, ...prompt, ...sequence.placed] : sequence.placed;
+  const ids = resolved.echo ? [...resolved.promptIds, ...sequence.ids] : sequence.ids;
+  const placed = resolved.echo ? [undefined, ...prompt, ...sequence.placed] : sequence.placed;
   return {
     index,
     text: sequence.text,
     finish_reason: sequence.finishReason ?? 'length',
     ids,
-    logprobs:
-      request.logprobs === undefined ? null : logprobs(open.tokenizer, sequence, ids, placed),
+    logprobs: resolved.logprobs === undefined ? null : logprobs(tokenizer, sequence, ids, placed),
   };
 }
 

@@ -1,20 +1,13 @@
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { LlmkitError } from '../errors.js';
-import { type Generation, generate } from '../generate/decode.js';
-import {
-  type GenerationConfig,
-  generationConfigSchema,
-  resolveSampling,
-} from '../generate/settings.js';
-import { promptTemplateOf, renderChat } from './chat-prompt.js';
+import { openCheckpoint } from '../checkpoint/checkpoint.js';
+import { resolveModel } from '../checkpoint/hub.js';
+import { generate, newTokenLimit } from '../generate/decode.js';
+import { decoderConfig } from '../model/families/index.js';
+import { loadTokenizer } from '../tokenizer/tokenizer.js';
 import { type Completion, type CompletionRequest, toCompletion } from './completion.js';
-import { type OpenModel, type OpenModelOptions, openModel } from './open-model.js';
+import { readGenerationSettings, resolveRequest } from './generation-settings.js';
+import { type OpenModelOptions, openModel } from './open-model.js';
 
 export type { Completion, CompletionRequest } from './completion.js';
-
-/** New tokens where the caller names no number. */
-export const DEFAULT_NEW_TOKENS = 256;
 
 /** A model that writes. */
 export interface Generator {
@@ -29,20 +22,17 @@ export async function openGenerator(options: OpenModelOptions): Promise<Generato
   const begunMs = performance.now();
   const open = await openModel(options);
   try {
-    const defaults = await readGenerationConfig(open.folder);
-    const template = await promptTemplateOf(open.tokenizer, options.adapter);
+    const { tokenizer, folder } = open;
+    const settings = await readGenerationSettings(folder, tokenizer, options.adapter);
     const loadMs = performance.now() - begunMs;
+    const { model, backend } = { model: options.model, backend: open.backend.description };
     return {
-      backend: open.backend.description,
+      backend,
       close: open.close,
       async complete(request) {
-        const promptIds =
-          typeof request.prompt === 'string'
-            ? promptIdsOf(open, request.prompt)
-            : renderChat(open.tokenizer, template, request.prompt);
-        const generation = await continuePrompt(open, defaults, promptIds, request);
-        const { model, backend } = { model: options.model, backend: open.backend.description };
-        return toCompletion(generation, { request, promptIds, open, model, backend, loadMs });
+        const resolved = resolveRequest(settings, request);
+        const generation = await generate(open.model, tokenizer, resolved);
+        return toCompletion(generation, { resolved, tokenizer, model, backend, loadMs });
       },
     };
   } catch (error) {
@@ -51,50 +41,53 @@ export async function openGenerator(options: OpenModelOptions): Promise<Generato
   }
 }
 
-/** A text's ids; an empty one starts from the beginning-of-sequence token. */
-function promptIdsOf({ tokenizer }: OpenModel, prompt: string): readonly number[] {
-  const ids = tokenizer.encode(prompt);
-  if (ids.length > 0) return ids;
-  const first = tokenizer.bosId ?? tokenizer.eosIds[0];
-  if (first !== undefined) return [first];
-  throw new LlmkitError(
-    'usage',
-    'generate: an empty prompt starts from the BOS token, and this tokenizer has none; give a prompt',
-  );
+/** What a request would do, from headers alone. */
+export interface GenerationPlan {
+  /** The prompt as the model sees it, special tokens written out. */
+  readonly prompt: string;
+  readonly prompt_tokens: number;
+  /** New tokens at most, cut to the context. */
+  readonly max_new_tokens: number;
+  readonly context: number;
+  readonly sampling: Readonly<Record<string, number>>;
+  /** Bytes of the weights as they are stored. */
+  readonly weight_bytes: number;
+  /** Bytes of the keys and values when all tokens are written. */
+  readonly cache_bytes: number;
 }
 
-function continuePrompt(
-  { model, tokenizer }: OpenModel,
-  defaults: GenerationConfig,
-  promptIds: readonly number[],
+/** Plans a request without loading weights. */
+export async function planGeneration(
+  options: Pick<OpenModelOptions, 'model' | 'adapter'>,
   request: CompletionRequest,
-): Promise<Generation> {
-  const { sequences = 1, echo = false, stop = [], seed, logprobs, signal, onText } = request;
-  const sampling = resolveSampling(request, defaults);
-  if (sequences > 1 && sampling.temperature === 0) {
-    throw new LlmkitError(
-      'usage',
-      `--num-return-sequences ${sequences}: greedy decoding gives the same text ${sequences} times; sample with --temperature 1`,
-    );
-  }
-  const maxNewTokens = request.maxNewTokens ?? DEFAULT_NEW_TOKENS;
-  const options = { promptIds, maxNewTokens, sampling, seed, stop, sequences, echo };
-  return generate(model, tokenizer, { ...options, logprobs, signal, onText });
-}
-
-/** generation_config.json of a checkpoint; empty where there is none. */
-async function readGenerationConfig(folder: string): Promise<GenerationConfig> {
-  const path = join(folder, 'generation_config.json');
-  const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return '{}';
-    throw error;
-  });
+): Promise<GenerationPlan> {
+  const folder = await resolveModel(options.model);
+  const checkpoint = await openCheckpoint(folder);
   try {
-    return generationConfigSchema.parse(JSON.parse(text));
-  } catch (error) {
-    throw new LlmkitError(
-      'checkpoint',
-      `${path}: not a generation config: ${(error as Error).message}`,
-    );
+    const tokenizer = await loadTokenizer(folder);
+    const settings = await readGenerationSettings(folder, tokenizer, options.adapter);
+    const { promptIds, maxNewTokens, sampling, sequences } = resolveRequest(settings, request);
+    const config = decoderConfig(checkpoint.config);
+    const newTokens = newTokenLimit(config.maxLength, promptIds.length, maxNewTokens);
+    const tokenBytes = 2 * 4 * config.numLayers * config.numKvHeads * config.headSize;
+    return {
+      prompt: tokenizer.decode(promptIds, { skipSpecialTokens: false }),
+      prompt_tokens: promptIds.length,
+      max_new_tokens: newTokens,
+      context: config.maxLength,
+      sampling: {
+        temperature: sampling.temperature,
+        top_k: sampling.topK,
+        top_p: sampling.topP,
+        repetition_penalty: sampling.repetitionPenalty,
+      },
+      weight_bytes: [...checkpoint.tensors.values()].reduce(
+        (sum, { sizeBytes }) => sum + sizeBytes,
+        0,
+      ),
+      cache_bytes: tokenBytes * sequences * (promptIds.length + newTokens),
+    };
+  } finally {
+    checkpoint.close();
   }
 }

@@ -19,6 +19,7 @@ const shape = {
   system: z.string().optional(),
   echo: z.boolean().default(false),
   logprobs: z.int().min(0).max(1000).optional(),
+  dry_run: z.boolean().default(false),
 };
 
 type GenerateConfig = ConfigOf<typeof shape>;
@@ -46,6 +47,7 @@ export const generate = defineCommand({
     system: { value: 'TEXT', description: 'the system’s turn, with --chat' },
     echo: { description: 'begin with the prompt' },
     logprobs: { value: 'N', description: 'with --json: log-probabilities, and the N best tokens' },
+    dry_run: { description: 'show the prompt as the model sees it, and sizes; load no weights' },
   },
   examples: [
     {
@@ -76,10 +78,8 @@ export const generate = defineCommand({
   async run(config, io) {
     checkOutput(config, io);
     const prompt = config.prompt === '-' ? await readPrompt(io) : config.prompt;
-    const { openGenerator } = await import('../../workflows/generate.js');
-    const { model, adapter, backend, threads } = config;
-    const onWarning = (text: string) => io.warn(text);
-    const generator = await openGenerator({ model, adapter, backend, threads, onWarning });
+    if (config.dry_run) return showPlan(config, prompt ?? '', io);
+    const generator = await open(config, io);
     try {
       if (prompt === undefined)
         await converse(generator, { request: requestOf(config, io), system: config.system }, io);
@@ -90,6 +90,24 @@ export const generate = defineCommand({
     return 0;
   },
 });
+
+async function open(config: GenerateConfig, io: Io): Promise<Generator> {
+  const { openGenerator } = await import('../../workflows/generate.js');
+  const { model, adapter, backend, threads } = config;
+  const onWarning = (text: string) => io.warn(text);
+  return openGenerator({ model, adapter, backend, threads, onWarning });
+}
+
+async function showPlan(config: GenerateConfig, text: string, io: Io): Promise<0> {
+  const { planGeneration } = await import('../../workflows/generate.js');
+  const prompt = promptOf(config, text);
+  const plan = await planGeneration(config, { ...requestOf(config, io), prompt });
+  if (io.json) io.printJson(plan);
+  else
+    for (const [key, value] of Object.entries(plan))
+      io.stdout(`${key}: ${JSON.stringify(value)}\n`);
+  return 0;
+}
 
 /** What needs the terminal or `--json` is refused before the model is loaded. */
 function checkOutput(config: GenerateConfig, io: Io): void {
@@ -141,7 +159,7 @@ async function complete(
   text: string,
   io: Io,
 ): Promise<void> {
-  const prompt = config.chat ? messages(config.system, text) : text;
+  const prompt = promptOf(config, text);
   const streams = !io.json && config.num_return_sequences === 1;
   const onText = streams ? { onText: (piece: string) => io.stdout(piece) } : {};
   const completion = await generator.complete({ ...requestOf(config, io), prompt, ...onText });
@@ -154,7 +172,9 @@ async function complete(
   io.note(`${count} tokens · ${timings.decode_tokens_per_second} tokens/s · ${generator.backend}`);
 }
 
-function messages(system: string | undefined, user: string): { role: string; content: string }[] {
-  const turn = { role: 'user', content: user };
+/** The text, or under --chat the conversation that it begins. */
+function promptOf({ chat, system }: GenerateConfig, text: string): CompletionRequest['prompt'] {
+  const turn = { role: 'user', content: text };
+  if (!chat) return text;
   return system === undefined ? [turn] : [{ role: 'system', content: system }, turn];
 }

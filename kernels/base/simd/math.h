@@ -71,7 +71,7 @@ inline Vec tanh(Vec x) {
                        -0.0539565571f, 0.133332923f,    -0.333333343f};
   const Vec near_zero = fma(mul(x, square), polynomial(square, odd), x);
   const Vec far = sub(splat(1), div(splat(2), add(exp(add(a, a)), splat(1))));
-  return select(less(a, splat(0.625f)), near_zero, with_sign_of(far, x));
+  return with_sign_of(select(less(a, splat(0.625f)), near_zero, far), x);
 }
 
 inline Vec erf(Vec x) {
@@ -86,7 +86,7 @@ inline Vec erf(Vec x) {
                               0.280385435f,  0.282257944f,  -6.49183266e-06f};
   const Vec t = div(splat(1), fma(a, splat(0.5f), splat(1)));
   const Vec far = sub(splat(1), mul(exp(negate(square)), polynomial(t, complement)));
-  return select(less(a, splat(1)), near_zero, with_sign_of(far, x));
+  return with_sign_of(select(less(a, splat(1)), near_zero, far), x);
 }
 
 }  // namespace

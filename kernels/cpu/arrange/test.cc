@@ -1,0 +1,79 @@
+#include <algorithm>
+
+#include "base/parallel.h"
+#include "cpu/arrange/arrange.h"
+#include "testing/testing.h"
+
+using namespace llmkit;
+using namespace llmkit::testing;
+
+namespace {
+
+void check_transpose(Checks& checks, const std::vector<size_t>& shape) {
+  std::vector<size_t> permutation(shape.size());
+  for (size_t i = 0; i < shape.size(); ++i) permutation[i] = i;
+  size_t size = 1;
+  for (const size_t extent : shape) size *= extent;
+  const Buffer x(size, 1);
+  Buffer y(size, 2);
+  TransposeArgs p = {};
+  p.axes = shape.size();
+  p.x = x.data();
+  p.y = y.data();
+  std::copy(shape.begin(), shape.end(), p.shape);
+  do {
+    std::copy(permutation.begin(), permutation.end(), p.permutation);
+    transpose(p);
+    for (size_t i = 0; i < size; ++i) {
+      std::vector<size_t> place(shape.size());
+      size_t rest = i, from = 0;
+      for (size_t axis = shape.size(); axis-- > 0; rest /= shape[permutation[axis]])
+        place[permutation[axis]] = rest % shape[permutation[axis]];
+      for (size_t axis = 0; axis < shape.size(); ++axis) from = from * shape[axis] + place[axis];
+      checks.that("transpose", y[i] == x[from]);
+    }
+  } while (std::next_permutation(permutation.begin(), permutation.end()));
+}
+
+void check_rows(Checks& checks, size_t cols) {
+  const int32_t ids[] = {4, 0, 4, 2, 4};
+  const Buffer x(2 * 5 * cols, 1), start(5 * cols, 2);
+  Buffer y(2 * 5 * cols, 3), sums = start;
+  gather({2, 5, cols, x.data(), 5, ids, y.data()});
+  for (size_t i = 0; i < 10; ++i)
+    checks.same("gather", y.data() + i * cols, x.data() + (i / 5 * 5 + ids[i % 5]) * cols, cols);
+  scatter_add(5, cols, x.data(), ids, sums.data());
+  for (size_t c = 0; c < cols; ++c) {
+    const float want = start[4 * cols + c] + x[c] + x[2 * cols + c] + x[4 * cols + c];
+    checks.that("scatter_add", sums[4 * cols + c] == want);
+    checks.that("an untouched row", sums[cols + c] == start[cols + c]);
+  }
+}
+
+void check_cache(Checks& checks) {
+  const size_t B = 2, T = 3, row = 5, capacity = 7;
+  const int32_t positions[] = {4, 0};
+  const Buffer x(B * T * row, 1), before(B * capacity * row, 2);
+  Buffer cache = before;
+  cache_write({B, T, row, capacity, x.data(), positions, cache.data()});
+  for (size_t b = 0; b < B; ++b)
+    for (size_t j = 0; j < capacity; ++j) {
+      const size_t at = (b * capacity + j) * row, t = j - static_cast<size_t>(positions[b]);
+      const float* const want = t < T ? x.data() + (b * T + t) * row : before.data() + at;
+      checks.same("cache_write", cache.data() + at, want, row);
+    }
+}
+
+void check_all(Checks& checks) {
+  set_thread_count(3);
+  const std::vector<size_t> shapes[] = {
+      {1}, {7}, {5, 9}, {33, 40}, {3, 17, 20}, {2, 18, 3, 5}, {2, 3, 1, 4, 2}, {2, 3, 2, 1, 3, 2}};
+  for (const auto& shape : shapes) check_transpose(checks, shape);
+  check_transpose(checks, {300, 200});
+  for (size_t cols : kSizes) check_rows(checks, cols);
+  check_cache(checks);
+}
+
+}  // namespace
+
+int main() { return run(check_all); }

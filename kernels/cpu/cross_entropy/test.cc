@@ -1,0 +1,87 @@
+#include "base/parallel.h"
+#include "cpu/cross_entropy/reference.h"
+#include "cpu/weight/reference.h"
+#include "testing/testing.h"
+
+using namespace llmkit;
+using namespace llmkit::testing;
+
+namespace {
+
+struct Results {
+  Buffer losses, log_sum_exp, dh, dweight, dbias;
+  explicit Results(const CrossEntropyArgs& p)
+      : losses(p.m, 1),
+        log_sum_exp(p.m, 2),
+        dh(p.m * p.weight.cols, 3),
+        dweight(p.weight.rows * p.weight.cols, 4),
+        dbias(p.weight.rows, 5) {}
+  void fill(const CrossEntropyArgs& p, const float* dlosses) {
+    cross_entropy(p, losses.data(), log_sum_exp.data());
+    cross_entropy_grad(p, {log_sum_exp.data(), dlosses, dh.data(), dweight.data(), dbias.data()});
+  }
+};
+
+void near_all(Checks& checks, const char* what, const Buffer& got, const std::vector<double>& want,
+              double ulps) {
+  double largest = 0;
+  for (const double value : want) largest = std::fmax(largest, std::fabs(value));
+  for (size_t i = 0; i < want.size(); ++i) checks.near(what, got[i], want[i], ulps, largest);
+}
+
+/// skip: every how many rows one has no target; 0: none.
+void check(Checks& checks, const WeightView& weight, size_t m, size_t skip, bool with_bias) {
+  const size_t words = weight.rows, cols = weight.cols;
+  Buffer h(m * cols, 11);
+  const Buffer bias(words, 12), dlosses(m, 13);
+  for (size_t i = 0; i < h.size(); ++i) h[i] *= 0.3f;
+  std::vector<int32_t> targets(m);
+  for (size_t i = 0; i < m; ++i)
+    targets[i] = skip > 0 && i % skip == 0 ? -1 : static_cast<int32_t>((i * 37 + 1) % words);
+  std::vector<float> w(words * cols);
+  for (size_t i = 0; i < w.size(); ++i) w[i] = decode_reference(weight, i);
+  const CrossEntropyArgs p = {m, h.data(), weight, with_bias ? bias.data() : nullptr,
+                              targets.data()};
+  Results got(p);
+  set_thread_count(3);
+  got.fill(p, dlosses.data());
+  const CrossEntropyReference want(p, w.data(), dlosses.data());
+  const double ulps = ulps_of(cols) + ulps_of(512);
+  near_all(checks, "losses", got.losses, want.losses, ulps);
+  near_all(checks, "dh", got.dh, want.dh, ulps + ulps_of(words));
+  near_all(checks, "dweight", got.dweight, want.dweight, ulps + ulps_of(m));
+  near_all(checks, "dbias", got.dbias, want.dbias, ulps + ulps_of(m));
+
+  Results again(p), alone(p);
+  set_thread_count(1);
+  again.fill(p, dlosses.data());
+  checks.same("dh, one thread", again.dh.data(), got.dh.data(), got.dh.size());
+  checks.same("dweight, one thread", again.dweight.data(), got.dweight.data(), got.dweight.size());
+  for (size_t i = 0; i < m; i += 7) {
+    CrossEntropyArgs one = p;
+    one.m = 1;
+    one.h += i * cols;
+    one.targets += i;
+    alone.fill(one, dlosses.data() + i);
+    checks.same("a loss alone", alone.losses.data(), got.losses.data() + i, 1);
+    checks.same("dh alone", alone.dh.data(), got.dh.data() + i * cols, cols);
+  }
+}
+
+void check_all(Checks& checks) {
+  using F = WeightFormat;
+  for (const WeightCase& c :
+       {WeightCase{F::kF32, 5, 7, 0, false, false}, WeightCase{F::kF32, 1100, 33, 0, false, false},
+        WeightCase{F::kBf16, 512, 20, 0, false, false},
+        WeightCase{F::kNf4, 700, 64, 64, true, false}}) {
+    const RandomWeight weight(c);
+    for (size_t m : {1, 20, 110})
+      for (size_t skip : {0, 1, 3}) check(checks, weight.view, m, skip, skip != 1);
+  }
+  const RandomWeight narrow({F::kF32, 30, 4, 0, false, false});
+  check(checks, narrow.view, 1100, 3, true);  // more than a pass of rows
+}
+
+}  // namespace
+
+int main() { return run(check_all); }

@@ -105,9 +105,16 @@ test.each([
   ['SIGINT', 130],
   ['SIGTERM', 143],
 ] as const)('%s ends a run with %i', async (signal, wanted) => {
-  const child = spawnCli(['generate', MODEL, '--prompt', '-']);
-  await new Promise((ready) => setTimeout(ready, 700));
-  child.kill(signal);
+  const long = await writeTinyCheckpoint(join(temporaryFolder(), 'long'), 8192);
+  const child = spawnCli(['generate', long, '--prompt', 'a', '--max-new-tokens', '8000']);
+  child.stdout?.once('data', () => child.kill(signal));
+  let stderr = '';
+  child.stderr?.on('data', (text) => {
+    stderr += text;
+  });
   const code = await new Promise((done) => child.once('close', done));
-  expect(code).toBe(wanted);
+  expect({ code, stderr }).toEqual({
+    code: wanted,
+    stderr: expect.stringMatching(/interrupted\n$/),
+  });
 });

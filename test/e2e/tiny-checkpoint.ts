@@ -4,7 +4,7 @@ import { type NamedTensor, writeSafetensors } from '../../src/checkpoint/writer.
 import { randomNormal } from '../helpers/random.js';
 
 /** The tokenizer has 1024 ids; 64 columns divide into every group size. */
-const SIZES = { vocab: 1024, hidden: 64, mlp: 128, layers: 2, heads: 4, kvHeads: 2, context: 128 };
+const SIZES = { vocab: 1024, hidden: 64, mlp: 128, layers: 2, heads: 4, kvHeads: 2 };
 
 const CONFIG = {
   architectures: ['LlamaForCausalLM'],
@@ -15,7 +15,6 @@ const CONFIG = {
   num_hidden_layers: SIZES.layers,
   num_attention_heads: SIZES.heads,
   num_key_value_heads: SIZES.kvHeads,
-  max_position_embeddings: SIZES.context,
   rms_norm_eps: 1e-5,
   rope_theta: 10000,
   hidden_act: 'silu',
@@ -28,13 +27,16 @@ const CONFIG = {
  *
  * @returns the folder
  */
-export async function writeTinyCheckpoint(folder: string): Promise<string> {
+export async function writeTinyCheckpoint(folder: string, contextTokens = 128): Promise<string> {
   mkdirSync(folder, { recursive: true });
   const tokenizer = join('fixtures', 'models', 'tales-2m');
   for (const name of ['tokenizer.json', 'tokenizer_config.json', 'chat_template.jinja']) {
     copyFileSync(join(tokenizer, name), join(folder, name));
   }
-  writeFileSync(join(folder, 'config.json'), JSON.stringify(CONFIG, null, 2));
+  writeFileSync(
+    join(folder, 'config.json'),
+    JSON.stringify({ ...CONFIG, max_position_embeddings: contextTokens }),
+  );
   const tensors = shapes().map(([name, shape], seed): [string, NamedTensor] => {
     const isNorm = shape.length === 1;
     const size = shape.reduce((product, length) => product * length, 1);

@@ -120,8 +120,8 @@ function taskHash({ samples }: TaskResult): string {
   return createHash('sha256').update(parts.join('')).digest('hex');
 }
 
-/** A model's name as a folder's: what no file system allows becomes `__`. */
+/** A model's name as a folder's: what no file system allows becomes `__`, leading `../` go (they would hide it). */
 function sanitizeModelName(name: string): string {
-  const given = /^[./]*$/.test(name) ? basename(resolve(name)) : name;
+  const given = name.replace(/^(\.{1,2}(\/|$))+/, '') || basename(resolve(name));
   return given.replace(/["<>:/|\\?*[\]]+/g, '__');
 }

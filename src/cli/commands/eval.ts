@@ -96,7 +96,7 @@ async function checkTasks({ tasks: names, data }: EvalConfig): Promise<void> {
     if (known.includes(name)) continue;
     throw new LlmkitError(
       'usage',
-      `--tasks: unknown task '${name}'${didYouMean(name, known)}; the tasks are ${known.join(', ')}`,
+      `--tasks: unknown task '${name}', the tasks are ${known.join(', ')}${didYouMean(name, known)}`,
     );
   }
   for (const name of Object.keys(data)) {

@@ -87,12 +87,7 @@ async function hubFile(
     return await downloadDatasetFile(repo, file, download);
   } catch (error) {
     if (!(error instanceof LlmkitError)) throw error;
-    throw new LlmkitError(
-      error.code,
-      `${name}: its data (${repo}, ${file}) is not at hand: ${error.message}\n` +
-        `Fetch it where there is a network with 'llmkit eval MODEL --tasks ${name} --limit 1' or ` +
-        `'hf download --repo-type dataset ${repo} ${file}', or give a copy with --data ${name}=FILE`,
-      { cause: error },
-    );
+    const message = `${name}: ${error.message}; or give a copy with --data ${name}=FILE`;
+    throw new LlmkitError(error.code, message, { cause: error });
   }
 }

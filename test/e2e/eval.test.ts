@@ -1,6 +1,7 @@
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { startHub } from '../helpers/hub-server.js';
 import { sharedData } from '../helpers/shared-data.js';
 import { runCli, runJson, temporaryFolder } from './helpers.js';
 import { writeTinyCheckpoint } from './tiny-checkpoint.js';
@@ -179,6 +180,36 @@ describe('mistakes', () => {
   test('-o that is a file', async () => {
     const { code, stderr } = await runCli([...HELLASWAG, '-o', REVIEWS]);
     expect([code, stderr]).toEqual([2, expect.stringContaining('expected a folder')]);
+  });
+});
+
+describe('without --data', () => {
+  const parquet = (name: string) => readFileSync(join('fixtures', 'tasks', `${name}.parquet`));
+  const files = {
+    'data/validation-00000-of-00001.parquet': parquet('stories'),
+    'data/train-00000-of-00001.parquet': parquet('train'),
+  };
+  const args = ['eval', MODEL, '--tasks', 'hellaswag', '--limit', '1'];
+
+  test('hellaswag comes from the hub once, then from the cache', async () => {
+    const hub = await startHub({ name: 'Rowan/hellaswag', type: 'dataset', files });
+    const env = { HF_HOME: temporaryFolder(), HF_ENDPOINT: hub.url, HF_HUB_OFFLINE: '' };
+    const online = await runJson(args, { env });
+    expect(online['n-samples'].hellaswag).toEqual({ original: 7, effective: 1 });
+    await runJson([...args, '--num-fewshot', '1'], { env });
+    expect(hub.transfers.map((transfer) => transfer.split(' ')[1])).toEqual(Object.keys(files));
+    const offline = await runJson(args, { env: { ...env, HF_HUB_OFFLINE: '1' } });
+    expect(offline.results).toEqual(online.results);
+  });
+
+  test('offline and never fetched: the error has the command that fetches it', async () => {
+    const env = { HF_HOME: temporaryFolder(), HF_HUB_OFFLINE: '1' };
+    const { code, stderr } = await runCli(args, { env });
+    expect(code).toBe(1);
+    expect(stderr).toContain(
+      'hf download Rowan/hellaswag data/validation-00000-of-00001.parquet --repo-type dataset',
+    );
+    expect(stderr).toContain('--data hellaswag=FILE');
   });
 });
 

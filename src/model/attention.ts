@@ -3,6 +3,7 @@ import {
   reshape,
   split,
   type Tensor,
+  type Tensor2D,
   type Tensor3D,
   type Tensor4D,
   type Variable,
@@ -42,7 +43,7 @@ export class Attention {
     }
     if (cache) [k, v] = cache.write(this.#layer, k, v);
     const mixed = attention(q, k, v, {
-      first: visibility.first(config.windows[this.#layer]),
+      first: visibility.firsts.get(config.windows[this.#layer]) as Tensor2D,
       last: visibility.last,
       scale: config.attentionScales[this.#layer] ?? 1,
     });

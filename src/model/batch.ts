@@ -15,8 +15,8 @@ export interface TokenRow {
 export interface Visibility {
   /** int32 [B, T]: the last key each query sees. */
   readonly last: Tensor2D;
-  /** int32 [B, T]: the first one, for a window of this many keys. */
-  first(window: number | undefined): Tensor2D;
+  /** int32 [B, T]: the first one, by the window of the layer. */
+  readonly firsts: ReadonlyMap<number | undefined, Tensor2D>;
   /** [B, T, R / 2] of RoPE. */
   readonly angles?: { readonly cos: Tensor3D; readonly sin: Tensor3D };
 }
@@ -71,14 +71,12 @@ export class Batch {
 
   /** Makes the tensors in the tidy scope of the caller. */
   visibility(): Visibility {
-    const firsts = new Map<number | undefined, Tensor2D>();
-    const first = (window: number | undefined) => {
-      const made = firsts.get(window) ?? this.tensor(this.#firsts(window));
-      firsts.set(window, made);
-      return made;
-    };
+    const windows = [...new Set(this.#config.windows)];
+    const firsts = new Map(
+      windows.map((window) => [window, this.tensor(this.#firsts(window))] as const),
+    );
     const angles = this.#angles();
-    return { last: this.tensor(this.#lasts()), first, ...(angles && { angles }) };
+    return { last: this.tensor(this.#lasts()), firsts, ...(angles && { angles }) };
   }
 
   #place(segment: Segment): void {

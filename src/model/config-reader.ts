@@ -31,6 +31,13 @@ export class ConfigReader {
     return this.#reject(key, `an integer from 1 to ${MAX_SIZE}`, 1);
   }
 
+  /** An integer, zero or more. */
+  count(key: string, fallback: number): number {
+    const value = this.#fields[key] ?? fallback;
+    if (Number.isInteger(value) && Number(value) >= 0) return Number(value);
+    return this.#reject(key, 'an integer, 0 or more', fallback);
+  }
+
   /** A finite number above zero. */
   number(key: string, fallback: number): number {
     const value = this.#fields[key] ?? fallback;

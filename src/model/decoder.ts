@@ -130,13 +130,15 @@ export class Decoder {
     const pass = () => ({ visibility: batch.visibility(), context, cache });
     const shared = checkpointing ? undefined : pass();
     for (const block of this.#blocks) {
+      const input = hidden;
       // A recomputed block makes its masks again: those of this scope are gone by then.
       hidden = shared
-        ? block.forward(hidden, shared)
+        ? tidy(() => block.forward(input, shared))
         : (checkpointed(
             (x) => block.forward(x as Tensor3D, pass()),
-            [hidden, ...block.variables()],
+            [input, ...block.variables()],
           ) as Tensor3D);
+      input.dispose();
     }
     const normed = this.#finalNorm?.forward(hidden) ?? hidden;
     const projectOut = this.#linears.get(this.config.names.projectOut ?? '');

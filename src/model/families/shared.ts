@@ -40,8 +40,8 @@ export function readLayerWindows(
     : undefined;
   const types = hf.texts('layer_types');
   if (types === undefined) {
-    const first = window === undefined ? numLayers : hf.optionalSize('max_window_layers', 28);
-    return Array.from({ length: numLayers }, (_, i) => (i >= (first ?? 0) ? window : undefined));
+    const first = hf.count('max_window_layers', 28);
+    return Array.from({ length: numLayers }, (_, i) => (i >= first ? window : undefined));
   }
   if (types.length !== numLayers) {
     hf.problem(`layer_types: expected ${numLayers} entries, got ${types.length}`);

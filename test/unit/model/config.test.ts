@@ -84,6 +84,11 @@ describe('attention windows', () => {
       [undefined, 9, 9],
     ],
     [
+      'all layers from 0 on',
+      { use_sliding_window: true, sliding_window: 9, max_window_layers: 0 },
+      [9, 9, 9],
+    ],
+    [
       'what layer_types says',
       {
         use_sliding_window: true,

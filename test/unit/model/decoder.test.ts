@@ -3,7 +3,7 @@ import type { Decoder } from '../../../src/model/decoder.js';
 import { initModel } from '../../../src/model/load.js';
 import { argmax, scoreRows } from '../../../src/model/score.js';
 import { useBackend } from '../../../src/tensor/backends/index.js';
-import { memory, slice, type Tensor, tidy } from '../../../src/tensor/tfjs.js';
+import { memory, profile, slice, type Tensor, tidy } from '../../../src/tensor/tfjs.js';
 import { expectClose } from '../../helpers/expect-close.js';
 
 const gpt2 = {
@@ -65,6 +65,19 @@ describe('forward', () => {
     expect(() => model.forward([{ ids, segmentLengths: [2] }], { cache })).toThrow(
       'do not go together',
     );
+  });
+
+  test('activations of a layer are freed before the next', async () => {
+    const peakOf = async (n_layer: number) => {
+      const deep = initModel({ ...gpt2, n_layer }, 1);
+      const start = memory().numBytes;
+      const { peakBytes } = await profile(() =>
+        deep.forward([{ ids: new Array(60).fill(1) }]).dispose(),
+      );
+      deep.dispose();
+      return peakBytes - start;
+    };
+    expect(await peakOf(6)).toBe(await peakOf(2));
   });
 
   test('a failed forward leaves the cache as it was', () => {

@@ -114,7 +114,10 @@ function send(
   const { cut } = context.options;
   if (!cut || cut.times === 0 || rest.length <= cut.afterBytes) return response.end(rest);
   cut.times--;
-  response.write(rest.subarray(0, cut.afterBytes), () => setTimeout(() => response.destroy(), 20));
+  // What a client has not read yet when the connection breaks is lost to it.
+  response.write(rest.subarray(0, cut.afterBytes), () => {
+    setTimeout(() => response.destroy(), 60);
+  });
 }
 
 async function bodyOf(request: IncomingMessage): Promise<string> {

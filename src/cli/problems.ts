@@ -66,6 +66,7 @@ const TYPE_WORDS: Readonly<Record<string, string>> = {
 };
 
 function bound(origin: string, words: string, limit: number | bigint): string {
+  if (origin === 'string' && words === 'at least' && limit === 1) return 'must not be empty';
   if (origin === 'string') return `must have ${words} ${limit} characters`;
   if (origin === 'array') return `must have ${words} ${limit} entries`;
   return `must be ${words} ${limit}`;

@@ -214,6 +214,9 @@ function camelCase(key: string): string {
 }
 
 function usageError({ message, code }: CommanderError): LlmkitError {
+  if (code === 'commander.help') {
+    return new LlmkitError('usage', 'which command? --help lists what there is');
+  }
   const [problem = '', meant] = message.replace(/^error: /, '').split(/\n\(Did you mean (.*)\)/s);
   if (meant !== undefined) return new LlmkitError('usage', `${problem}; did you mean ${meant}`);
   const isUnknown = code === 'commander.unknownCommand' || code === 'commander.unknownOption';

@@ -5,8 +5,8 @@ import { converse } from '../chat.js';
 import { type ConfigOf, defineCommand, type Io } from '../command.js';
 
 const shape = {
-  model: z.string(),
-  adapter: z.string().optional(),
+  model: z.string().min(1),
+  adapter: z.string().min(1).optional(),
   prompt: z.string().optional(),
   max_new_tokens: z.int().min(0).optional(),
   temperature: z.number().min(0).optional(),

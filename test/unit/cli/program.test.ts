@@ -65,3 +65,19 @@ test.each(Object.keys(commands))(
     }
   },
 );
+
+test('flags without a command', async () => {
+  await expect(parseArguments(['--json'])).rejects.toThrow(/which command\?/);
+});
+
+test('one config file, and a command that needs one says so', async () => {
+  await expect(parseArguments(['lora-train', 'a', '--config', 'b'])).rejects.toThrow(
+    /one config file, got a and --config b/,
+  );
+  await expect(parseArguments(['lora-train'])).rejects.toThrow(/CONFIG is missing/);
+  const parsed = await parseArguments(['lora-train', 'a.yaml', '--set', 'x=1', '--set', 'y=2']);
+  expect('sources' in parsed && parsed.sources).toMatchObject({
+    file: 'a.yaml',
+    set: ['x=1', 'y=2'],
+  });
+});

@@ -5,6 +5,6 @@ import { join } from 'node:path';
 export function sharedData(...entry: string[]): string | undefined {
   const path = join('..', 'shared', ...(entry[0] === 'golden' ? entry : ['data', ...entry]));
   if (existsSync(path)) return path;
-  console.warn(`skipped: ${path} is not there`);
+  process.stderr.write(`skipped: ${path} is not there\n`);
   return undefined;
 }

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { LlmkitError } from '../../errors.js';
 import { type ConfigOf, defineCommand, type ExitCode, type Io } from '../command.js';
+import { showDownloads } from '../downloads.js';
 import { didYouMean } from '../suggest.js';
 
 const shape = {
@@ -151,6 +152,7 @@ async function runEvaluation(config: EvalConfig, io: Io): Promise<ExitCode> {
     ...optionsOf(config),
     onProgress: progress.update,
     onWarning: (text) => io.warn(text),
+    onDownload: showDownloads(io),
     signal: io.signal,
   }).finally(progress.end);
   if (io.json) io.printJson(outcome.document);

@@ -3,6 +3,7 @@ import { LlmkitError } from '../../errors.js';
 import type { CompletionRequest, Generator } from '../../workflows/generate.js';
 import { converse } from '../chat.js';
 import { type ConfigOf, defineCommand, type Io } from '../command.js';
+import { showDownloads } from '../downloads.js';
 
 const shape = {
   model: z.string().min(1),
@@ -95,7 +96,8 @@ async function open(config: GenerateConfig, io: Io): Promise<Generator> {
   const { openGenerator } = await import('../../workflows/generate.js');
   const { model, adapter, backend, threads } = config;
   const onWarning = (text: string) => io.warn(text);
-  return openGenerator({ model, adapter, backend, threads, onWarning });
+  const onDownload = showDownloads(io);
+  return openGenerator({ model, adapter, backend, threads, onWarning, onDownload });
 }
 
 async function showPlan(config: GenerateConfig, text: string, io: Io): Promise<0> {

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { schemes } from '../../quant/schemes/index.js';
 import type { QuantizeResult } from '../../workflows/quantize.js';
 import { type ConfigOf, defineCommand, type Io } from '../command.js';
+import { showDownloads } from '../downloads.js';
 
 /** The scheme that `--bits` alone means. */
 const SCHEME_OF_BITS = { 4: 'nf4', 8: 'int8' } as const;
@@ -85,6 +86,7 @@ export const quantize = defineCommand({
         },
         onNote: (text) => io.note(`quantize: ${text}`),
         onWarning: (text) => io.warn(text),
+        onDownload: showDownloads(io),
       });
       bar?.end();
       if (io.json) io.printJson(result);

@@ -13,6 +13,13 @@ export interface EncodeOptions {
   readonly rendered?: boolean;
 }
 
+/** A request as token rows. */
+export interface EncodedRequest {
+  readonly rows: readonly ScoreRow[];
+  /** The context lost its beginning. */
+  readonly isTruncated: boolean;
+}
+
 /**
  * The token rows of a request, by lm-evaluation-harness's rules: trailing white space of the
  * context goes to the continuation; context and whole are encoded, and what the whole has beyond
@@ -20,8 +27,8 @@ export interface EncodeOptions {
  *
  * @throws LlmkitError `config` when nothing would be scored, or more than the model can see
  */
-export function encodeRequest(request: Request, options: EncodeOptions): readonly ScoreRow[] {
-  if (request.kind === 'tokens') return request.rows;
+export function encodeRequest(request: Request, options: EncodeOptions): EncodedRequest {
+  if (request.kind === 'tokens') return { rows: request.rows, isTruncated: false };
   const { contextLength } = options;
   const { context, continuation } = encodePair(request, options);
   if (continuation.length === 0 || continuation.length > contextLength) {
@@ -32,8 +39,10 @@ export function encodeRequest(request: Request, options: EncodeOptions): readonl
     );
   }
   // The last token is only predicted: one more fits than the model sees.
-  const ids = [...context, ...continuation].slice(-(contextLength + 1));
-  return [{ ids, from: ids.length - continuation.length }];
+  const whole = [...context, ...continuation];
+  const ids = whole.slice(-(contextLength + 1));
+  const row = { ids, from: ids.length - continuation.length };
+  return { rows: [row], isTruncated: ids.length < whole.length };
 }
 
 interface EncodedPair {

@@ -33,6 +33,8 @@ export interface PreparedDocument {
   readonly requests: readonly Request[];
   /** Per request its token rows. */
   readonly rows: readonly (readonly ScoreRow[])[];
+  /** Requests whose context lost its beginning. */
+  readonly truncated: number;
 }
 
 /** A task, ready to be scored. */
@@ -83,11 +85,12 @@ export async function prepareTask(run: TaskRun, options: PrepareOptions): Promis
     const prompt = buildPrompt(document, sampler.draw(numFewshot, document), options.chat);
     const requests = document.requests(prompt);
     const encode = { ...options, rendered: options.chat !== undefined };
-    return naming(`${name} document ${id}`, () => ({
-      document,
-      requests,
-      rows: requests.map((request) => encodeRequest(request, encode)),
-    }));
+    return naming(`${name} document ${id}`, () => {
+      const encoded = requests.map((request) => encodeRequest(request, encode));
+      const rows = encoded.map((request) => request.rows);
+      const truncated = encoded.filter((request) => request.isTruncated).length;
+      return { document, requests, rows, truncated };
+    });
   });
   return { name, task, numFewshot, totalDocuments: all.length, documents };
 }

@@ -31,6 +31,9 @@ export function resultsDocument(
       original: totalDocuments,
       effective: samples.length,
     })),
+    'n-truncated': byTask(({ samples }) =>
+      samples.reduce((sum, { truncated }) => sum + truncated, 0),
+    ),
     'n-tokens': byTask(({ samples }) => tokenCounts(samples)),
     ...info,
   };

@@ -5,6 +5,8 @@ import { formatNumber } from '../report/scale.js';
 
 /** Documents of each task that the report shows. */
 const SHOWN_DOCUMENTS = 3;
+/** Characters of a prompt that it shows: the last ones. */
+const SHOWN_CHARACTERS = 2000;
 const RESULT_COLUMNS: readonly Column[] = [
   { name: 'Task' },
   { name: 'Metric' },
@@ -96,7 +98,7 @@ function documentBlocks(sample: Sample, id: number): readonly Block[] {
     [i === document.target ? 'right' : '', i === best ? 'chosen' : ''].filter(Boolean).join(', ');
   return [
     { kind: 'text', text: `Document ${id}` },
-    { kind: 'code', text: continuations[0]?.context ?? '' },
+    { kind: 'code', text: ending(continuations[0]?.context ?? '') },
     {
       kind: 'table',
       columns: ANSWER_COLUMNS,
@@ -106,6 +108,12 @@ function documentBlocks(sample: Sample, id: number): readonly Block[] {
       }),
     },
   ];
+}
+
+function ending(text: string): string {
+  const characters = [...text];
+  if (characters.length <= SHOWN_CHARACTERS) return text;
+  return `… ${characters.slice(-SHOWN_CHARACTERS).join('')}`;
 }
 
 function lossChart(samples: readonly Sample[]): Block {
@@ -130,11 +138,17 @@ function lossChart(samples: readonly Sample[]): Block {
 function factTable(document: ResultsDocument): Block {
   const config = document.config as Record<string, unknown>;
   const args = config.model_args as Record<string, string>;
+  const configs = Object.values(document.configs as Record<string, Record<string, unknown>>);
+  const data = configs.map(({ task, dataset_path: path }): [string, unknown] => [
+    `Data of ${task}`,
+    path,
+  ]);
   const facts: [string, unknown][] = [
     ['Model', args.pretrained],
     ['Adapter', args.peft],
     ['Parameters', formatNumber(Number(config.model_num_parameters))],
     ['Backend', document.backend],
+    ...data,
     ['Context length', document.max_length],
     ['Batch size', config.batch_size],
     ['Limit', config.limit],

@@ -97,21 +97,40 @@ async function prepareTasks(
   if (options.applyChatTemplate && !tokenizer.chatTemplate) {
     throw new LlmkitError('usage', '--apply-chat-template: the model has no chat template');
   }
+  const setup = {
+    tokenizer,
+    contextLength,
+    numFewshot: options.numFewshot ?? 0,
+    fewshotSeed: options.fewshotSeed ?? DEFAULT_FEWSHOT_SEED,
+    limit: options.limit,
+    chat: options.applyChatTemplate ? tokenizer.chatTemplate : undefined,
+    options,
+  };
   const prepared: PreparedTask[] = [];
   for (const run of runs) {
-    prepared.push(
-      await prepareTask(run, {
-        tokenizer,
-        contextLength,
-        numFewshot: options.numFewshot ?? 0,
-        fewshotSeed: options.fewshotSeed ?? DEFAULT_FEWSHOT_SEED,
-        limit: options.limit,
-        chat: options.applyChatTemplate ? tokenizer.chatTemplate : undefined,
-        options,
-      }),
-    );
+    const task = await prepareTask(run, setup);
+    for (const text of doubts(task, run)) options.onWarning?.(text);
+    prepared.push(task);
   }
   return prepared;
+}
+
+/** What makes a task's numbers differ from published ones. */
+function doubts({ name, numFewshot, documents }: PreparedTask, run: TaskRun): readonly string[] {
+  const texts: string[] = [];
+  if (numFewshot > 0 && run.task.hub?.fewShot && run.fewShotPath === undefined) {
+    texts.push(
+      `${name}: few-shot examples come from the evaluated documents, not from the training split; give it with --fewshot-data ${name}=FILE`,
+    );
+  }
+  const truncated = documents.reduce((sum, document) => sum + document.truncated, 0);
+  if (truncated > 0) {
+    const total = documents.reduce((sum, document) => sum + document.requests.length, 0);
+    texts.push(
+      `${name}: ${truncated} of ${total} prompts are longer than the context and lost their beginning`,
+    );
+  }
+  return texts;
 }
 
 async function score(

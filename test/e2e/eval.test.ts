@@ -119,6 +119,12 @@ test('the chat template asks as a user', async () => {
   expect(json.chat_template_sha).toMatch(/^[0-9a-f]{64}$/);
 });
 
+test('what makes numbers differ from published ones is said', async () => {
+  const { stderr } = await runCli([...HELLASWAG, '--num-fewshot', '6', '--limit', '1']);
+  expect(stderr).toContain('warning: hellaswag: few-shot examples come from the evaluated');
+  expect(stderr).toMatch(/warning: hellaswag: 4 of 4 prompts are longer than the context/);
+});
+
 test('--dry-run says what would be asked and writes nothing', async () => {
   const out = join(temporaryFolder(), 'out');
   const { code, stdout } = await runCli([...HELLASWAG, '--dry-run', '-o', out, '--limit', '1']);

@@ -12,7 +12,7 @@ const pair = (context: string, continuation: string): Request => ({
 });
 const tokenizer = byteTokenizer();
 const encode = (request: Request, options: { contextLength?: number; rendered?: boolean } = {}) =>
-  encodeRequest(request, { tokenizer, contextLength: 100, ...options })[0];
+  encodeRequest(request, { tokenizer, contextLength: 100, ...options }).rows[0];
 
 describe('a context and its continuation', () => {
   test('are encoded with the special tokens once; the rest is scored', () => {
@@ -37,8 +37,10 @@ describe('a context and its continuation', () => {
   });
 
   test('too long: the beginning goes, one token more than the context stays', () => {
-    const row = encode(pair('uvwxyz', '123'), { contextLength: 4 });
-    expect(row).toEqual({ ids: bytes('yz123'), from: 2 });
+    const long = encodeRequest(pair('uvwxyz', '123'), { tokenizer, contextLength: 4 });
+    expect(long).toEqual({ rows: [{ ids: bytes('yz123'), from: 2 }], isTruncated: true });
+    const fitting = encodeRequest(pair('z', '123'), { tokenizer, contextLength: 4 });
+    expect(fitting.isTruncated).toBe(false);
   });
 });
 
@@ -62,7 +64,7 @@ describe('without a context', () => {
     const { bosId: _, ...none } = byteTokenizer();
     const options = { contextLength: 9 };
     expect(
-      encodeRequest(pair('', 'z'), { ...options, tokenizer: { ...none, eosIds: [7] } }),
+      encodeRequest(pair('', 'z'), { ...options, tokenizer: { ...none, eosIds: [7] } }).rows,
     ).toEqual([{ ids: [7, 122], from: 1 }]);
     expect(() => encodeRequest(pair('', 'z'), { ...options, tokenizer: none })).toThrow(
       /BOS or EOS/,

@@ -29,7 +29,7 @@ function commandsOf(markdown: string): string[] {
 /** Words of a shell line: quotes, and a pipe from echo as the only composition. */
 function parse(line: string): { args: string[]; input: string } {
   const [, echoed, command = ''] = /^(?:echo '(.*)' \| )?npx llmkit (.*)$/.exec(line) ?? [];
-  const words = command.match(/(?:'[^']*'|"[^"]*"|[^\s'"])+/g) ?? [];
+  const words: string[] = command.match(/(?:'[^']*'|"[^"]*"|[^\s'"])+/g) ?? [];
   const args = words
     .slice(0, words.includes('#') ? words.indexOf('#') : undefined)
     .map((word) => word.replace(/'([^']*)'|"([^"]*)"/g, (_, single, double) => single ?? double));

@@ -120,7 +120,7 @@ test('the chat template asks as a user', async () => {
 });
 
 test('what makes numbers differ from published ones is said', async () => {
-  const { stderr } = await runCli([...HELLASWAG, '--num-fewshot', '6', '--limit', '1']);
+  const { stderr } = await runCli([...HELLASWAG, '--num-fewshot', '4', '--limit', '1']);
   expect(stderr).toContain('warning: hellaswag: few-shot examples come from the evaluated');
   expect(stderr).toMatch(/warning: hellaswag: 4 of 4 prompts are longer than the context/);
 });

@@ -57,7 +57,7 @@ describe.each(testedBackends)('on %s', (backend) => {
         vocab_size: 258,
         hidden_size: 16,
         intermediate_size: 24,
-        num_hidden_layers: 2,
+        num_hidden_layers: 1,
         num_attention_heads: 2,
         num_key_value_heads: 1,
         max_position_embeddings: 64,
@@ -65,7 +65,7 @@ describe.each(testedBackends)('on %s', (backend) => {
       },
       3,
     );
-    const prepared = await prepare();
+    const prepared = await prepare('multiple_choice', questions, { limit: 3 });
     const score = (rows: readonly ScoreRow[]) => scoreRows(model, rows);
     const scores = async (batchSize: number | 'auto') =>
       (await scoreTask(prepared, { score, batchSize })).samples.map(({ rowScores }) => rowScores);

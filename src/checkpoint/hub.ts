@@ -12,6 +12,7 @@ import { LlmkitError } from '../errors.js';
 import { exists, type HubRepo, RepoCache } from './hub-cache.js';
 import { type HubSettings, hubSettings } from './hub-settings.js';
 import { download, type HubFile, reasonOf } from './hub-transfer.js';
+import { checkFreeDisk } from './output.js';
 
 /** Bytes received of a file. */
 export interface DownloadProgress {
@@ -130,7 +131,9 @@ async function fetchSnapshot(request: Request, { list, isComplete }: Wanted): Pr
   }
   try {
     const commit = await commitOf(request);
-    for (const file of await list(commit)) await fetchFile(request, { cache, commit, file });
+    const files = await list(commit);
+    await checkRoom(cache, files);
+    for (const file of files) await fetchFile(request, { cache, commit, file });
     await cache.setCommit(revision, commit);
     return cache.snapshot(commit);
   } catch (error) {
@@ -140,6 +143,14 @@ async function fetchSnapshot(request: Request, { list, isComplete }: Wanted): Pr
     if (folder !== undefined) return folder;
     throw unavailable(request, `${settings.url} cannot be reached: ${reasonOf(error)}`);
   }
+}
+
+async function checkRoom(cache: RepoCache, files: readonly HubFile[]): Promise<void> {
+  let neededBytes = 0;
+  for (const { etag, sizeBytes } of files) {
+    if (!(await exists(cache.blob(etag)))) neededBytes += sizeBytes;
+  }
+  await checkFreeDisk(cache.folder, neededBytes);
 }
 
 async function commitOf(request: Request): Promise<string> {

@@ -1,4 +1,4 @@
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, readSync, statSync } from 'node:fs';
 import { LlmkitError } from '../errors.js';
 import { mapFile } from '../tensor/backends/index.js';
 import { type Dtype, toFloats } from './dtype.js';
@@ -62,11 +62,13 @@ export function findTensor(
 
 function open(path: string): number {
   try {
-    return openSync(path, 'r');
+    if (statSync(path).isFile()) return openSync(path, 'r');
   } catch (error) {
-    const reason = (error as NodeJS.ErrnoException).code === 'ENOENT' ? 'no such file' : `${error}`;
+    const { code } = error as NodeJS.ErrnoException;
+    const reason = code === 'ENOENT' || code === 'ENOTDIR' ? 'no such file' : code;
     throw new LlmkitError('checkpoint', `${path}: cannot be opened: ${reason}`);
   }
+  throw new LlmkitError('checkpoint', `${path}: expected a file, got something else`);
 }
 
 function readHeader(descriptor: number, path: string, fileBytes: number): Header {

@@ -15,6 +15,17 @@ const TOP: Readonly<Record<string, Rule>> = {
   format: ['pack-quantized', 'int-quantized'],
   quantization_status: ['compressed', 'frozen'],
   kv_cache_scheme: [null],
+  sparsity_config: 'any', // checked by its format
+};
+
+/** Of weights that are not sparse: older files say so. */
+const SPARSITY: Readonly<Record<string, Rule>> = {
+  format: ['dense'],
+  global_sparsity: 'any',
+  ignore: 'any',
+  registry_requires_subclass: 'any',
+  sparsity_structure: 'any',
+  targets: 'any',
 };
 
 /** input_activations: W8A8 files quantize activations for speed; here activations stay in float32. */
@@ -48,6 +59,7 @@ const WEIGHTS: Readonly<Record<string, Rule>> = {
  */
 export function checkOptions(options: Options, where: string): void {
   check(options, TOP, where);
+  check(objectOf(options.sparsity_config), SPARSITY, `${where}.sparsity_config`);
   for (const [name, config] of Object.entries(objectOf(options.config_groups))) {
     const group = objectOf(config);
     check(group, GROUP, `${where}.config_groups.${name}`);

@@ -128,6 +128,10 @@ test('a missing file is named', async () => {
   );
 });
 
+test('a folder is not read as a file', async () => {
+  await expect(readSafetensors(temporaryFolder())).rejects.toThrow(/expected a file/);
+});
+
 test('a missing tensor is named with its file', async () => {
   const file = await open(fileOf('{}'));
   expect(() => file.floats('model.norm.weight')).toThrow(

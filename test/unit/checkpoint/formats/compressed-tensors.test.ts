@@ -126,6 +126,17 @@ test.each<[string, NamedTensor[], number[]]>([
   expect([...dequantize(matrixOf(tensors))]).toEqual(expected);
 });
 
+test('what older files and other writers say besides is read', () => {
+  const quantization_config = {
+    ...compressedTensorsConfig(config),
+    sparsity_config: { format: 'dense', global_sparsity: 0.1, ignore: [], targets: [] },
+    transform_config: {},
+    global_compression_ratio: null,
+    version: '0.12.2',
+  };
+  expect(layoutOf({ quantization_config }, 'config.json')?.method).toBe('compressed-tensors');
+});
+
 describe('refuses', () => {
   const data = randomWeight({ format: 'int4', rows: 4, cols: 64, groupSize: 32, zeros: true });
   const tensors = encodeCompressedTensors('P', data, 'F32');
@@ -175,6 +186,11 @@ describe('refuses', () => {
     ['strategy', (_, w) => (w.strategy = 'block'), /strategy/],
     ['order', (_, w) => (w.actorder = 'group'), /actorder/],
     ['dynamic', (_, w) => (w.dynamic = true), /dynamic to be false/],
+    [
+      'sparse weights',
+      (c) => (c.sparsity_config = { format: 'sparse-24' }),
+      /sparsity_config: expected format to be "dense"/,
+    ],
     ['an unknown option', (_, w) => (w.new_option = 1), /expected new_option to be null, got 1/],
   ])('an option: %s', (_, change, message) => {
     const quantization_config = structuredClone(compressedTensorsConfig(config)) as {

@@ -24,7 +24,7 @@ struct Mask {
 };
 
 /// Register tiles: rows and columns of accumulators (dot form), rows and vectors (axpy form).
-constexpr int kDotRows = 4, kDotCols = 4, kAxpyRows = 6, kAxpyVecs = 4;
+constexpr int kDotRows = 6, kDotCols = 4, kAxpyRows = 6, kAxpyVecs = 4;
 
 inline Mask first_lanes(size_t n) { return {static_cast<__mmask16>((1u << n) - 1)}; }
 inline Vec load(const void* p) { return {_mm512_loadu_ps(p)}; }

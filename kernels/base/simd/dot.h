@@ -29,31 +29,40 @@ inline void dot_step(Vec (&acc)[kRows][kCols], const DotArgs& a, size_t k, Load 
 /// Sums a tile's accumulators into y.
 template <int kRows, int kCols>
 inline void dot_finish(const Vec (&acc)[kRows][kCols], const DotArgs& a) {
-  static_assert(kRows * kCols <= kLanes, "a tile is summed at once");
-  Vec flat[kLanes];
+  constexpr int kCount = kRows * kCols;
+#pragma GCC unroll 4
+  for (int begin = 0; begin < kCount; begin += kLanes) {
+    Vec flat[kLanes];
 #pragma GCC unroll 16
-  for (int i = 0; i < kLanes; ++i) flat[i] = i < kRows * kCols ? acc[i / kCols][i % kCols] : zero();
-  float total[kLanes];
-  store(total, sums(flat));
-  for (int i = 0; i < kRows; ++i)
-    for (int j = 0; j < kCols; ++j)
-      a.y[i * a.ldy + j] = total[i * kCols + j] + (a.bias == nullptr ? 0.0f : a.bias[j]);
+    for (int i = 0; i < kLanes; ++i)
+      flat[i] = begin + i < kCount ? acc[(begin + i) / kCols][(begin + i) % kCols] : zero();
+    float total[kLanes];
+    store(total, sums(flat));
+    for (int i = begin; i < kCount && i < begin + kLanes; ++i)
+      a.y[i / kCols * a.ldy + i % kCols] =
+          total[i - begin] + (a.bias == nullptr ? 0.0f : a.bias[i % kCols]);
+  }
 }
 
-/// The tile of y at (0, 0).
+/// Part [begin, end) of k for the tile of y at (0, 0). The accumulators of the parts before and
+/// for the parts after are in `kept`; the last part goes into y.
 template <int kRows, int kCols>
-inline void dot_tile(const DotArgs& a) {
+inline void dot_tile(const DotArgs& a, size_t begin, size_t end, Vec* kept) {
   Vec acc[kRows][kCols];
 #pragma GCC unroll 8
   for (int i = 0; i < kRows; ++i)
 #pragma GCC unroll 8
-    for (int j = 0; j < kCols; ++j) acc[i][j] = zero();
-  const size_t whole = a.k / kLanes * kLanes;
-  for (size_t k = 0; k < whole; k += kLanes)
+    for (int j = 0; j < kCols; ++j) acc[i][j] = begin == 0 ? zero() : kept[i * kCols + j];
+  const size_t whole = begin + (end - begin) / kLanes * kLanes;
+  for (size_t k = begin; k < whole; k += kLanes)
     dot_step(acc, a, k, [](const float* p) { return load(p); });
-  if (const size_t rest = a.k - whole; rest > 0)
+  if (const size_t rest = end - whole; rest > 0)
     dot_step(acc, a, whole, [rest](const float* p) { return load_partial(p, rest); });
-  dot_finish(acc, a);
+  if (end == a.k) return dot_finish(acc, a);
+#pragma GCC unroll 8
+  for (int i = 0; i < kRows; ++i)
+#pragma GCC unroll 8
+    for (int j = 0; j < kCols; ++j) kept[i * kCols + j] = acc[i][j];
 }
 
 inline DotArgs dot_at(DotArgs a, size_t m, size_t n) {
@@ -64,19 +73,40 @@ inline DotArgs dot_at(DotArgs a, size_t m, size_t n) {
   return a;
 }
 
-/// kRows rows of y.
+/// Columns done together, and the part of k that is done at a time for all of them: what they read
+/// of x stays in the nearest cache.
+constexpr size_t kDotGroup = 12 * kDotCols, kDotDepth = 512;
+
+/// kRows rows by at most kDotGroup columns of y.
+template <int kRows>
+inline void dot_group(const DotArgs& a) {
+  Vec kept[kRows * kDotGroup];
+  size_t k = 0;
+  do {  // once even for k = 0, which must set y
+    const size_t end = a.k - k < kDotDepth ? a.k : k + kDotDepth;
+    size_t n = 0;
+    for (; n + kDotCols <= a.n; n += kDotCols)
+      dot_tile<kRows, kDotCols>(dot_at(a, 0, n), k, end, kept + n * kRows);
+    for (; n < a.n; ++n) dot_tile<kRows, 1>(dot_at(a, 0, n), k, end, kept + n * kRows);
+    k = end;
+  } while (k < a.k);
+}
+
+/// kRows rows of y, m rows down; fewer when there are fewer.
 template <int kRows>
 inline void dot_rows(const DotArgs& a, size_t m) {
-  size_t n = 0;
-  for (; n + kDotCols <= a.n; n += kDotCols) dot_tile<kRows, kDotCols>(dot_at(a, m, n));
-  for (; n < a.n; ++n) dot_tile<kRows, 1>(dot_at(a, m, n));
+  if constexpr (kRows > 1)
+    if (a.m - m < kRows) return dot_rows<kRows - 1>(a, m);
+  for (size_t n = 0; n < a.n; n += kDotGroup) {
+    DotArgs group = dot_at(a, m, n);
+    group.n = a.n - n < kDotGroup ? a.n - n : kDotGroup;
+    dot_group<kRows>(group);
+  }
 }
 
 /// y[m, n] = sum over k of x[m, k] w[n, k] + bias[n]
 inline void dot_product(const DotArgs& a) {
-  size_t m = 0;
-  for (; m + kDotRows <= a.m; m += kDotRows) dot_rows<kDotRows>(a, m);
-  for (; m < a.m; ++m) dot_rows<1>(a, m);
+  for (size_t m = 0; m < a.m; m += kDotRows) dot_rows<kDotRows>(a, m);
 }
 
 }  // namespace

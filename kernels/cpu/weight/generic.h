@@ -7,20 +7,60 @@
 namespace llmkit {
 namespace {  // a copy per instruction set; include base/simd/<isa>.h first
 
-inline float scale_of(const WeightView& w, size_t group) {
-  if (w.nested.codes == nullptr) return w.scales[group];
-  const float scale = w.nested.map[w.nested.codes[group]];
-  return scale * w.nested.absmax[group / w.nested.block_size] + w.nested.offset;
-}
+/// The scale and the zero point of each group, asked for in ascending order. Nested scales are
+/// worked out a few at a time.
+class Groups {
+ public:
+  void init(const WeightView& w) {
+    weight_ = &w;
+    default_zero_ = w.format == WeightFormat::kInt8 ? 128.0f : 8.0f;
+    scales_ = w.scales;
+    end_ = w.nested.codes == nullptr ? ~size_t{0} : 0;
+  }
+  float scale(size_t group) {
+    if (group >= end_) look_ahead(group);
+    return scales_[group - begin_];
+  }
+  float zero_point(size_t group) const {
+    return weight_->zeros == nullptr ? default_zero_ : weight_->zeros[group];
+  }
+
+ private:
+  static constexpr size_t kAhead = 64;
+
+  void look_ahead(size_t group) {
+    const NestedScales& nested = weight_->nested;
+    const size_t size = weight_->rows * weight_->cols;
+    const size_t count = (size + weight_->group_size - 1) / weight_->group_size;
+    const size_t end = count - group < kAhead ? count : group + kAhead;
+    size_t block = group / nested.block_size, block_end = (block + 1) * nested.block_size;
+    for (size_t g = group; g < end; ++g) {
+      if (g == block_end) {
+        ++block;
+        block_end += nested.block_size;
+      }
+      ahead_[g - group] = nested.map[nested.codes[g]] * nested.absmax[block] + nested.offset;
+    }
+    begin_ = group;
+    end_ = end;
+    scales_ = ahead_;
+  }
+
+  const WeightView* weight_;
+  const float* scales_;  // of the groups from begin_ to end_
+  size_t begin_ = 0, end_;
+  float default_zero_;
+  float ahead_[kAhead];
+};
 
 // A decoder turns stored codes into 16 values. init comes first, and set_group before the codes of
-// a group; kStep consecutive elements begin at a byte, kBits bits each.
+// a group; elements are of kBits bits, and every kStep-th begins at a byte.
 
 template <int kBitsPerValue, Vec (*kLoad)(const uint8_t*)>
 struct FloatDecoder {
   static constexpr size_t kBits = kBitsPerValue, kStep = 1;
+  static constexpr bool kGrouped = false;
   void init(const WeightView&) {}
-  void set_group(size_t) {}
   Vec operator()(const uint8_t* codes) const { return kLoad(codes); }
 };
 
@@ -31,40 +71,38 @@ using F16Decoder = FloatDecoder<16, load_f16>;
 
 struct Int8Decoder {
   static constexpr size_t kBits = 8, kStep = 1;
-  const WeightView* weight;
-  Vec zero_point, scale;
+  static constexpr bool kGrouped = true;
+  Vec scale, zero_point;
 
-  void init(const WeightView& w) { weight = &w; }
-  void set_group(size_t group) {
-    zero_point = splat(weight->zeros == nullptr ? 128.0f : weight->zeros[group]);
-    scale = splat(scale_of(*weight, group));
+  void init(const WeightView&) {}
+  void set_group(float group_scale, float group_zero) {
+    scale = splat(group_scale);
+    zero_point = splat(group_zero);
   }
   Vec operator()(const uint8_t* codes) const { return mul(sub(load_u8(codes), zero_point), scale); }
 };
 
 struct Int4Decoder {
   static constexpr size_t kBits = 4, kStep = 2;
-  const WeightView* weight;
+  static constexpr bool kGrouped = true;
   Vec values;  // of the 16 codes in this group
 
-  void init(const WeightView& w) { weight = &w; }
-  void set_group(size_t group) {
-    const float zero_point = weight->zeros == nullptr ? 8.0f : weight->zeros[group];
-    values = mul(sub(to_float(lane_numbers()), splat(zero_point)), splat(scale_of(*weight, group)));
+  void init(const WeightView&) {}
+  void set_group(float scale, float zero_point) {
+    values = mul(sub(to_float(lane_numbers()), splat(zero_point)), splat(scale));
   }
   Vec operator()(const uint8_t* codes) const { return lookup(values, nibbles_low_first(codes)); }
 };
 
 struct CodebookDecoder {
   static constexpr size_t kBits = 4, kStep = 2;
-  const WeightView* weight;
+  static constexpr bool kGrouped = true;
   Vec codebook, values;
 
   void init(const WeightView& w) {
-    weight = &w;
     codebook = load(w.format == WeightFormat::kNf4 ? kNf4Values : kFp4Values);
   }
-  void set_group(size_t group) { values = mul(codebook, splat(scale_of(*weight, group))); }
+  void set_group(float scale, float) { values = mul(codebook, splat(scale)); }
   Vec operator()(const uint8_t* codes) const { return lookup(values, nibbles_high_first(codes)); }
 };
 
@@ -93,12 +131,15 @@ template <typename Decoder>
 inline void decode_as(const WeightView& w, size_t begin, size_t count, float* out) {
   Decoder decoder;
   decoder.init(w);
+  Groups groups;
+  groups.init(w);
   const size_t end = begin + count;
   const size_t group_size = w.group_size == 0 ? end + 1 : w.group_size;
   size_t group = begin / group_size;
   for (size_t i = begin; i < end; ++group) {
     const size_t group_end = (group + 1) * group_size, stop = group_end < end ? group_end : end;
-    decoder.set_group(group);
+    if constexpr (Decoder::kGrouped)
+      decoder.set_group(groups.scale(group), groups.zero_point(group));
     decode_run(decoder, w.codes, i, stop, out);
     out += stop - i;
     i = stop;
@@ -123,32 +164,42 @@ inline void decode(const WeightView& w, size_t begin, size_t count, float* out) 
   }
 }
 
-/// kRows rows of x times kCols rows of the weight, decoded on the way.
+/// kRows rows of x times kCols rows of the weight, decoded on the way. The weight's rows take turns
+/// of 64 elements at most, so that their chains of fma overlap.
 template <typename Decoder, int kRows, int kCols>
 inline void fused_tile(const WeightView& w, size_t row, const DotArgs& a) {
   const size_t group_size = w.group_size == 0 ? a.k : w.group_size;
   const size_t groups_per_row = a.k / group_size, row_bytes = a.k * Decoder::kBits / 8;
-  const uint8_t* codes = w.codes + row * row_bytes;
+  const size_t turn = group_size % 64 == 0 ? 64 : group_size % 32 == 0 ? 32 : kLanes;
   Decoder decoders[kCols];
+  Groups groups[kCols];
   Vec acc[kRows][kCols];
 #pragma GCC unroll 8
   for (int j = 0; j < kCols; ++j) {
     decoders[j].init(w);
+    groups[j].init(w);
 #pragma GCC unroll 8
     for (int i = 0; i < kRows; ++i) acc[i][j] = zero();
   }
-  for (size_t g = 0; g < groups_per_row; ++g) {
-#pragma GCC unroll 8
-    for (int j = 0; j < kCols; ++j) decoders[j].set_group((row + j) * groups_per_row + g);
-    for (size_t k = g * group_size; k < (g + 1) * group_size; k += kLanes)
+  const uint8_t* codes = w.codes + row * row_bytes;
+  const float* x = a.x;
+  for (size_t g = row * groups_per_row; g < (row + 1) * groups_per_row; ++g)
+    for (size_t k = 0; k < group_size; k += turn) {
 #pragma GCC unroll 8
       for (int j = 0; j < kCols; ++j) {
-        const Vec value = decoders[j](codes + j * row_bytes + k * Decoder::kBits / 8);
+        const size_t group = g + j * groups_per_row;
+        if constexpr (Decoder::kGrouped)
+          decoders[j].set_group(groups[j].scale(group), groups[j].zero_point(group));
+        for (size_t t = 0; t < turn; t += kLanes) {
+          const Vec value = decoders[j](codes + j * row_bytes + t * Decoder::kBits / 8);
 #pragma GCC unroll 8
-        for (int i = 0; i < kRows; ++i)
-          acc[i][j] = fma(load(a.x + i * a.ldx + k), value, acc[i][j]);
+          for (int i = 0; i < kRows; ++i)
+            acc[i][j] = fma(load(x + i * a.ldx + t), value, acc[i][j]);
+        }
       }
-  }
+      codes += turn * Decoder::kBits / 8;
+      x += turn;
+    }
   dot_finish(acc, a);
 }
 

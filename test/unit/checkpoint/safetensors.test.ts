@@ -90,6 +90,11 @@ describe('refuses what a hostile file may hold', () => {
       /expected .* bytes for F32/,
     ],
     [
+      'an overflow that a zero hides',
+      fileOf(`{"a":${entry('[0,0]', '[1099511627776,1099511627776,0]')}}`),
+      /tensor a/,
+    ],
+    [
       'a huge integer',
       fileOf(`{"a":${entry('[0,4]', '[99999999999999999999]')}}`, 4),
       /list of integers/,

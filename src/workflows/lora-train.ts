@@ -25,6 +25,7 @@ import { type Base, baseModelOf, openBase } from './training/base.js';
 import type { TrainingConfig } from './training/config.js';
 import { dataFiles, dataNotes, loadTrainingData, type TrainingData } from './training/data.js';
 import {
+  lastLoss,
   prepareOutput,
   publishResult,
   RunLog,
@@ -145,12 +146,8 @@ async function train(run: Run): Promise<TrainingResult> {
     const log = new RunLog(config.output_dir, startStep);
     try {
       events.start(state.step, data.totalSteps);
-      const { result, lastLoss } = await loop(run, { trainer, state, log });
-      const seconds = (performance.now() - begin) / 1000;
-      const outcome = {
-        ...describe(run, result, seconds),
-        ...(lastLoss && { final_loss: lastLoss }),
-      };
+      const result = await loop(run, { trainer, state, log });
+      const outcome = describe(run, result, (performance.now() - begin) / 1000);
       if (result.end !== 'interrupted') await finish(run, { trainer, outcome });
       return outcome;
     } finally {
@@ -197,12 +194,10 @@ async function startState(run: Run, trainer: Trainer): Promise<TrainingState> {
 async function loop(
   run: Run,
   { trainer, state, log }: { trainer: Trainer; state: TrainingState; log: RunLog },
-): Promise<{ result: LoopResult; lastLoss: number | undefined }> {
+): Promise<LoopResult> {
   const { config, events, data } = run;
-  let lastLoss: number | undefined;
   const hooks: LoopHooks = {
     onStep(report) {
-      lastLoss = report.loss;
       log.step(report);
       events.step(report);
     },
@@ -215,7 +210,7 @@ async function loop(
       await save(run, trainer, current);
     },
   };
-  const result = await runLoop(state, {
+  return runLoop(state, {
     trainer,
     plan: data.plan,
     totalSteps: data.totalSteps,
@@ -232,7 +227,6 @@ async function loop(
     hooks,
     signal: run.signal,
   });
-  return { result, lastLoss };
 }
 
 async function save(run: Run, trainer: Trainer, state: TrainingState): Promise<void> {
@@ -243,8 +237,12 @@ async function save(run: Run, trainer: Trainer, state: TrainingState): Promise<v
   await pruneCheckpoints(config.output_dir, config.save_total_limit, best);
 }
 
-function describe({ config, trainee, backend }: Run, result: LoopResult, seconds: number) {
-  const { state, end } = result;
+function describe(
+  { config, trainee, backend }: Run,
+  { state, end }: LoopResult,
+  seconds: number,
+): TrainingResult {
+  const loss = lastLoss(config.output_dir);
   return {
     output: config.output_dir,
     method: config.method,
@@ -253,6 +251,7 @@ function describe({ config, trainee, backend }: Run, result: LoopResult, seconds
     trainable_params: trainee.parameters.trainable,
     all_params: trainee.parameters.all,
     trained_tokens: state.trainedTokens,
+    ...(loss !== undefined && { final_loss: loss }),
     ...(state.best && { best_eval: state.best }),
     backend: backend.description,
     seconds,

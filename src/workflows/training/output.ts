@@ -128,6 +128,12 @@ function rounded(value: number): number {
   return Number(value.toFixed(4));
 }
 
+/** The training loss of the last step in a folder's metrics. */
+export function lastLoss(folder: string): number | undefined {
+  const lines = readMetrics(join(folder, METRICS_FILE));
+  return lines.flatMap((line) => ('loss' in line ? [line.loss] : [])).at(-1);
+}
+
 /** Writes the report of a run with its loss curve, from the metrics in the folder. */
 export async function writeRunReport(
   folder: string,

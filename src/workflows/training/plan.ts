@@ -44,8 +44,8 @@ const SHOWN_EXAMPLES = 2;
 const FLOAT_BYTES = 4;
 /** Weight, gradient and two moments of each trained parameter. */
 const TRAINED_COPIES = 4;
-/** Node itself, the tokenizer and buffers. */
-const WORKING_BYTES = 200e6;
+/** Node itself, the tokenizer, pooled buffers; measured. */
+const WORKING_BYTES = 300e6;
 /** Of one core with the native backend; for the estimate only. */
 const FLOPS_PER_SECOND = 40e9;
 

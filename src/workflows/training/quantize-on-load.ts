@@ -20,7 +20,7 @@ export interface QuantizeOnLoad {
 
 /** `load_in_4bit`; undefined where it is not set or the checkpoint is quantized already. */
 export function quantizeOnLoad(
-  { load_in_4bit, quantization }: TrainingConfig,
+  { load_in_4bit, quantization }: Pick<TrainingConfig, 'load_in_4bit' | 'quantization'>,
   checkpoint: Checkpoint,
 ): QuantizeOnLoad | undefined {
   if (!load_in_4bit || checkpoint.quantized.size > 0) return undefined;

@@ -1,4 +1,4 @@
-import { writeFile } from 'node:fs/promises';
+import { copyFile, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Checkpoint } from '../../checkpoint/checkpoint.js';
 import { CheckpointWriter, toDtype } from '../../checkpoint/writer.js';
@@ -100,7 +100,8 @@ async function saveFull(
   folder: string,
   { model, base, dtype }: { model: Decoder; base: Base; dtype: StoredDtype },
 ): Promise<void> {
-  await copyOtherFiles(base.folder, folder, ['config.json']);
+  if (base.checkpoint) await copyOtherFiles(base.folder, folder, ['config.json']);
+  else await copyTokenizer(base.folder, folder);
   const { torch_dtype: _, quantization_config: __, ...config } = base.hfConfig;
   const text = JSON.stringify({ ...config, dtype: TORCH_NAMES[dtype] }, null, 2);
   await writeFile(join(folder, 'config.json'), `${text}\n`);
@@ -122,5 +123,13 @@ async function saveFull(
   } catch (error) {
     await writer.abort();
     throw error;
+  }
+}
+
+const TOKENIZER_FILES = /^(tokenizer|special_tokens_map|added_tokens|chat_template|vocab|merges)\b/;
+
+async function copyTokenizer(from: string, to: string): Promise<void> {
+  for (const name of await readdir(from)) {
+    if (TOKENIZER_FILES.test(name)) await copyFile(join(from, name), join(to, name));
   }
 }

@@ -3,6 +3,7 @@ import { schemes } from '../../quant/schemes/index.js';
 import type { QuantizeResult } from '../../workflows/quantize.js';
 import { type ConfigOf, defineCommand, type Io } from '../command.js';
 import { showDownloads } from '../downloads.js';
+import { megabytes, sizeInBytes, sizeSchema } from '../sizes.js';
 
 /** The scheme that `--bits` alone means. */
 const SCHEME_OF_BITS = { 4: 'nf4', 8: 'int8' } as const;
@@ -19,10 +20,7 @@ const shape = {
   asymmetric: z.boolean().default(false),
   skip: z.array(z.string()).default(['lm_head']),
   calib: z.string().optional(),
-  max_shard_size: z
-    .string()
-    .regex(/^\d+(\.\d+)?\s*([KMG]i?B)?$/i, 'expected a size such as 5GB')
-    .default('5GB'),
+  max_shard_size: sizeSchema.default('5GB'),
   force: z.boolean().default(false),
   dry_run: z.boolean().default(false),
 };
@@ -117,13 +115,6 @@ function optionsOf(config: QuantizeConfig) {
   };
 }
 
-/** `5GB` → 5e9, `5GiB` → 5 · 2^30; without a unit, bytes. */
-function sizeInBytes(text: string): number {
-  const [, number = '', unit = ''] = /^([\d.]+)\s*([KMG]?i?)B?$/i.exec(text) ?? [];
-  const power = ' KMG'.indexOf(unit.charAt(0).toUpperCase() || ' ');
-  return Math.round(Number(number) * (/i/i.test(unit) ? 1024 : 1000) ** power);
-}
-
 function report(result: QuantizeResult): string {
   const { tensors, perplexity, dry_run: plan } = result;
   const errors = tensors.flatMap(({ relative_error: error }) =>
@@ -133,11 +124,11 @@ function report(result: QuantizeResult): string {
     `${plan ? 'would write' : 'wrote'} ${result.output}`,
     `${tensors.length} layers to ${result.scheme}, ${result.bits_per_weight.toFixed(2)} bits per weight` +
       (result.skipped.length > 0 ? `; left as they are: ${result.skipped.join(', ')}` : ''),
-    `${mebibytes(result.bytes_before)} before, ${mebibytes(result.bytes_after)} after`,
+    `${megabytes(result.bytes_before)} before, ${megabytes(result.bytes_after)} after`,
   ];
   if (plan) {
     lines.push(
-      `about ${plan.estimated_seconds.toFixed(1)} s, memory at most ${mebibytes(plan.memory_peak_bytes)}`,
+      `about ${plan.estimated_seconds.toFixed(1)} s, memory at most ${megabytes(plan.memory_peak_bytes)}`,
     );
   }
   if (errors.length > 0) {
@@ -154,8 +145,4 @@ function report(result: QuantizeResult): string {
     );
   }
   return `${lines.join('\n')}\n`;
-}
-
-function mebibytes(bytes: number): string {
-  return `${(bytes / 2 ** 20).toFixed(1)} MiB`;
 }

@@ -8,3 +8,4 @@ export {
 export { attachLora } from './attach.js';
 export { loadAdapter } from './load.js';
 export type { LoraBias, LoraConfig } from './lora-config.js';
+export { addLoraDelta } from './lora-delta.js';

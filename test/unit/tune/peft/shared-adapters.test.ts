@@ -12,7 +12,7 @@ const peft = sharedData('peft');
 const stories = sharedData('stories260k-hf');
 
 /** Adapters that PEFT made and llmkit computes, by folder: the base and the folder below `peft`. */
-const COMPUTED = [
+const COMPUTED: readonly (readonly [base: string, adapter: string])[] = [
   ['stories260k-hf', 'lora_qv'],
   ['stories260k-hf', 'lora_all_linear'],
   ...[
@@ -24,14 +24,14 @@ const COMPUTED = [
     'lora_save_norm',
     'pissa',
     'olora',
-  ].map((name) => ['stories260k-hf', `more/${name}`]),
+  ].map((name) => ['stories260k-hf', `more/${name}`] as const),
   ['peft/more/tiny_gpt2', 'more/tiny_gpt2/lora_bias_all'],
   ['peft/more/tiny_opt', 'more/tiny_opt/lora_bias_only'],
   ['peft/more/tiny_opt', 'more/tiny_opt/lora_lora_bias'],
-] as const;
+];
 
 /** Adapters that are refused, and the word that says why. */
-const REFUSED = [
+const REFUSED: readonly (readonly [base: string, adapter: string, reason: RegExp])[] = [
   ['stories260k-hf', 'lora_embed_head', /embedding model\.embed_tokens/],
   ['stories260k-hf', 'more/lora_dora', /use_dora/],
   ['stories260k-hf', 'more/lora_dora_rslora', /use_dora/],
@@ -62,7 +62,7 @@ const REFUSED = [
   ['peft/more/tiny_gpt2', 'more/tiny_gpt2/lora_wte', /embedding transformer\.wte/],
   ['peft/more/tiny_gpt2', 'more/tiny_gpt2/dora', /use_dora/],
   ['stories260k-hf', '../stories260k-hf', /not an adapter/],
-] as const;
+];
 
 /** Logits of the model with the adapter for the ids of golden.json, as PEFT's file has them. */
 async function logitsWith(base: string, adapter: string): Promise<Float32Array> {

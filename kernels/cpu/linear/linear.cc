@@ -58,7 +58,7 @@ void linear(const WeightView& weight, size_t m, const float* x, const float* bia
   const size_t n = weight.rows, k = weight.cols;
   const DotArgs all = {m, n, k, x, k, nullptr, k, bias, y, n};
   if (m == 0 || n == 0) return;
-  if (m <= kMaxFusedRows && can_fuse(weight)) return linear_few_rows(weight, all);
+  if (m <= size_t{kMaxFusedRows} && can_fuse(weight)) return linear_few_rows(weight, all);
   const size_t block = rows_per_block(k), blocks = divide_up(n, block);
   const size_t rows = blocks >= 4 * thread_count() ? m : std::min(m, kRowsPerTask);
   const size_t work = 2 * std::min(block, n) * rows * k / 8;  // eight operations per cycle

@@ -212,12 +212,12 @@ inline void fused_rows(const WeightView& w, size_t row, const DotArgs& a) {
   for (; n < a.n; ++n) fused_tile<Decoder, kRows, 1>(w, row + n, dot_at(a, 0, n));
 }
 
-template <typename Decoder>
+template <typename Decoder, int kRows = kMaxFusedRows>
 inline void fused_as(const WeightView& w, size_t row, const DotArgs& a) {
-  static_assert(kMaxFusedRows == 3, "one case for each");
-  if (a.m == 1) fused_rows<Decoder, 1>(w, row, a);
-  if (a.m == 2) fused_rows<Decoder, 2>(w, row, a);
-  if (a.m == 3) fused_rows<Decoder, 3>(w, row, a);
+  if constexpr (kRows > 0) {
+    if (a.m == kRows) return fused_rows<Decoder, kRows>(w, row, a);
+    fused_as<Decoder, kRows - 1>(w, row, a);
+  }
 }
 
 inline void fused_product(const WeightView& w, size_t row, const DotArgs& a) {

@@ -24,7 +24,7 @@ void check_fused(Checks& checks, const WeightView& weight) {
   const size_t n = weight.rows, k = weight.cols, first = 1;
   std::vector<float> decoded(n * k);
   weight_f32().decode(weight, 0, n * k, decoded.data());
-  for (size_t m = 1; m <= kMaxFusedRows; ++m) {
+  for (size_t m = 1; m <= size_t{kMaxFusedRows}; ++m) {
     const Buffer x(m * k, 1), bias(n, 2);
     Buffer want(m * n, 3), got(m * n, 4);
     DotArgs args = {m, n - first,   k,           x.data(), k, decoded.data() + first * k,

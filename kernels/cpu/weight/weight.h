@@ -6,7 +6,7 @@
 namespace llmkit {
 
 /// Rows of x that the fused product takes at most.
-constexpr size_t kMaxFusedRows = 3;
+constexpr int kMaxFusedRows = 6;
 
 /// What is done with a weight in its stored format, on one thread.
 struct WeightKernels {

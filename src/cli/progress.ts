@@ -23,7 +23,7 @@ export const silentProgress: Progress = { update() {}, end() {} };
 function bar({ stream }: ProgressTarget, label: string, total: number, unit: string): Progress {
   const single = new SingleBar({
     stream,
-    format: `${label} [{bar}] {value}/{total}${unit && ` ${unit}`} · {duration_formatted} · {detail}`,
+    format: `${label} [{bar}] {value}/{total}${unit && ` ${unit}`} · {duration_formatted}{detail}`,
     barsize: 24,
     barCompleteChar: '=',
     barIncompleteChar: ' ',
@@ -33,7 +33,7 @@ function bar({ stream }: ProgressTarget, label: string, total: number, unit: str
   });
   single.start(total, 0, { detail: '' });
   return {
-    update: (done, detail = '') => single.update(done, { detail }),
+    update: (done, detail) => single.update(done, { detail: detail ? ` · ${detail}` : '' }),
     end: () => single.stop(),
   };
 }

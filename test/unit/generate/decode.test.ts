@@ -62,6 +62,7 @@ describe.each(testedBackends)('generate on %s', (backend) => {
 
   test('a sequence is the same alone and beside others', async () => {
     const three = await idsOf({ sampling: SAMPLED, sequences: 3 });
+    expect(new Set(three.map(String)).size).toBe(3);
     expect(await idsOf({ sampling: SAMPLED, sequences: 1 })).toEqual(three.slice(0, 1));
     expect(await idsOf({ sampling: SAMPLED, sequences: 2 })).toEqual(three.slice(0, 2));
     expect(await idsOf({ sampling: SAMPLED, sequences: 3, seed: 4 })).not.toEqual(three);

@@ -13,7 +13,7 @@ export function checkpointed(fn: (...inputs: tf.Tensor[]) => tf.Tensor, inputs: 
     const save = args[inputs.length] as tf.GradSaveFunc;
     save(inputs.filter((input) => !(input instanceof tf.Variable)));
     return {
-      value: tf.tidy(() => fn(...inputs)),
+      value: fn(...inputs),
       gradFunc: (dy, saved) => gradientsOf(fn, restored(inputs, saved), dy as tf.Tensor),
     };
   });

@@ -1,3 +1,4 @@
+import { LlmkitError } from '../../errors.js';
 import * as tf from '../tfjs.js';
 import { Weight } from '../weight.js';
 import { expectShape, hasKernel, runKernel } from './fused.js';
@@ -37,6 +38,7 @@ export function crossEntropy(
   expectShape('crossEntropy: h', h.shape, [-1, D]);
   expectShape('crossEntropy: targets', targets.shape, [h.shape[0]]);
   if (bias !== undefined) expectShape('crossEntropy: bias', bias.shape, [V]);
+  checkTargets(targets, V);
   const inputs = [h, ...(weight instanceof Weight ? [] : [weight]), ...(bias ? [bias] : [])];
   const lossOf = tf.customGrad((...args) => {
     const save = args[inputs.length] as tf.GradSaveFunc;
@@ -49,6 +51,12 @@ export function crossEntropy(
     return { value: losses, gradFunc };
   });
   return lossOf(...inputs) as tf.Tensor1D;
+}
+
+function checkTargets(targets: tf.Tensor1D, V: number): void {
+  const wrong = targets.dataSync().find((target) => target < -1 || target >= V);
+  if (wrong === undefined) return;
+  throw new LlmkitError('shape', `crossEntropy: targets must be in -1..${V - 1}, got ${wrong}`);
 }
 
 /** The head again, of what was saved: h, weight?, bias?, targets, logSumExp. */

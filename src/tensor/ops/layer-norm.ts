@@ -1,5 +1,5 @@
 import * as tf from '../tfjs.js';
-import { asMatrix, expectLastAxis, fused, runKernel } from './fused.js';
+import { asMatrix, expectLastAxis, expectShape, fused, runKernel } from './fused.js';
 
 /** Kernel of `layerNorm`: inputs x, weight, bias?; attribute eps. */
 export const LAYER_NORM = 'LlmkitLayerNorm';
@@ -23,6 +23,7 @@ export function layerNorm(
   eps: number,
 ): tf.Tensor {
   expectLastAxis('layerNorm: x', x, weight.size);
+  if (bias !== undefined) expectShape('layerNorm: bias', bias.shape, weight.shape);
   const inputs = bias === undefined ? { x, weight } : { x, weight, bias };
   return fused(LAYER_NORM, { inputs, attrs: { eps } }, () => {
     const centred = tf.sub(x, tf.mean(x, -1, true));

@@ -15,6 +15,7 @@ export {
 } from './workflows/generate.js';
 export { runTraining, type TrainingOptions, type TrainingResult } from './workflows/lora-train.js';
 export { type Manifest, readManifest } from './workflows/manifest.js';
+export { type MergeOptions, type MergeResult, mergeAdapter } from './workflows/merge.js';
 export { type OpenModel, type OpenModelOptions, openModel } from './workflows/open-model.js';
 export {
   type QuantizeOptions,

@@ -103,7 +103,7 @@ export class CheckpointWriter {
     else await this.#writeAt(slot, bytes);
   }
 
-  /** Writes headers and index, and flushes everything to the disk. */
+  /** Writes headers and index; flushing to the disk is writeFolder's. */
   async finish(): Promise<WrittenFiles> {
     const missing = [...this.#slots.values()].find(({ written }) => !written);
     if (missing) {
@@ -148,7 +148,6 @@ export class CheckpointWriter {
     shard.handle ??= await open(join(this.#folder, shard.name), 'wx');
     const header = headerOf(shard.slots, this.#metadata, shard.headerBytes);
     await writeExactly(shard.handle, header, 0);
-    await shard.handle.sync();
     await shard.handle.close();
     delete shard.handle;
     return shard.headerBytes + dataBytes(shard.slots);

@@ -105,6 +105,7 @@ describe('streams', () => {
       ['▁a', '<0xE2>', '<0x82>'],
       ['<0xE2>', '<0x82>', '<0xAC>', '<0xFF>', 'a'],
       ['<0xE2>', '</s>', '<0x82>', '<0xAC>'],
+      ['<0x41>', '</s>', '<0xFF>'],
       ['<0xEF>', '<0xBB>', '<0xBF>', 'a'],
     ]) {
       const ids = tokens.map(idOf);

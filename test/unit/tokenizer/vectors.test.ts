@@ -50,6 +50,15 @@ describe.each(['gpt2', 'mistral-v1'])('%s', (name) => {
   });
 });
 
+const gpt2 = sharedData('tokenizers', 'gpt2');
+test.runIf(gpt2)(
+  'gpt2: a byte order mark is no white space, U+0085 is (ids of tokenizers 0.23)',
+  async () => {
+    const { encode } = await loadTokenizer(gpt2 as string);
+    expect(encode('x \ufeffy z\u0085 !')).toEqual([87, 27332, 119, 123, 88, 1976, 126, 227, 5145]);
+  },
+);
+
 test.each(['stories260k-hf', 'base-llama-6m'])('%s: prompts and generated text', async (name) => {
   const folder = sharedData(name);
   if (!folder) return;

@@ -26,7 +26,7 @@ const prompt = { context: 'C', delimiter: ' ' };
 const hellaswagRow = {
   ind: 1,
   activity_label: 'Baking',
-  ctx_a: ' A [title] cake.  Then',
+  ctx_a: ' A [title] cake. [b] Then',
   ctx_b: 'the OVEN [x]',
   endings: ['is hot [title] now.', 'b', 'c', 'd'],
   label: '2',

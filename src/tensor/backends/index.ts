@@ -4,9 +4,7 @@ import { loadAddon } from './native.js';
 import { registerReference } from './reference.js';
 import { registerNative } from './register-native.js';
 
-/** Backends by name, best first. */
-const BACKEND_NAMES = ['native', 'reference', 'tensorflow'] as const;
-export type BackendName = (typeof BACKEND_NAMES)[number];
+export type BackendName = 'native' | 'reference' | 'tensorflow';
 
 /** The backend in use. */
 export interface BackendInUse {
@@ -46,9 +44,10 @@ export async function useBackend(
 export async function listBackends(): Promise<
   readonly { name: BackendName; loads: boolean; detail: string }[]
 > {
-  return BACKEND_NAMES.map((name) => {
+  return Object.entries(BACKENDS).map(([key, { describe }]) => {
+    const name = key as BackendName;
     try {
-      return { name, loads: true, detail: describe(name) };
+      return { name, loads: true, detail: describe() };
     } catch (error) {
       return { name, loads: false, detail: error instanceof Error ? error.message : String(error) };
     }
@@ -70,33 +69,43 @@ export function unmapFile(bytes: Uint8Array): void {
   loadAddon().unmapFile(bytes.buffer as ArrayBuffer);
 }
 
+/** How a backend is made ready; both functions throw LlmkitError `unsupported` when it does not load. */
+interface BackendEntry {
+  /** One line for people. */
+  readonly describe: () => string;
+  /** Makes it known to tfjs. */
+  readonly register: () => void;
+}
+
+/** Every backend, best first. */
+const BACKENDS: Readonly<Record<BackendName, BackendEntry>> = {
+  native: {
+    describe: () => {
+      const addon = loadAddon();
+      const threads = addon.threads();
+      return `native (${addon.isa()}, ${threads} thread${threads === 1 ? '' : 's'})`;
+    },
+    register: () => registerNative(loadAddon()),
+  },
+  reference: { describe: () => 'reference (tfjs cpu, 1 thread)', register: registerReference },
+  tensorflow: { describe: noTensorflow, register: noTensorflow },
+};
+
+function noTensorflow(): never {
+  throw new LlmkitError('unsupported', 'tensorflow backend: not supported yet; use native');
+}
+
 function backendName(name: string): BackendName {
-  const known = BACKEND_NAMES.find((known) => known === name);
-  if (known !== undefined) return known;
-  const names = BACKEND_NAMES.join(', ');
+  if (Object.hasOwn(BACKENDS, name)) return name as BackendName;
+  const names = Object.keys(BACKENDS).join(', ');
   throw new LlmkitError('usage', `backend: expected one of ${names}, got '${name}'`);
 }
 
-async function activate(name: BackendName, options: BackendOptions): Promise<BackendInUse> {
-  describe(name);
-  if (name === 'native' && options.threads !== undefined) loadAddon().setThreads(options.threads);
-  if (tf.findBackendFactory(name) == null) register[name]();
+async function activate(name: BackendName, { threads }: BackendOptions): Promise<BackendInUse> {
+  const { describe, register } = BACKENDS[name];
+  describe();
+  if (name === 'native' && threads !== undefined) loadAddon().setThreads(threads);
+  if (tf.findBackendFactory(name) == null) register();
   await tf.setBackend(name);
-  return { name, description: describe(name) };
-}
-
-const register = {
-  native: () => registerNative(loadAddon()),
-  reference: registerReference,
-  tensorflow: () => {},
-} as const;
-
-/** One line on a backend that loads; throws LlmkitError `unsupported` for one that does not. */
-function describe(name: BackendName): string {
-  if (name === 'tensorflow') {
-    throw new LlmkitError('unsupported', 'tensorflow backend: not supported yet; use native');
-  }
-  if (name === 'reference') return 'reference (tfjs cpu, 1 thread)';
-  const addon = loadAddon();
-  return `native (${addon.isa()}, ${addon.threads()} threads)`;
+  return { name, description: describe() };
 }

@@ -1,5 +1,5 @@
 import { LlmkitError } from '../../errors.js';
-import { fusedGradients } from '../ops/gradients.js';
+import { fusedGradients } from '../ops/index.js';
 import * as tf from '../tfjs.js';
 import type { Addon } from './addon.js';
 import { NativeBackend } from './native-backend.js';

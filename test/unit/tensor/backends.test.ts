@@ -33,6 +33,7 @@ describe('useBackend', () => {
   });
 
   test('an unknown name is a usage error that lists the names', async () => {
+    await expect(useBackend('toString')).rejects.toMatchObject({ code: 'usage' });
     await expect(useBackend('cuda')).rejects.toMatchObject({
       code: 'usage',
       message: "backend: expected one of native, reference, tensorflow, got 'cuda'",

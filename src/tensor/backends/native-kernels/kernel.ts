@@ -1,5 +1,5 @@
-import type { KernelFunc, TensorInfo } from '../../tfjs.js';
-import type { NativeBackend } from '../native-backend.js';
+import type { DataType, KernelFunc, TensorInfo } from '../../tfjs.js';
+import type { NativeBackend, Values } from '../native-backend.js';
 
 /** What tfjs hands to a kernel; inputs are those of its registry entry. */
 export interface KernelParams {
@@ -29,4 +29,17 @@ export function sizeOfAxes(shape: readonly number[], start: number, end = shape.
   let size = 1;
   for (let axis = start; axis < end; axis++) size *= shape[axis] as number;
   return size;
+}
+
+/** Whether a tensor is an array of numbers: not a string, not a pair of tensors. */
+export function isNumeric(x: TensorInfo): boolean {
+  return x.dtype !== 'string' && x.dtype !== 'complex64';
+}
+
+/** A tensor of any content, of any dtype that is an array of numbers. */
+export function newTensor(native: NativeBackend, shape: number[], dtype: DataType) {
+  const length = sizeOf(shape);
+  if (dtype === 'float32') return native.output(shape, length);
+  const values: Values = dtype === 'int32' ? new Int32Array(length) : new Uint8Array(length);
+  return { info: native.adopt(shape, dtype, values), values };
 }

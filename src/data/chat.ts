@@ -42,10 +42,7 @@ function render(
   try {
     return chat.render(messages, { addGenerationPrompt });
   } catch (error) {
-    throw new LlmkitError(
-      'config',
-      `${where}: the tokenizer's chat template refuses these messages: ${(error as Error).message}`,
-    );
+    throw new LlmkitError('config', `${where}: ${(error as Error).message}`);
   }
 }
 

@@ -9,7 +9,7 @@ import { renderTemplate } from '../template.js';
 /** Texts to be labelled: the most probable label after the prompt is the model's answer. */
 export const classification: Task = {
   version: 1,
-  summary: 'labels of the texts of a file of {text, label}',
+  summary: 'Labels of the texts of a file of {text, label}',
   metrics: { acc: mean },
   async documents(path, { options }) {
     const template = options.promptTemplate ?? '{text}';

@@ -10,7 +10,7 @@ import type { Task } from '../task.js';
  */
 export const hellaswag: Task = {
   version: 1,
-  summary: 'HellaSwag, validation split: which of four endings goes on',
+  summary: 'HellaSwag: which of four endings goes on',
   hub: {
     repo: 'Rowan/hellaswag',
     evaluated: 'data/validation-00000-of-00001.parquet',

@@ -6,7 +6,7 @@ import { renderTemplate } from '../template.js';
 /** Any multiple-choice questions from a file of {question, choices, label}. */
 export const multipleChoice: Task = {
   version: 1,
-  summary: 'questions of a file of {question, choices[], label}',
+  summary: 'Questions of a file of {question, choices[], label}',
   metrics: choiceMetrics,
   async documents(path, { options }) {
     const template = options.promptTemplate ?? '{question}';

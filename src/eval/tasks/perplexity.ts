@@ -14,7 +14,7 @@ interface Window {
 /** Perplexity of a text, in windows of the model's context: its documents are the windows. */
 export const perplexity: Task = {
   version: 1,
-  summary: 'perplexity of a text file, in windows of the context',
+  summary: 'Perplexity of a text file, in windows of the context',
   metrics: {
     perplexity: weightedPerplexity,
     word_perplexity: weightedPerplexity,

@@ -3,7 +3,6 @@ import { LlmkitError } from '../errors.js';
 import {
   checkpointFolder,
   pruneCheckpoints,
-  type RunRecord,
   readCheckpointState,
   restoreCheckpoint,
   saveCheckpoint,
@@ -19,11 +18,11 @@ import {
 import { expectSameRun } from '../tune/resume.js';
 import { schedule } from '../tune/schedule.js';
 import { Trainer } from '../tune/trainer.js';
-import { type BaseModel, sha256OfFile, writeManifest } from './manifest.js';
+import { writeManifest } from './manifest.js';
 import { type Backend, openBackend } from './open-model.js';
-import { type Base, baseModelOf, openBase } from './training/base.js';
+import { type Base, openBase } from './training/base.js';
 import type { TrainingConfig } from './training/config.js';
-import { dataFiles, dataNotes, loadTrainingData, type TrainingData } from './training/data.js';
+import { dataNotes, loadTrainingData, type TrainingData } from './training/data.js';
 import {
   lastLoss,
   prepareOutput,
@@ -32,6 +31,9 @@ import {
   startingStep,
   writeRunReport,
 } from './training/output.js';
+import { parametersLine } from './training/parameters-line.js';
+import { type Provenance, provenanceOf } from './training/provenance.js';
+import { checkResources } from './training/resources.js';
 import { openTrainee, type Trainee } from './training/trainee.js';
 
 /** How a run talks while it works. */
@@ -76,6 +78,8 @@ export async function runTraining(options: TrainingOptions): Promise<TrainingRes
     refuseBaseAsOutput(config, base);
     const data = loadTrainingData(config, base);
     for (const note of dataNotes(data)) events.note(note);
+    const shortage = await checkResources(config, base, data);
+    if (shortage) events.warn(shortage);
     const backend = await openBackend({ ...config, onWarning: (text) => events.warn(text) });
     events.note(`backend: ${backend.description}`);
     const trainee = await openTrainee(config, base);
@@ -104,34 +108,6 @@ interface Run extends TrainingOptions {
   readonly backend: Backend;
   readonly provenance: Provenance;
   readonly trainee: Trainee;
-}
-
-/** What a run was made from. */
-interface Provenance {
-  readonly inputs: Readonly<Record<string, string>>;
-  readonly baseModel: BaseModel | undefined;
-  /** What a resumed run must have in common. */
-  readonly record: RunRecord;
-}
-
-async function provenanceOf(
-  config: TrainingConfig,
-  { base, backend, trainee }: Pick<Run, 'base' | 'backend' | 'trainee'>,
-): Promise<Provenance> {
-  const inputs: Record<string, string> = {};
-  for (const path of dataFiles(config)) inputs[path] = await sha256OfFile(path);
-  const baseModel = await baseModelOf(base, config.model ?? '', trainee.quantization);
-  const contents = (sources: TrainingConfig['data'] | undefined) =>
-    sources?.map(({ path, ...rest }) => ({ ...rest, sha256: inputs[path] }));
-  const record = {
-    ...config,
-    model: baseModel?.quantized?.identity ?? baseModel?.identity,
-    tokenizer: base.tokenizer.hash,
-    data: contents(config.data),
-    eval_data: contents(config.eval_data),
-    backend: backend.name,
-  };
-  return { inputs, baseModel, record };
 }
 
 async function train(run: Run): Promise<TrainingResult> {
@@ -169,13 +145,6 @@ function newTrainer({ config, trainee }: Run): Trainer {
     maxGradNorm: config.max_grad_norm,
     checkpointing: config.gradient_checkpointing,
   });
-}
-
-/** `trainable params: 1,234 || all params: 5,678 || trainable%: 21.7330`, as PEFT prints it. */
-function parametersLine(trainable: number, all: number): string {
-  const grouped = (count: number) => count.toLocaleString('en-US');
-  const percent = ((100 * trainable) / all).toFixed(4);
-  return `trainable params: ${grouped(trainable)} || all params: ${grouped(all)} || trainable%: ${percent}`;
 }
 
 async function startState(run: Run, trainer: Trainer): Promise<TrainingState> {

@@ -191,6 +191,17 @@ test('--dry-run shows examples with the masked part marked and writes nothing', 
   expect(plan.all_params).toBe(trained.all_params);
 });
 
+test('a loss that is not finite stops the run and keeps the last checkpoint', async () => {
+  const { path, out } = config({ learning_rate: 1e30, lr_scheduler: 'constant', save_steps: 1 });
+  const result = await runCli(['lora-train', path]);
+  expect(result).toMatchObject({ code: 1, stdout: '' });
+  expect(result.stderr).toMatch(
+    /step 2: expected a finite loss .* on examples \d \(.*data\.jsonl:\d\)/,
+  );
+  expect(readdirSync(out).sort()).toEqual(['checkpoint-1', 'metrics.jsonl', 'tensorboard']);
+  expect(metrics(out)).toHaveLength(1);
+});
+
 test('mistakes are one error that names the key, the file or the line', async () => {
   const fails = async (changes: Record<string, unknown>, message: RegExp, code = 2) => {
     const { path, out } = config(changes);

@@ -1,5 +1,6 @@
 import type { TrainingResult } from '../../workflows/lora-train.js';
 import { checkTraining, trainingShape } from '../../workflows/training/config.js';
+import { parametersLine } from '../../workflows/training/parameters-line.js';
 import type { TrainingPlan } from '../../workflows/training/plan.js';
 import { defineCommand, type Io, type Progress } from '../command.js';
 
@@ -80,12 +81,11 @@ function summary(result: TrainingResult): string {
 
 function planText(plan: TrainingPlan): string {
   const { lengths, examples } = plan;
-  const percent = ((100 * plan.trainable_params) / plan.all_params).toFixed(4);
   const facts = [
     ...plan.notes,
     `lengths in tokens: shortest ${lengths.min}, median ${lengths.median}, mean ${lengths.mean}, longest ${lengths.max}`,
     `steps: ${plan.steps} (${plan.steps_per_epoch} per epoch)`,
-    `trainable params: ${grouped(plan.trainable_params)} || all params: ${grouped(plan.all_params)} || trainable%: ${percent}`,
+    parametersLine(plan.trainable_params, plan.all_params),
     `memory peak: about ${Math.ceil(plan.memory_peak_bytes / 1e6)} MB; time: about ${plan.estimated_seconds} s`,
     `output: ${plan.output} (nothing written: --dry-run)`,
   ];
@@ -101,8 +101,4 @@ function exampleText({
 }: TrainingPlan['examples'][0]): string {
   const text = pieces.map((piece) => (piece.trained ? piece.text : `⟦${piece.text}⟧`)).join('');
   return `${where}: ${tokens} tokens, ${trained_tokens} trained; what is not trained stands in ⟦ ⟧\n${text}\n`;
-}
-
-function grouped(count: number): string {
-  return count.toLocaleString('en-US');
 }

@@ -1,15 +1,10 @@
 import type { Dataset } from '../../data/dataset.js';
-import { type Example, rowLength, trainedTokens } from '../../data/example.js';
-import type { DecoderConfig } from '../../model/config.js';
-import { decoderConfig } from '../../model/families/index.js';
-import { moduleOf, type ParameterSpec, specsOf } from '../../model/layout.js';
+import { type Example, trainedTokens } from '../../data/example.js';
 import type { Tokenizer } from '../../tokenizer/tokenizer.js';
-import { targetModules } from '../../tune/peft/targets.js';
-import { type Base, openBase } from './base.js';
+import { openBase } from './base.js';
 import type { TrainingConfig } from './config.js';
 import { dataNotes, loadTrainingData, type TrainingData } from './data.js';
-import { loraConfig } from './lora.js';
-import { quantizeOnLoad } from './quantize-on-load.js';
+import { memoryPeak, type Sizes, sizesOf } from './sizes.js';
 
 /** A rendered example: its text in pieces that are trained or masked. */
 export interface ShownExample {
@@ -41,11 +36,6 @@ export interface TrainingPlan {
 }
 
 const SHOWN_EXAMPLES = 2;
-const FLOAT_BYTES = 4;
-/** Weight, gradient and two moments of each trained parameter. */
-const TRAINED_COPIES = 4;
-/** Node itself, the tokenizer, pooled buffers; measured. */
-const WORKING_BYTES = 300e6;
 /** Of one core with the native backend; for the estimate only. */
 const FLOPS_PER_SECOND = 40e9;
 
@@ -67,7 +57,7 @@ export async function planTraining(config: TrainingConfig): Promise<TrainingPlan
       steps_per_epoch: data.plan.stepsPerEpoch,
       trainable_params: sizes.trainable,
       all_params: sizes.all,
-      memory_peak_bytes: Math.round(peakBytes(config, { base, data, sizes })),
+      memory_peak_bytes: Math.round(memoryPeak(config, { base, data, sizes })),
       estimated_seconds: seconds(config, data, sizes),
     };
   } finally {
@@ -100,96 +90,6 @@ function lengthsOf({ examples, stats }: Dataset): TrainingPlan['lengths'] {
     mean: Math.round(stats.tokens / examples.length),
     max: stats.longest,
   };
-}
-
-interface Sizes {
-  readonly trainable: number;
-  readonly all: number;
-  /** Bytes of the weights as they are held while training. */
-  readonly weightBytes: number;
-  readonly decoder: DecoderConfig;
-  readonly targets: readonly ParameterSpec[];
-}
-
-function sizesOf(config: TrainingConfig, base: Base): Sizes {
-  const decoder = decoderConfig(base.hfConfig);
-  const specs = specsOf(decoder);
-  const baseSize = sum(specs.map(sizeOf));
-  if (config.method === 'full') {
-    const weightBytes = baseSize * FLOAT_BYTES;
-    return { trainable: baseSize, all: baseSize, weightBytes, decoder, targets: [] };
-  }
-  const targets = targetsOf(config, specs);
-  const added = config.lora.r * sum(targets.flatMap(({ shape }) => shape));
-  const biases = trainedBiases(config, specs, targets);
-  const weightBytes = weightBytesOf(config, base);
-  return { trainable: added + biases, all: baseSize + added, weightBytes, decoder, targets };
-}
-
-function sizeOf({ shape }: ParameterSpec): number {
-  return shape.reduce((product, length) => product * length, 1);
-}
-
-function targetsOf(config: TrainingConfig, specs: readonly ParameterSpec[]): ParameterSpec[] {
-  const linears = specs.filter(({ role }) => role === 'linear');
-  const modules = linears.map(({ name }) => moduleOf(name));
-  const chosen = new Set(targetModules(loraConfig(config), modules));
-  return linears.filter(({ name }) => chosen.has(moduleOf(name)));
-}
-
-function trainedBiases(
-  { lora }: TrainingConfig,
-  specs: readonly ParameterSpec[],
-  targets: readonly ParameterSpec[],
-): number {
-  if (lora.bias === 'none') return 0;
-  const adapted = new Set(targets.map(({ name }) => moduleOf(name)));
-  const isTrained = ({ name, role }: ParameterSpec) =>
-    role === 'bias' && (lora.bias === 'all' || adapted.has(moduleOf(name)));
-  return sum(specs.filter(isTrained).map(sizeOf));
-}
-
-function weightBytesOf(config: TrainingConfig, { checkpoint }: Base): number {
-  if (!checkpoint) return 0;
-  const quantization = quantizeOnLoad(config, checkpoint);
-  let bytes = 0;
-  for (const { name, sizeBytes } of checkpoint.tensors.values()) {
-    const planned = quantization?.plan.matrices.get(moduleOf(name));
-    if (!quantization || !planned || !name.endsWith('.weight')) {
-      bytes += sizeBytes;
-      continue;
-    }
-    const { scheme } = quantization.plan;
-    bytes += (planned.rows * planned.cols * scheme.bits) / 8;
-    bytes += (planned.rows * planned.cols * FLOAT_BYTES) / planned.groupSize;
-  }
-  return bytes;
-}
-
-/** Weights, what is trained, and the activations that one micro-batch keeps for its backward pass. */
-function peakBytes(
-  config: TrainingConfig,
-  { base, data, sizes }: { base: Base; data: TrainingData; sizes: Sizes },
-): number {
-  const longest = Math.max(...data.rows.map(rowLength));
-  const tokens = longest * config.batch_size;
-  const perToken = activationFloats(config, sizes);
-  const trained = sizes.trainable * (TRAINED_COPIES - (base.checkpoint ? 0 : 1)) * FLOAT_BYTES;
-  return WORKING_BYTES + sizes.weightBytes + trained + tokens * perToken * FLOAT_BYTES;
-}
-
-/** Floats kept per token: what each fused op saves for its gradient. */
-function activationFloats(config: TrainingConfig, { decoder, targets }: Sizes): number {
-  const { hiddenSize: D, intermediateSize: F, numLayers, headSize: E } = decoder;
-  const [queries, keys] = [decoder.numHeads * E, decoder.numKvHeads * E];
-  const dropped = config.lora.dropout > 0 ? sum(targets.map(({ shape }) => shape[1] ?? 0)) : 0;
-  const block = 4 * D + 3 * queries + 4 * keys + 4 * F + dropped / numLayers;
-  const kept = config.gradient_checkpointing ? numLayers * D + block : numLayers * block;
-  return kept + 3 * D;
-}
-
-function sum(values: readonly number[]): number {
-  return values.reduce((total, value) => total + value, 0);
 }
 
 /** Two passes over the weights per token, and for full training a third. */

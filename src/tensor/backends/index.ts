@@ -54,7 +54,11 @@ export async function listBackends(): Promise<
   });
 }
 
-/** Maps a file into memory, privately and copy-on-write; undefined where the addon does not load. */
+/**
+ * Maps a file into memory, privately and copy-on-write, until nothing refers to the bytes any more.
+ *
+ * @returns undefined where the addon does not load
+ */
 export function mapFile(path: string): Uint8Array | undefined {
   try {
     loadAddon();
@@ -62,11 +66,6 @@ export function mapFile(path: string): Uint8Array | undefined {
     return undefined;
   }
   return new Uint8Array(loadAddon().mapFile(path));
-}
-
-/** Gives back what `mapFile` mapped; the view is empty afterwards. Weights made of it stay valid. */
-export function unmapFile(bytes: Uint8Array): void {
-  loadAddon().unmapFile(bytes.buffer as ArrayBuffer);
 }
 
 /** How a backend is made ready; both functions throw LlmkitError `unsupported` when it does not load. */

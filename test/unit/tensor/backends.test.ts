@@ -115,7 +115,5 @@ test('tensors move between backends', async () => {
 test.runIf(testedBackends.includes('native'))('mapFile gives the bytes of a file', async () => {
   const bytes = mapFile('package.json') as Uint8Array;
   expect(new TextDecoder().decode(bytes.subarray(0, 20))).toContain('"name"');
-  unmapFile(bytes);
-  expect(bytes).toHaveLength(0);
   expect(() => mapFile('no-such-file')).toThrow(/no-such-file/);
 });

@@ -6,6 +6,7 @@ import { type DownloadProgress, resolveModel } from '../checkpoint/hub.js';
 import { identityOf } from '../checkpoint/identity.js';
 import { checkFreeDisk, checkTarget, writeFolder } from '../checkpoint/output.js';
 import { CheckpointWriter } from '../checkpoint/writer.js';
+import { readText } from '../data/text.js';
 import { LlmkitError } from '../errors.js';
 import { transposeFloats } from '../model/transpose.js';
 import { layouts, type PlannedMatrix } from '../quant/layouts.js';
@@ -24,7 +25,7 @@ import {
   type QuantizeJob,
   type Transposable,
 } from './quantize-job.js';
-import { readText, textPerplexity } from './text-perplexity.js';
+import { textPerplexity } from './text-perplexity.js';
 import { tokenizerHashes } from './tokenizer-hashes.js';
 
 /** What to quantize, and how. */

@@ -1,17 +1,6 @@
-import { readFile } from 'node:fs/promises';
 import { LlmkitError } from '../errors.js';
 import { scoreRows } from '../model/score.js';
 import { type OpenModelOptions, openModel } from './open-model.js';
-
-/** Reads a text to measure with. @throws LlmkitError `config` where there is none */
-export async function readText(path: string): Promise<string> {
-  try {
-    return await readFile(path, 'utf8');
-  } catch (error) {
-    const why = (error as Error).message;
-    throw new LlmkitError('config', `--calib: expected a text file at ${path}: ${why}`);
-  }
-}
 
 /**
  * Perplexity of a text: encoded without special tokens, in windows of the model's context, whose first

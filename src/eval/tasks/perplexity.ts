@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises';
+import { readText } from '../../data/text.js';
 import { LlmkitError } from '../../errors.js';
 import { bitsPerByte, weightedPerplexity } from '../metrics.js';
 import { countWords } from '../python-text.js';
@@ -40,16 +40,6 @@ export const perplexity: Task = {
     return windowsOf(ids, contextLength, stride).map((window) => windowDocument(window, perToken));
   },
 };
-
-async function readText(path: string): Promise<string> {
-  try {
-    return await readFile(path, 'utf8');
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    const why = code === 'ENOENT' ? 'there is no such file' : `it cannot be read (${code})`;
-    throw new LlmkitError('config', `perplexity: expected a text file at ${path}, but ${why}`);
-  }
-}
 
 /** Windows that score every token once, but for the first of a window that shares nothing with the one before. */
 function windowsOf(ids: readonly number[], length: number, stride: number): readonly Window[] {

@@ -1,10 +1,5 @@
 import { afterEach, describe, expect, test } from 'vitest';
-import {
-  listBackends,
-  mapFile,
-  unmapFile,
-  useBackend,
-} from '../../../src/tensor/backends/index.js';
+import { listBackends, mapFile, useBackend } from '../../../src/tensor/backends/index.js';
 import * as tf from '../../../src/tensor/tfjs.js';
 import { testedBackends } from '../../helpers/backends.js';
 

@@ -1,0 +1,144 @@
+// What the binding itself does: argument checks, mapped files, weights' lifetimes, threads, exit.
+// Usage: node test.js llmkit.node
+import assert from 'node:assert';
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { Worker } from 'node:worker_threads';
+
+const addonPath = path.resolve(process.argv[2]);
+const addon = createRequire(import.meta.url)(addonPath);
+const floats = (...values) => Float32Array.from(values);
+
+function checkArguments() {
+  const y = new Float32Array(2);
+  addon.linear(floats(1, 2), floats(3, 4, 5, 6), floats(10, 20), y, 2);
+  assert.deepEqual(y, floats(21, 37));
+  const bad = [
+    [() => addon.linear(floats(1, 2, 3), floats(3, 4, 5, 6), null, y, 2), RangeError],
+    [() => addon.linear(floats(1, 2), floats(3, 4, 5), null, y, 2), RangeError],
+    [() => addon.linear(floats(1, 2), floats(3, 4, 5, 6), floats(1), y, 2), RangeError],
+    [() => addon.linear(floats(1, 2), floats(3, 4, 5, 6), null, y, 0), RangeError],
+    [() => addon.linear([1, 2], floats(3, 4, 5, 6), null, y, 2), TypeError],
+    [() => addon.linear(floats(1, 2), {}, null, y, 2), TypeError],
+    [() => addon.linear(), TypeError],
+    [() => addon.activation('swish', y, y), RangeError],
+    [() => addon.gather(y, Int32Array.of(2), floats(0), 2, 1), RangeError],
+    [() => addon.gather(y, Int32Array.of(-1), floats(0), 2, 1), RangeError],
+    [() => addon.scatterAdd(floats(0), Int32Array.of(2), y, 1), RangeError],
+    [() => addon.cacheWrite(new Float32Array(4), y, Int32Array.of(3), 4), RangeError],
+    [() => addon.transpose(y, y, [1, 2], [0, 0]), RangeError],
+    [() => addon.transpose(y, y, [1, 2], [0, 5]), RangeError],
+    [() => addon.setThreads(0), RangeError],
+    [() => addon.dropout(y, Int32Array.of(0, 0), 1, 0, 0, y), RangeError],
+    [
+      () => addon.crossEntropy(y, floats(1, 2), null, Int32Array.of(1), floats(0), floats(0), 2),
+      RangeError,
+    ],
+    [() => attendTo(1), RangeError],
+  ];
+  for (const [call, error] of bad) assert.throws(call, error, String(call));
+  attendTo(0);
+}
+
+/** Attention of one query to keys 0..last of one. */
+function attendTo(last) {
+  const one = floats(1);
+  const range = [Int32Array.of(0), Int32Array.of(last)];
+  addon.attention(one, one, one, ...range, null, floats(0), null, [1, 1, 1, 1, 1, 1], 1, 0);
+}
+
+async function checkMapping(folder) {
+  const file = path.join(folder, 'weights');
+  writeFileSync(file, Uint8Array.of(0, 0x80, 0x3f, 0, 0x40, 0, 0));
+  const buffer = addon.mapFile(file);
+  assert.equal(buffer.byteLength, 7);
+  const codes = new Uint8Array(buffer, 1, 4); // bf16 1 and 2, at an odd address
+  const weight = addon.createWeight({ format: 'bf16', rows: 1, cols: 2, codes });
+  addon.unmapFile(buffer);
+  assert.equal(buffer.byteLength, 0);
+  for (let i = 0; i < 3; ++i) await new Promise((done) => setImmediate(done)); // finalizers ran
+  const y = new Float32Array(2);
+  addon.dequantizeRows(weight, Int32Array.of(0), y); // the weight still holds the file
+  assert.deepEqual(y, floats(1, 2));
+  assert.throws(() => addon.dequantizeRows(weight, Int32Array.of(1), y), RangeError);
+  addon.disposeWeight(weight);
+  assert.throws(() => addon.dequantizeRows(weight, Int32Array.of(0), y), RangeError);
+  writeFileSync(file, '');
+  assert.equal(addon.mapFile(file).byteLength, 0);
+  assert.throws(() => addon.mapFile(path.join(folder, 'none')), /none: No such file/);
+}
+
+function checkWeights() {
+  const codes = new Uint8Array(4);
+  const good = { format: 'nf4', rows: 2, cols: 4, codes, groupSize: 4, scales: floats(1, 2) };
+  addon.disposeWeight(addon.createWeight(good));
+  for (const change of [
+    { format: 'q4' },
+    { rows: 3 },
+    { rows: -1 },
+    { rows: 2 ** 40, cols: 2 ** 40 },
+    { groupSize: 0 },
+    { groupSize: 2 },
+    { scales: floats(1) },
+    { zeros: new Uint8Array(1) },
+    {
+      scales: {
+        codes: new Uint8Array(2),
+        map: floats(1),
+        absmax: floats(1),
+        blockSize: 2,
+        offset: 0,
+      },
+    },
+  ])
+    assert.throws(() => addon.createWeight({ ...good, ...change }), RangeError);
+  assert.throws(() => addon.createWeight({ ...good, scales: undefined }), TypeError);
+}
+
+/** A large sum on all threads. */
+const bigWork = `
+  const addon = require(${JSON.stringify(addonPath)});
+  addon.setThreads(4);
+  const x = new Float32Array(1 << 20).fill(1);
+  for (let i = 0; i < 20; ++i) if (addon.sumOfSquares(x) !== 1 << 20) throw new Error('sum');
+`;
+
+/** Several JavaScript threads use the one pool. */
+async function checkWorkers() {
+  const workers = [1, 2, 3].map(() => new Worker(bigWork, { eval: true }));
+  const codes = workers.map((worker) => new Promise((done) => worker.on('exit', done)));
+  assert.deepEqual(await Promise.all(codes), [0, 0, 0]);
+}
+
+function runNode(program, env = {}) {
+  return spawnSync(process.execPath, ['-e', program], {
+    env: { ...process.env, ...env },
+    timeout: 20000,
+    encoding: 'utf8',
+  });
+}
+
+function checkProcesses() {
+  assert.equal(runNode(bigWork).status, 0);
+  assert.equal(runNode(`${bigWork} process.exit(7)`).status, 7);
+  const wrongIsa = runNode(bigWork, { LLMKIT_ISA: 'sse' });
+  assert.equal(wrongIsa.status, 2);
+  assert.match(wrongIsa.stderr, /LLMKIT_ISA must be scalar, avx2 or avx512, got 'sse'/);
+  assert.equal(runNode(`${bigWork}`, { LLMKIT_THREADS: 'many' }).status, 2);
+  const threads = `process.exit(require(${JSON.stringify(addonPath)}).threads())`;
+  assert.equal(runNode(threads, { LLMKIT_THREADS: '3' }).status, 3);
+}
+
+const folder = mkdtempSync(path.join(tmpdir(), 'llmkit-binding-'));
+try {
+  checkArguments();
+  await checkMapping(folder);
+  checkWeights();
+  checkProcesses();
+  await checkWorkers();
+} finally {
+  rmSync(folder, { recursive: true });
+}

@@ -99,6 +99,16 @@ test('interrupted and resumed is never interrupted, bit for bit', async () => {
   for (const run of [whole, first, second]) run.close();
 });
 
+test('each epoch drops other values', async () => {
+  const plan = new BatchPlan(rows, { batchSize: 5, accumulation: 1, seed: 3, shuffle: false });
+  // The first step makes B other than zero, so that dropout shows; the others move nothing.
+  const learningRate = (step: number) => (step === 0 ? 0.02 : 0);
+  const run = await newRun(temporaryFolder(), { plan, learningRate, totalSteps: 3 });
+  await runLoop(START, run.options);
+  expect(run.losses[2]).not.toBe(run.losses[1]);
+  run.close();
+});
+
 test('stops early and keeps the best evaluation', async () => {
   const folder = temporaryFolder();
   const evaluation = { batches: [rows], everySteps: 1, patience: 2, saveBest: true };

@@ -24,17 +24,20 @@ export function flagName(key: string): string {
   return `--${key.replaceAll('_', '-')}`;
 }
 
-/** A schema seen through its defaults, optionals and nullables. */
+/** A schema seen through its defaults, optionals, nullables and preprocessing. */
 export function innermost(schema: z.ZodType): z.ZodType {
   let current = schema;
-  while (
-    current instanceof z.ZodDefault ||
-    current instanceof z.ZodOptional ||
-    current instanceof z.ZodNullable
-  ) {
-    current = current.def.innerType as z.ZodType;
+  for (;;) {
+    if (
+      current instanceof z.ZodDefault ||
+      current instanceof z.ZodPrefault ||
+      current instanceof z.ZodOptional ||
+      current instanceof z.ZodNullable
+    ) {
+      current = current.def.innerType as z.ZodType;
+    } else if (current instanceof z.ZodPipe) current = current.def.out as z.ZodType;
+    else return current;
   }
-  return current;
 }
 
 /** The default a schema fills in; undefined without one. */

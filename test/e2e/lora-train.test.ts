@@ -214,7 +214,11 @@ test('mistakes are one error that names the key, the file or the line', async ()
     { learning_rat: 1, max_step: 3 },
     /did you mean learning_rate\?[\s\S]*mean max_steps\?/,
   );
-  await fails({ lora: { rank: 8 } }, /lora\.rank is not a known key/);
+  await fails({ lora: { alfa: 8 } }, /lora\.alfa is not a known key; did you mean alpha\?/);
+  await fails(
+    { data: [{ pat: DATA }] },
+    /data\[?\.?0.*pat is not a known key; did you mean path\?/,
+  );
   await fails({ method: 'full', load_in_4bit: true }, /load_in_4bit needs `method: lora`/);
   await fails({ early_stopping_patience: 2 }, /early_stopping_patience needs eval_data/);
   await fails({ data: undefined, model: undefined }, /data is missing[\s\S]*model is missing/);

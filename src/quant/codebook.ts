@@ -92,5 +92,7 @@ export function codesOfBlocks(
       packed[i >> 1] = i & 1 ? (packed[i >> 1] as number) | code : code << 4;
     }
   }
+  // The half byte after an odd number of codes stands for 0.
+  if (values.length % 2 === 1) packed[packed.length - 1] = (packed.at(-1) as number) | zeroCode;
   return packed;
 }

@@ -1,5 +1,6 @@
 import type { NestedScales } from '../tensor/weight.js';
 import { blockMaxima } from './codebook.js';
+import { floatSum } from './float-sum.js';
 
 const BLOCK_SIZE = 256;
 const EXPONENTS = 7;
@@ -11,19 +12,12 @@ const EXPONENTS = 7;
  * @see https://arxiv.org/abs/2305.14314 double quantization
  */
 export function nestScales(scales: Float32Array): NestedScales {
-  const offset = meanOf(scales);
+  const offset = Math.fround(floatSum(scales) / scales.length);
   const centred = scales.map((scale) => scale - offset);
   const absmax = blockMaxima(centred, BLOCK_SIZE);
   const map = dynamicMap();
   const codes = nearestCodes(centred, absmax, map);
   return { codes, map, absmax, blockSize: BLOCK_SIZE, offset };
-}
-
-/** Mean in float32 (summed in float64, so that it does not depend on the order). */
-function meanOf(values: Float32Array): number {
-  let sum = 0;
-  for (const value of values) sum += value;
-  return Math.fround(Math.fround(sum) / values.length);
 }
 
 function nearestCodes(values: Float32Array, absmax: Float32Array, map: Float32Array): Uint8Array {

@@ -23,6 +23,16 @@ void Arguments::expect(size_t got, size_t want, const char* what) const {
               std::to_string(got));
 }
 
+size_t Arguments::product(std::initializer_list<size_t> factors) const {
+  constexpr size_t kMost = size_t{1} << 53;
+  size_t result = 1;
+  for (const size_t factor : factors) {
+    if (factor != 0 && result > kMost / factor) range_error("the sizes are too large");
+    result *= factor;
+  }
+  return result;
+}
+
 size_t Arguments::quotient(size_t size, size_t divisor, const char* what) const {
   if (divisor == 0 || size % divisor != 0)
     range_error(std::string(what) + " has " + std::to_string(size) + " elements, not rows of " +

@@ -3,6 +3,7 @@
 #include <napi.h>
 
 #include <cstdint>
+#include <initializer_list>
 #include <string>
 
 #include "base/weight_view.h"
@@ -55,6 +56,8 @@ class Arguments {
   /// A weight's handle, or a Float32Array of rows of `cols`.
   WeightView matrix(size_t index, size_t cols) const;
 
+  /// The product, which must be at most 2^53: a larger one might wrap round to a size that fits.
+  size_t product(std::initializer_list<size_t> factors) const;
   /// size / divisor, which must be whole.
   size_t quotient(size_t size, size_t divisor, const char* what) const;
   void expect(size_t got, size_t want, const char* what) const;

@@ -47,7 +47,7 @@ void reduce_call(const Napi::CallbackInfo& info) {
   const size_t middle = args.size(3, "middle"), inner = args.positive(4, "inner");
   const Floats x = args.floats(1), y = args.floats(2);
   const size_t outer = args.quotient(y.size, inner, "y");
-  args.expect(x.size, outer * middle * inner, "x");
+  args.expect(x.size, args.product({outer, middle, inner}), "x");
   reduce(op, {outer, middle, inner, x.data, y.data});
 }
 
@@ -90,7 +90,7 @@ void transpose_call(const Napi::CallbackInfo& info) {
   args.expect(count, p.axes, "permutation");
   size_t size = 1, seen = 0;
   for (size_t i = 0; i < p.axes; ++i) {
-    size *= p.shape[i];
+    size = args.product({size, p.shape[i]});
     seen |= size_t{1} << p.permutation[i];
   }
   if (seen + 1 != size_t{1} << p.axes) args.range_error("permutation names an axis twice");
@@ -115,7 +115,7 @@ void gather_call(const Napi::CallbackInfo& info) {
   const Floats x = args.floats(0);
   const Ints ids = args.ints(1);
   check_ids(args, ids, p.axis);
-  p.outer = args.quotient(x.size, p.axis * p.inner, "x");
+  p.outer = args.quotient(x.size, args.product({p.axis, p.inner}), "x");
   p.x = x.data;
   p.count = ids.size;
   p.ids = ids.data;
@@ -142,7 +142,7 @@ void cache_write_call(const Napi::CallbackInfo& info) {
   p.B = positions.size;
   p.capacity = args.positive(3, "capacity");
   if (p.B == 0) return;
-  p.row = args.quotient(cache.size, p.B * p.capacity, "cache");
+  p.row = args.quotient(cache.size, args.product({p.B, p.capacity}), "cache");
   p.T = p.row == 0 ? 0 : args.quotient(x.size, p.B * p.row, "x");
   for (size_t b = 0; b < p.B; ++b)
     if (positions.data[b] < 0 || static_cast<size_t>(positions.data[b]) + p.T > p.capacity)

@@ -41,11 +41,12 @@ void matmul_call(const Napi::CallbackInfo& info) {
   p.m = args.size(5, "m");
   p.n = args.size(6, "n");
   p.k = args.size(7, "k");
+  const size_t batch = p.batch_a > p.batch_b ? p.batch_a : p.batch_b;
   p.transpose_a = args.flag(8);
   p.transpose_b = args.flag(9);
-  p.a = args.floats(0, p.batch_a * p.m * p.k, "a").data;
-  p.b = args.floats(1, p.batch_b * p.k * p.n, "b").data;
-  p.y = args.floats(2, (p.batch_a > p.batch_b ? p.batch_a : p.batch_b) * p.m * p.n, "y").data;
+  p.a = args.floats(0, args.product({p.batch_a, p.m, p.k}), "a").data;
+  p.b = args.floats(1, args.product({p.batch_b, p.k, p.n}), "b").data;
+  p.y = args.floats(2, args.product({batch, p.m, p.n}), "y").data;
   matmul(p);
 }
 
@@ -98,7 +99,7 @@ void rope_call(const Napi::CallbackInfo& info) {
   p.head_size = args.positive(5, "headSize");
   p.inverse = args.flag(6);
   const Floats x = args.floats(0), cos = args.floats(1);
-  p.positions = args.quotient(x.size, p.heads * p.head_size, "x");
+  p.positions = args.quotient(x.size, args.product({p.heads, p.head_size}), "x");
   p.half = p.positions == 0 ? 0 : args.quotient(cos.size, p.positions, "cos");
   if (2 * p.half > p.head_size) args.range_error("cos is wider than half a head");
   p.x = x.data;
@@ -128,8 +129,8 @@ AttentionArgs attention_arguments(const Arguments& args, size_t shape_index) {
     *sizes[i] = static_cast<size_t>(size);
   }
   if (p.H % p.K != 0) args.range_error("heads must be a multiple of key/value heads");
-  const size_t keys = p.B * p.S * p.K * p.E;
-  p.q = args.floats(0, p.B * p.T * p.H * p.E, "q").data;
+  const size_t keys = args.product({p.B, p.S, p.K, p.E});
+  p.q = args.floats(0, args.product({p.B, p.T, p.H, p.E}), "q").data;
   p.k = args.floats(1, keys, "k").data;
   p.v = args.floats(2, keys, "v").data;
   p.first = args.ints(3, p.B * p.T, "first").data;

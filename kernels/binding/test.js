@@ -38,6 +38,7 @@ function checkArguments() {
       RangeError,
     ],
     [() => attendTo(1), RangeError],
+    [() => addon.matmul(y, y, y, 1, 1, 2 ** 32, 2 ** 32, 2 ** 32, false, false), RangeError],
   ];
   for (const [call, error] of bad) assert.throws(call, error, String(call));
   attendTo(0);

@@ -82,7 +82,7 @@ function floatField(field: number, value: number): number[] {
 }
 
 /** A TFRecord: length, its checksum, the data, its checksum. */
-export function record(data: Uint8Array): Uint8Array {
+function record(data: Uint8Array): Uint8Array {
   const bytes = Buffer.alloc(data.length + 16);
   bytes.writeBigUInt64LE(BigInt(data.length), 0);
   bytes.writeUInt32LE(maskedCrc32c(bytes.subarray(0, 8)), 8);

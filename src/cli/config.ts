@@ -40,8 +40,8 @@ export function resolveConfig<Shape extends z.ZodRawShape>(
   const schema = z.strictObject({ ...globalShape, ...command.shape });
   const { values, labels } = gather(sources);
   addModel(command, values);
-  const parsed = schema.safeParse(values);
-  const problems: Problem[] = parsed.success ? [] : problemsOf(parsed.error, schema, values);
+  const parsed = schema.safeParse(values, { reportInput: true });
+  const problems: Problem[] = parsed.success ? [] : problemsOf(parsed.error, schema);
   if (parsed.success) {
     const add = (key: string, message: string) => problems.push({ path: key.split('.'), message });
     command.check?.(parsed.data as ConfigOf<Shape>, add);
@@ -100,9 +100,18 @@ function applySet(
     target[key] = isMapping ? { ...inner } : {};
     target = target[key] as Record<string, unknown>;
   }
-  target[last] = parse(text.slice(cut + 1)) ?? null;
+  target[last] = setValue(text, cut);
   const top = path[0] ?? last;
   labels.set(top, `--set ${top}`);
+}
+
+function setValue(text: string, cut: number): unknown {
+  try {
+    return parse(text.slice(cut + 1)) ?? null;
+  } catch (error) {
+    const why = (error as Error).message.split('\n')[0];
+    throw new LlmkitError('usage', `--set: '${text}' has no valid YAML after the =: ${why}`);
+  }
 }
 
 /** MODEL left out: the current folder's checkpoint, else `model:` of llmkit.yaml there. */

@@ -10,17 +10,18 @@ export interface Problem {
 
 type Issue = z.core.$ZodIssue;
 
-/** Says a schema's complaints about a value in words. */
-export function problemsOf(error: z.ZodError, schema: z.ZodType, value: unknown): Problem[] {
-  return error.issues.flatMap((issue) => describe(issue, schema, valueAt(value, issue.path)));
+/** Says a schema's complaints in words. @param error of a parse with `reportInput` */
+export function problemsOf(error: z.ZodError, schema: z.ZodType): Problem[] {
+  return error.issues.flatMap((issue) => describe(issue, schema));
 }
 
-function describe(issue: Issue, schema: z.ZodType, got: unknown): Problem[] {
+function describe(issue: Issue, schema: z.ZodType): Problem[] {
+  const got = issue.input;
   switch (issue.code) {
     case 'unrecognized_keys':
       return unknownKeys(issue.path, issue.keys, schema);
     case 'invalid_union':
-      return union(issue, schema, got);
+      return union(issue, schema);
     default: {
       if (got === undefined && issue.code !== 'custom')
         return [{ path: issue.path, message: 'is missing' }];
@@ -73,22 +74,21 @@ function bound(origin: string, words: string, limit: number | bigint): string {
 }
 
 /** A value that fits none of several forms: the form it nearly is, else all forms' names. */
-function union(
-  issue: Extract<Issue, { code: 'invalid_union' }>,
-  schema: z.ZodType,
-  got: unknown,
-): Problem[] {
+function union(issue: Extract<Issue, { code: 'invalid_union' }>, schema: z.ZodType): Problem[] {
   const nearly = issue.errors.find((issues) => issues.some((one) => !isOtherType(one)));
   if (nearly) {
     return nearly.flatMap((one) =>
-      describe({ ...one, path: [...issue.path, ...one.path] }, schema, valueAt(got, one.path)),
+      describe({ ...one, path: [...issue.path, ...one.path] }, schema),
     );
   }
   const forms = issue.errors.flatMap((issues) =>
     issues.map((one) => expectation(one).slice('must be '.length)),
   );
   return [
-    { path: issue.path, message: `must be ${orList([...new Set(forms)])}, got ${show(got)}` },
+    {
+      path: issue.path,
+      message: `must be ${orList([...new Set(forms)])}, got ${show(issue.input)}`,
+    },
   ];
 }
 
@@ -125,15 +125,6 @@ function shapeAt(schema: z.ZodType, path: readonly PropertyKey[]): Record<string
     }
   }
   return current instanceof z.ZodObject ? current.shape : {};
-}
-
-function valueAt(value: unknown, path: readonly PropertyKey[]): unknown {
-  let current = value;
-  for (const key of path) {
-    if (current === null || typeof current !== 'object') return undefined;
-    current = (current as Record<PropertyKey, unknown>)[key];
-  }
-  return current;
 }
 
 /** `a, b or c`. */

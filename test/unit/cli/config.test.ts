@@ -20,6 +20,12 @@ const command = defineCommand({
       .strictObject({ r: z.int().min(1).default(8), alpha: z.number().default(16) })
       .optional(),
     data: z.array(z.union([z.string(), z.strictObject({ path: z.string() })])).default([]),
+    sources: z
+      .preprocess(
+        (value) => [value],
+        z.array(z.strictObject({ format: z.enum(['text', 'messages']) })),
+      )
+      .optional(),
   },
   flags: { bits: { value: 'B', description: 'bits' } },
   examples: [],
@@ -95,6 +101,19 @@ test('all problems come in one error, each with its place', () => {
 
 test('a bound of one form of several is named', () => {
   expect(messageOf('batch_size: 0')).toBe('c.yaml: batch_size must be at least 1, got 0');
+});
+
+test('a value that a shorthand wraps is shown as it was written', () => {
+  expect(messageOf('sources: {format: mesages}')).toBe(
+    "c.yaml: sources[0].format must be text or messages, got 'mesages'; did you mean messages?",
+  );
+  expect(messageOf('sources: {}')).toBe('c.yaml: sources[0].format is missing');
+});
+
+test('--set with broken YAML is a usage error, not a stack trace', () => {
+  const message = messageOf('', {}, ['lora=[1']);
+  expect(message).toMatch(/^--set: 'lora=\[1' has no valid YAML after the =: /);
+  expect(message).not.toContain('\n');
 });
 
 test('a flood of problems is cut', () => {

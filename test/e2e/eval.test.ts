@@ -183,6 +183,14 @@ describe('mistakes', () => {
     expect(existsSync(out)).toBe(false);
   });
 
+  test('--fewshot-data of no task; --log-samples without a folder', async () => {
+    const few = await runCli([...HELLASWAG, '--fewshot-data', `helaswag=${STORIES}`]);
+    expect(few.stderr).toMatch(/--fewshot-data: 'helaswag' is no task .*did you mean hellaswag\?/);
+    const log = await runCli([...HELLASWAG, '--log-samples']);
+    expect(log.stderr).toMatch(/--log-samples writes files: say where with --output/);
+    expect([few.code, log.code]).toEqual([2, 2]);
+  });
+
   test('-o that is a file', async () => {
     const { code, stderr } = await runCli([...HELLASWAG, '-o', REVIEWS]);
     expect([code, stderr]).toEqual([2, expect.stringContaining('expected a folder')]);

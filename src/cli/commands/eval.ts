@@ -83,6 +83,9 @@ export const evalCommand = defineCommand({
     if (config.limit !== undefined && config.limit > 1 && !Number.isInteger(config.limit)) {
       problem('limit', `expected a whole number or a fraction below 1, got ${config.limit}`);
     }
+    if (config.log_samples && config.output === undefined) {
+      problem('log_samples', 'writes files: say where with --output');
+    }
   },
   async run(config, io) {
     await checkTasks(config);
@@ -90,7 +93,11 @@ export const evalCommand = defineCommand({
   },
 });
 
-async function checkTasks({ tasks: names, data }: EvalConfig): Promise<void> {
+async function checkTasks({
+  tasks: names,
+  data,
+  fewshot_data: examples,
+}: EvalConfig): Promise<void> {
   const { tasks } = await import('../../eval/tasks/index.js');
   const known = Object.keys(tasks);
   for (const name of names) {
@@ -100,11 +107,12 @@ async function checkTasks({ tasks: names, data }: EvalConfig): Promise<void> {
       `--tasks: unknown task '${name}', the tasks are ${known.join(', ')}${didYouMean(name, known)}`,
     );
   }
-  for (const name of Object.keys(data)) {
+  const given = [data, examples].flatMap((files) => Object.keys(files));
+  for (const name of given) {
     if (names.includes(name)) continue;
     throw new LlmkitError(
       'usage',
-      `--data: '${name}' is no task of --tasks ${names.join(',')}${didYouMean(name, names)}`,
+      `${data[name] === undefined ? '--fewshot-data' : '--data'}: '${name}' is no task of --tasks ${names.join(',')}${didYouMean(name, names)}`,
     );
   }
 }

@@ -224,6 +224,8 @@ test('mistakes are one error that names the key, the file or the line', async ()
   await fails({ data: undefined, model: undefined }, /data is missing[\s\S]*model is missing/);
   await fails({ max_length: 4096 }, /max_length: must be at most the model's context of 128/);
   await fails({ lora: { target_modules: ['query'] } }, /"query" matches no linear layer/);
+  await fails({ lora: { target_modules: 'q_proj' } }, /"q_proj" matches .* names go into a list/);
+  await fails({ lora: { target_modules: '((' } }, /lora: "\(\(" is not a regular expression/);
   await fails({ data: join(folder, 'none.jsonl') }, /none\.jsonl/);
   await fails({ model: join(folder, 'nowhere') }, /nowhere/, 1);
   const bad = join(folder, 'bad.jsonl');

@@ -65,11 +65,12 @@ function checkEachMatches(targets: readonly string[] | string, modules: readonly
     return !modules.some(matches);
   });
   if (unmatched.length === 0 && entries.length > 0) return;
+  const whole = typeof targets === 'string' ? ' as a regular expression of the whole path' : '';
   const candidates = [...new Set(modules.map(leafOf))].sort().join(', ');
   throw new LlmkitError(
     'config',
     `lora.target_modules: ${unmatched.map((entry) => JSON.stringify(entry)).join(', ') || 'the empty list'} ` +
-      `matches no linear layer; the model has ${candidates} (or use all-linear)`,
+      `matches no linear layer${whole}; the model has ${candidates} (or use all-linear${whole && '; names go into a list'})`,
   );
 }
 
@@ -88,7 +89,10 @@ function regularExpression(text: string, source: string): RegExp {
   try {
     return new RegExp(source);
   } catch {
-    throw new LlmkitError('config', `${JSON.stringify(text)} is not a regular expression`);
+    throw new LlmkitError(
+      'config',
+      `lora: ${JSON.stringify(text)} is not a regular expression; names and globs go into a list`,
+    );
   }
 }
 

@@ -160,7 +160,7 @@ function refuseTied({ config, checkpointConfig }: Decoder, adapter: AdapterFile)
     throw new LlmkitError(
       'unsupported',
       `${adapter.folder}: changes ${tied}, but this model ties its head to the embedding ` +
-        '(tie_word_embeddings): merging would change both; generate and eval run it with --adapter',
+        `(tie_word_embeddings): merging would change both${tied === HEAD ? '; generate and eval run it with --adapter' : ''}`,
     );
   }
   const embedding = embeddings.find((module) => changed.includes(module));

@@ -22,7 +22,7 @@ void* map_descriptor(int descriptor, size_t size) {
 
 }  // namespace
 
-std::shared_ptr<MappedFile> MappedFile::open(const std::string& path, std::string& error) {
+std::unique_ptr<MappedFile> MappedFile::open(const std::string& path, std::string& error) {
   const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   struct stat status;
   if (descriptor < 0 || ::fstat(descriptor, &status) != 0) {
@@ -40,7 +40,7 @@ std::shared_ptr<MappedFile> MappedFile::open(const std::string& path, std::strin
   }
   ::close(descriptor);
   if (!error.empty()) return nullptr;
-  return std::shared_ptr<MappedFile>(new MappedFile(data, size));
+  return std::unique_ptr<MappedFile>(new MappedFile(data, size));
 }
 
 MappedFile::~MappedFile() {

@@ -11,16 +11,13 @@ namespace llmkit {
 class MappedFile {
  public:
   /// Null, and a message, when the file cannot be mapped.
-  static std::shared_ptr<MappedFile> open(const std::string& path, std::string& error);
+  static std::unique_ptr<MappedFile> open(const std::string& path, std::string& error);
   ~MappedFile();
   MappedFile(const MappedFile&) = delete;
   MappedFile& operator=(const MappedFile&) = delete;
 
   void* data() const { return data_; }
   size_t size() const { return size_; }
-  bool holds(const void* p) const {
-    return p >= data_ && p < static_cast<const char*>(data_) + size_;
-  }
 
  private:
   MappedFile(void* data, size_t size) : data_(data), size_(size) {}

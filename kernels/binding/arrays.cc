@@ -31,13 +31,12 @@ void binary_call(const Napi::CallbackInfo& info) {
   binary(op, {rows, cols, operand(args, 1, rows, cols), operand(args, 2, rows, cols), y.data});
 }
 
-/// softmax(x, y, cols), logSoftmax(x, y, cols)
-template <void (*kRun)(size_t, size_t, const float*, float*)>
+/// softmax(x, y, cols)
 void softmax_call(const Napi::CallbackInfo& info) {
   const Arguments args(info, "softmax");
   const size_t cols = args.positive(2, "cols");
   const Floats x = args.floats(0);
-  kRun(args.quotient(x.size, cols, "x"), cols, x.data, args.floats(1, x.size, "y").data);
+  softmax(args.quotient(x.size, cols, "x"), cols, x.data, args.floats(1, x.size, "y").data);
 }
 
 /// reduce(op, x, y, middle, inner)
@@ -58,12 +57,6 @@ void argmax_call(const Napi::CallbackInfo& info) {
   const Floats x = args.floats(0);
   const size_t rows = args.quotient(x.size, cols, "x");
   argmax(rows, cols, x.data, args.ints(1, rows, "y").data);
-}
-
-/// sumOfSquares(x)
-Napi::Value sum_of_squares_call(const Napi::CallbackInfo& info) {
-  const Floats x = Arguments(info, "sumOfSquares").floats(0);
-  return Napi::Number::New(info.Env(), sum_of_squares(x.size, x.data));
 }
 
 /// Reads an array of whole numbers below `limit`; returns how many there are.
@@ -160,11 +153,9 @@ void cache_write_call(const Napi::CallbackInfo& info) {
 void add_arrays(Napi::Object exports) {
   add_procedure<unary_call>(exports, "unary");
   add_procedure<binary_call>(exports, "binary");
-  add_procedure<softmax_call<softmax>>(exports, "softmax");
-  add_procedure<softmax_call<log_softmax>>(exports, "logSoftmax");
+  add_procedure<softmax_call>(exports, "softmax");
   add_procedure<reduce_call>(exports, "reduce");
   add_procedure<argmax_call>(exports, "argmax");
-  add_function<sum_of_squares_call>(exports, "sumOfSquares");
   add_procedure<transpose_call>(exports, "transpose");
   add_procedure<gather_call>(exports, "gather");
   add_procedure<scatter_add_call>(exports, "scatterAdd");

@@ -9,56 +9,24 @@
 namespace llmkit::binding {
 namespace {
 
-/// The mapped files of this JavaScript environment, as long as they are mapped.
-struct Mappings {
-  std::vector<std::weak_ptr<MappedFile>> files;
-
-  /// The file that holds this address, if one does.
-  std::shared_ptr<MappedFile> find(const void* address) {
-    std::shared_ptr<MappedFile> found;
-    size_t kept = 0;
-    for (const std::weak_ptr<MappedFile>& weak : files) {
-      const std::shared_ptr<MappedFile> file = weak.lock();
-      if (file == nullptr) continue;
-      if (file->holds(address)) found = file;
-      files[kept++] = file;
-    }
-    files.resize(kept);
-    return found;
-  }
-};
-
-Mappings& mappings_of(Napi::Env env) {
-  if (env.GetInstanceData<Mappings>() == nullptr) env.SetInstanceData(new Mappings);
-  return *env.GetInstanceData<Mappings>();
-}
-
 Napi::Value map_file(const Napi::CallbackInfo& info) {
   const Arguments args(info, "mapFile");
   const std::string path = args.text(0);
   std::string error;
-  const std::shared_ptr<MappedFile> file = MappedFile::open(path, error);
+  std::unique_ptr<MappedFile> file = MappedFile::open(path, error);
   if (file == nullptr) throw Napi::Error::New(info.Env(), "mapFile: " + path + ": " + error);
   if (file->size() == 0) return Napi::ArrayBuffer::New(info.Env(), 0);
-  mappings_of(info.Env()).files.push_back(file);
+  void* const data = file->data();
+  const size_t size = file->size();
   return Napi::ArrayBuffer::New(
-      info.Env(), file->data(), file->size(),
-      [](Napi::Env, void*, std::shared_ptr<MappedFile>* owner) { delete owner; },
-      new std::shared_ptr<MappedFile>(file));
+      info.Env(), data, size, [](Napi::Env, void*, MappedFile* owner) { delete owner; },
+      file.release());
 }
 
-void unmap_file(const Napi::CallbackInfo& info) {
-  const Arguments args(info, "unmapFile");
-  if (!info[0].IsArrayBuffer()) args.type_error("argument 1 must be an ArrayBuffer");
-  info[0].As<Napi::ArrayBuffer>().Detach();  // its finalizer gives up the file
-}
-
-/// What createWeight returns a handle of. The references keep the JavaScript arrays alive, the
-/// mapped file stays even when its ArrayBuffer has been detached.
+/// What createWeight returns a handle of. The references keep the JavaScript arrays alive.
 struct HeldWeight {
   WeightView view;
   std::vector<Napi::ObjectReference> arrays;
-  std::shared_ptr<MappedFile> file;
 };
 
 constexpr const char* kFormatNames[] = {"f32", "bf16", "f16", "int8", "int4", "nf4", "fp4"};
@@ -80,7 +48,6 @@ class WeightReader {
       args_.range_error("the matrix is too large");
     const size_t count = view.rows * view.cols;
     view.codes = bytes(data_, "codes", (count * kBitsOfFormat[format] + 7) / 8);
-    held_.file = mappings_of(args_.env()).find(view.codes);
     if (view.format >= WeightFormat::kInt8) read_groups(count);
   }
 
@@ -196,7 +163,6 @@ const WeightView& weight_of_handle(const Arguments& args, const Napi::Value& han
 
 void add_weights(Napi::Object exports) {
   add_function<map_file>(exports, "mapFile");
-  add_procedure<unmap_file>(exports, "unmapFile");
   add_function<create_weight>(exports, "createWeight");
   add_procedure<dispose_weight>(exports, "disposeWeight");
   add_procedure<dequantize_rows_call>(exports, "dequantizeRows");

@@ -6,6 +6,6 @@
 namespace llmkit {
 
 const ReduceKernels reduce_f32_avx2 = {
-    {sum_rows, mean_rows, max_rows}, {sum_middle, mean_middle, max_middle}, argmax_rows, squares};
+    {sum_rows, mean_rows, max_rows}, {sum_middle, mean_middle, max_middle}, argmax_rows};
 
 }  // namespace llmkit

@@ -78,9 +78,5 @@ inline void argmax_rows(size_t rows, size_t cols, const float* x, int32_t* y) {
   }
 }
 
-inline float squares(size_t n, const float* x) {
-  return sum_chunks(n, [x](auto c) { return mul(c.get(x), c.get(x)); });
-}
-
 }  // namespace
 }  // namespace llmkit

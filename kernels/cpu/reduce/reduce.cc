@@ -1,7 +1,6 @@
 #include "cpu/reduce/reduce.h"
 
 #include <algorithm>
-#include <vector>
 
 #include "base/cpu_features.h"
 #include "base/parallel.h"
@@ -16,8 +15,6 @@ const ReduceKernels& kernels() {
 #undef REDUCE_KERNELS
   __builtin_unreachable();  // the scalar kernels run everywhere
 }
-
-constexpr size_t kSquaresBlock = 4096;
 
 }  // namespace
 
@@ -42,19 +39,6 @@ void argmax(size_t rows, size_t cols, const float* x, int32_t* y) {
   parallel_for(rows, grain_for(4 * cols), [&](size_t begin, size_t end) {
     kernels().argmax(end - begin, cols, x + begin * cols, y + begin);
   });
-}
-
-double sum_of_squares(size_t n, const float* x) {
-  std::vector<float> parts((n + kSquaresBlock - 1) / kSquaresBlock);
-  parallel_for(parts.size(), grain_for(2 * kSquaresBlock), [&](size_t begin, size_t end) {
-    for (size_t i = begin; i < end; ++i) {
-      const size_t at = i * kSquaresBlock;
-      parts[i] = kernels().squares(std::min(kSquaresBlock, n - at), x + at);
-    }
-  });
-  double total = 0;
-  for (const float part : parts) total += part;
-  return total;
 }
 
 }  // namespace llmkit

@@ -22,16 +22,12 @@ void reduce(Reduction reduction, const ReduceArgs& args);
 /// y[r] = the first index of the largest value of a row; NaNs are passed over, but for the first.
 void argmax(size_t rows, size_t cols, const float* x, int32_t* y);
 
-/// Sum of x² in float32 over blocks of 4096, the blocks in double: a fixed order.
-double sum_of_squares(size_t n, const float* x);
-
 /// On one thread. rows: [begin, end) of outer, inner = 1; middle: row `outer`, [begin, end) of
 /// inner.
 struct ReduceKernels {
   void (*rows[kReductions])(const ReduceArgs& args, size_t begin, size_t end);
   void (*middle[kReductions])(const ReduceArgs& args, size_t outer, size_t begin, size_t end);
   void (*argmax)(size_t rows, size_t cols, const float* x, int32_t* y);
-  float (*squares)(size_t n, const float* x);
 };
 
 #define REDUCE_KERNELS(isa, name) extern const ReduceKernels name;

@@ -26,14 +26,5 @@ inline void softmax_rows(size_t rows, size_t cols, const float* x, float* y) {
   }
 }
 
-inline void log_softmax_rows(size_t rows, size_t cols, const float* x, float* y) {
-  for (size_t r = 0; r < rows; ++r, x += cols, y += cols) {
-    const Vec shift = splat(row_maximum(cols, x));
-    const float total = sum_chunks(cols, [&](auto c) { return exp(sub(c.get(x), shift)); });
-    const Vec log_total = log(splat(total));
-    each_chunk(cols, [&](auto c) { c.put(y, sub(sub(c.get(x), shift), log_total)); });
-  }
-}
-
 }  // namespace
 }  // namespace llmkit

@@ -5,6 +5,6 @@
 
 namespace llmkit {
 
-const SoftmaxKernels softmax_f32_scalar = {softmax_rows, log_softmax_rows};
+const SoftmaxKernels softmax_f32_scalar = {softmax_rows};
 
 }  // namespace llmkit

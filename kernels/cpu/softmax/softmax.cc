@@ -22,10 +22,4 @@ void softmax(size_t rows, size_t cols, const float* x, float* y) {
   });
 }
 
-void log_softmax(size_t rows, size_t cols, const float* x, float* y) {
-  parallel_for(rows, grain_for(16 * cols), [&](size_t begin, size_t end) {
-    kernels().log_softmax(end - begin, cols, x + begin * cols, y + begin * cols);
-  });
-}
-
 }  // namespace llmkit

@@ -65,10 +65,11 @@ export interface Addon {
   threads(): number;
   setThreads(count: number): void;
 
-  /** Maps a file privately (writes stay in memory). Throws an Error with the system's message. */
+  /**
+   * Maps a file privately (writes stay in memory) until the buffer is collected. Throws an Error with
+   * the system's message.
+   */
   mapFile(path: string): ArrayBuffer;
-  /** Detaches the buffer; the file stays mapped as long as a weight made from it lives. */
-  unmapFile(buffer: ArrayBuffer): void;
 
   /** Checks the sizes and keeps the arrays alive, without a copy. */
   createWeight(data: WeightData): WeightHandle;
@@ -272,13 +273,10 @@ export interface Addon {
   ): void;
   /** Over the last axis (cols); y may be x. */
   softmax(x: Float32Array, y: Float32Array, cols: number): void;
-  logSoftmax(x: Float32Array, y: Float32Array, cols: number): void;
   /** y [outer, inner] = op over the middle axis of x [outer, middle, inner]. */
   reduce(op: ReduceOp, x: Float32Array, y: Float32Array, middle: number, inner: number): void;
   /** First index of the largest value of each row of cols. */
   argmax(x: Float32Array, y: Int32Array, cols: number): void;
-  /** Sum of x², in a fixed order. */
-  sumOfSquares(x: Float32Array): number;
 
   /** y = x with axis i of y being axis permutation[i] of x; up to 6 axes. */
   transpose(

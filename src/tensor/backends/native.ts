@@ -63,7 +63,6 @@ const ADDON_FUNCTIONS: Readonly<Record<keyof Addon, true>> = {
   layerNormGrad: true,
   linear: true,
   linearGradInput: true,
-  logSoftmax: true,
   mapFile: true,
   matmul: true,
   reduce: true,
@@ -73,11 +72,9 @@ const ADDON_FUNCTIONS: Readonly<Record<keyof Addon, true>> = {
   scatterAdd: true,
   setThreads: true,
   softmax: true,
-  sumOfSquares: true,
   threads: true,
   transpose: true,
   unary: true,
-  unmapFile: true,
 };
 
 /** The folder of the nearest package.json above this file, in `src/` and in the bundle alike. */

@@ -106,9 +106,9 @@ function trainingConfig(files: BundledFiles, { output, reduced }: QuickstartOpti
     method: 'lora',
     data: [{ path: files.trainSet }],
     lora: { r: 16, alpha: 32, target_modules: 'all-linear' },
-    max_steps: reduced ? 30 : 160,
+    max_steps: reduced ? 30 : 300,
     batch_size: 16,
-    learning_rate: 3e-3,
+    learning_rate: 1.5e-3,
     lr_scheduler: 'linear',
     warmup_steps: 10,
     max_length: 128,
@@ -203,8 +203,8 @@ function scores(folder: string): string[] {
 }
 
 function tokensPerSecond(document: unknown): number {
-  const { timings } = document as { timings: { tokens_per_second: number } };
-  return timings.tokens_per_second;
+  const { timings } = document as { timings: { decode_tokens_per_second: number } };
+  return timings.decode_tokens_per_second;
 }
 
 async function writeReport(

@@ -4,7 +4,7 @@ import { formatNumber, linearScale, niceTicks, type Scale } from './scale.js';
 
 const WIDTH = 760;
 const HEIGHT = 320;
-const MARGIN = { top: 12, right: 64, bottom: 44, left: 64 };
+const MARGIN = { top: 12, right: 84, bottom: 44, left: 64 };
 /** More points than this per curve cannot be told apart at this width. */
 const MAX_POINTS = 600;
 /** Curves with at most this many points show each of them. */

@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { LlmkitError } from '../errors.js';
 import { int32 } from '../tensor/ops/index.js';
 import { dispose, gather, logSumExp, reshape, slice, type Tensor2D, tidy } from '../tensor/tfjs.js';
@@ -45,11 +46,13 @@ export async function scoreRows(
     greedy: new Array<boolean>(ids.length - from).fill(false),
   }));
   if (wanted.length === 0) return scores;
+  await nextTurn(); // lets signals and progress through: the maths itself never waits
   const hidden = statesOf(model, rows, wanted);
   const chunk = Math.max(1, Math.floor(MAX_LOGITS / model.config.vocabSize));
   try {
     for (let start = 0; start < wanted.length; start += chunk) {
       const part = wanted.slice(start, start + chunk);
+      if (start > 0) await nextTurn();
       const { logits, normalizers } = await headOf(model, hidden, { start, count: part.length });
       part.forEach(({ row, place, target }, m) => {
         const values = logits.subarray(

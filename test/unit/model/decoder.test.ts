@@ -160,6 +160,15 @@ describe('scoreRows', () => {
     expect(score?.logprobs.length).toBe(1);
   });
 
+  test('lets signals through before the maths', async () => {
+    let turned = false;
+    setImmediate(() => {
+      turned = true;
+    });
+    await scoreRows(model, [{ ids: [1, 2], from: 1 }]);
+    expect(turned).toBe(true);
+  });
+
   test('from is at least 1 and within the row', async () => {
     await expect(scoreRows(model, [{ ids: [1, 2], from: 0 }])).rejects.toThrow(
       'from must be in 1..2',

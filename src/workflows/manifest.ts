@@ -10,14 +10,30 @@ import { VERSION } from './version.js';
 /** Name of the manifest in every output folder. */
 export const MANIFEST_FILE = 'llmkit.json';
 
+const quantizationSchema = z.object({
+  scheme: z.string(),
+  group_size: z.number().nullish(),
+  double_quant: z.boolean().optional(),
+  asymmetric: z.boolean().optional(),
+});
+
+/** How weights were quantized; in `config` of a folder that `llmkit quantize` wrote. */
+export type QuantizationRecord = z.infer<typeof quantizationSchema>;
+
 /** The weights an output was made from (see `checkpoint/identity.ts`). */
 const baseModelSchema = z.object({
   /** As it was given: a folder or a hub id. */
   name: z.string(),
   /** Identity of the checkpoint's own weights. */
   identity: z.string(),
-  /** Set when the weights computed with were quantized from those: their identity and scheme. */
-  quantized: z.object({ identity: z.string(), scheme: z.string() }).optional(),
+  /** Set when the weights computed with were quantized from those: their identity and scheme, and how. */
+  quantized: z
+    .object({
+      identity: z.string(),
+      scheme: z.string(),
+      settings: quantizationSchema.optional(),
+    })
+    .optional(),
 });
 
 const manifestSchema = z.object({
@@ -71,6 +87,11 @@ export async function readManifest(folder: string): Promise<Manifest | undefined
   if (parsed.success) return parsed.data;
   const { path: place, message } = parsed.error.issues[0] ?? { path: [], message: '' };
   throw new LlmkitError('config', `${path}: ${place.join('.')}: ${message}`);
+}
+
+/** How the weights of a manifest's folder were quantized; undefined where another program did. */
+export function quantizationOf({ command, config }: Manifest): QuantizationRecord | undefined {
+  return command === 'quantize' ? quantizationSchema.safeParse(config).data : undefined;
 }
 
 function parseJson(text: string, path: string): unknown {

@@ -161,6 +161,20 @@ describe('an adapter that records a quantized base', async () => {
     },
   );
 
+  test('the 16-bit weights do for an adapter of a checkpoint quantized by other settings', async () => {
+    const flags = ['--scheme', 'int4', '--asymmetric', '--group-size', '32'];
+    const [quantized, trained, out] = [output('q'), output('trained'), output('anew')];
+    await runCli(['quantize', MODEL, '-o', quantized, ...flags]);
+    const [config, data] = [`${trained}.yaml`, `${trained}.jsonl`];
+    writeFileSync(data, '{"text": "once upon a time"}\n');
+    const values = { model: quantized, output_dir: trained, data, max_steps: 1 };
+    writeFileSync(config, JSON.stringify(values));
+    await runCli(['lora-train', config, '--quiet']);
+    await runJson(['merge', MODEL, '--adapter', trained, '-o', out]);
+    await runJson(['merge', quantized, '--adapter', trained, '-o', `${out}2`]);
+    expect(await matrixOf(out)).toEqual(await matrixOf(`${out}2`));
+  });
+
   test('another base is refused by its identity', async () => {
     const other = output('other-base');
     await runCli(['merge', MODEL, '--adapter', ADAPTER, '-o', other]);

@@ -6,7 +6,12 @@ import { LlmkitError } from '../../errors.js';
 import type { Decoder } from '../../model/decoder.js';
 import { loadModel } from '../../model/load.js';
 import type { AdapterFile } from '../../tune/peft/index.js';
-import { type BaseModel, type Manifest, readManifest } from '../manifest.js';
+import {
+  type BaseModel,
+  type Manifest,
+  type QuantizationRecord,
+  readManifest,
+} from '../manifest.js';
 import { type QuantizeOnLoad, quantizeOnLoad } from '../training/quantize-on-load.js';
 
 /** Weights that an adapter may be merged onto. */
@@ -119,14 +124,15 @@ function quantizedAnew(
   { config, base_model: record }: Manifest,
   hashed: readonly HashedTensor[],
 ): MergeBase {
-  const quantization = config.quantization as Parameters<typeof quantizeOnLoad>[0]['quantization'];
+  const onLoad = config.quantization as QuantizationRecord | undefined;
+  const quantization = record?.quantized?.settings ?? onLoad;
   const load = async () => {
-    const onLoad = quantizeOnLoad(
+    const quantizer = quantizeOnLoad(
       { load_in_4bit: true, quantization },
       checkpoint,
     ) as QuantizeOnLoad;
-    const model = await loadModel(checkpoint, onLoad);
-    if (onLoad.identity(hashed) === record?.quantized?.identity) return model;
+    const model = await loadModel(checkpoint, quantizer);
+    if (quantizer.identity(hashed) === record?.quantized?.identity) return model;
     model.dispose();
     throw new LlmkitError(
       'checkpoint',

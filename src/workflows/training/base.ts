@@ -5,7 +5,7 @@ import { hashTensors, identityOfTensors } from '../../checkpoint/identity.js';
 import { LlmkitError } from '../../errors.js';
 import { decoderConfig } from '../../model/families/index.js';
 import { loadTokenizer, type Tokenizer } from '../../tokenizer/tokenizer.js';
-import { type BaseModel, readManifest } from '../manifest.js';
+import { type BaseModel, quantizationOf, readManifest } from '../manifest.js';
 import type { TrainingConfig } from './config.js';
 import type { QuantizeOnLoad } from './quantize-on-load.js';
 
@@ -89,10 +89,11 @@ export async function baseModelOf(
     const scheme = quantization.plan.scheme.format;
     return { name, identity, quantized: { identity: quantization.identity(hashed), scheme } };
   }
-  const original = checkpoint.quantized.size > 0 && (await readManifest(folder))?.base_model;
-  if (!original) return { name, identity };
-  const scheme = schemeOf(checkpoint);
-  return { name, identity: original.identity, quantized: { identity, scheme } };
+  const manifest = checkpoint.quantized.size > 0 ? await readManifest(folder) : undefined;
+  if (!manifest?.base_model) return { name, identity };
+  const [scheme, settings] = [schemeOf(checkpoint), quantizationOf(manifest)];
+  const quantized = { identity, scheme, ...(settings && { settings }) };
+  return { name, identity: manifest.base_model.identity, quantized };
 }
 
 /** The format of the first quantized matrix: `nf4`, `int4` and so on. */

@@ -8,7 +8,7 @@ import { quantizeMatrix } from '../../quant/matrix.js';
 import { methods } from '../../quant/methods/index.js';
 import { planQuantization, type QuantPlan } from '../../quant/plan.js';
 import { schemes } from '../../quant/schemes/index.js';
-import type { TrainingConfig } from './config.js';
+import type { QuantizationRecord } from '../manifest.js';
 
 /** Quantizes a model while it is loaded, to the same codes as `llmkit quantize` writes. */
 export interface QuantizeOnLoad {
@@ -18,20 +18,27 @@ export interface QuantizeOnLoad {
   identity(base: readonly HashedTensor[]): string;
 }
 
+/** What a training config or an adapter's record says of quantization on load. */
+interface QuantizationWish {
+  readonly load_in_4bit: boolean;
+  readonly quantization?: QuantizationRecord | undefined;
+}
+
 /** `load_in_4bit`; undefined where it is not set or the checkpoint is quantized already. */
 export function quantizeOnLoad(
-  { load_in_4bit, quantization }: Pick<TrainingConfig, 'load_in_4bit' | 'quantization'>,
+  { load_in_4bit, quantization }: QuantizationWish,
   checkpoint: Checkpoint,
 ): QuantizeOnLoad | undefined {
   if (!load_in_4bit || checkpoint.quantized.size > 0) return undefined;
-  const { scheme: name = 'nf4', group_size, double_quant = false } = quantization ?? {};
+  const wish = quantization ?? { scheme: 'nf4' };
+  const { scheme: name, group_size, double_quant = false, asymmetric = false } = wish;
   const [scheme, method] = [schemes[name], methods.rtn];
   if (!scheme || !method) throw new LlmkitError('unsupported', `quantization.scheme: ${name}`);
   const plan = planQuantization(checkpoint.config, checkpoint.tensors, {
     scheme,
-    groupSize: group_size,
+    groupSize: group_size ?? undefined,
     doubleQuant: double_quant,
-    asymmetric: false,
+    asymmetric,
     skip: ['lm_head'],
   });
   const stored = storedNames(checkpoint.config, checkpoint.tensors);
@@ -47,7 +54,7 @@ export function quantizeOnLoad(
       const read = (start: number, end: number) => values.subarray(start * cols, end * cols);
       const data = quantizeMatrix(
         { name: weight, rows, cols, read },
-        { scheme, method, groupSize, dtype, doubleQuant: double_quant },
+        { scheme, method, groupSize, dtype, doubleQuant: double_quant, asymmetric },
       );
       const parts = layouts[scheme.layout].encode(planned, data);
       encoded.set(

@@ -1,6 +1,6 @@
 import { LlmkitError } from '../errors.js';
 import { int32 } from '../tensor/ops/index.js';
-import { type Tensor2D, type Tensor3D, tensor3d } from '../tensor/tfjs.js';
+import { type Tensor, type Tensor2D, type Tensor3D, tensor3d } from '../tensor/tfjs.js';
 import type { DecoderConfig } from './config.js';
 import { fillRope } from './rope.js';
 
@@ -19,6 +19,11 @@ export interface Visibility {
   readonly firsts: ReadonlyMap<number | undefined, Tensor2D>;
   /** [B, T, R / 2] of RoPE. */
   readonly angles?: { readonly cos: Tensor3D; readonly sin: Tensor3D };
+}
+
+/** The tensors of it, to free where there is no scope. */
+export function tensorsOf({ last, firsts, angles }: Visibility): readonly Tensor[] {
+  return [last, ...firsts.values(), ...(angles ? [angles.cos, angles.sin] : [])];
 }
 
 /** A run of tokens of one sequence: a packed segment, or what a cached row goes on with. */

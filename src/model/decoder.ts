@@ -1,9 +1,11 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { HfConfig } from '../checkpoint/checkpoint.js';
 import { LlmkitError } from '../errors.js';
 import { checkpointed, embedding } from '../tensor/ops/index.js';
 import {
   add,
   concat,
+  dispose,
   pad,
   slice,
   Tensor,
@@ -12,7 +14,7 @@ import {
   type Tensor3D,
   tidy,
 } from '../tensor/tfjs.js';
-import { Batch, type TokenRow } from './batch.js';
+import { Batch, type TokenRow, tensorsOf } from './batch.js';
 import { Block } from './block.js';
 import type { DecoderConfig } from './config.js';
 import { headLosses } from './head.js';
@@ -105,6 +107,28 @@ export class Decoder {
     });
   }
 
+  /**
+   * The same without a cache or gradients, letting signals and progress through after each layer: a long
+   * text takes its time on a slow machine.
+   */
+  async forwardInTurns(rows: readonly TokenRow[]): Promise<Tensor3D> {
+    const batch = new Batch(this.config, rows);
+    const pass = { visibility: batch.visibility(), context: {} };
+    let hidden = tidy(() => this.#embed(batch, {}));
+    try {
+      for (const block of this.#blocks) {
+        const input = hidden;
+        hidden = tidy(() => block.forward(input, pass));
+        input.dispose();
+        await nextTurn();
+      }
+      // A copy, for hidden itself may be the result.
+      return tidy(() => this.#finish(hidden, {}).clone());
+    } finally {
+      dispose([hidden, ...tensorsOf(pass.visibility)]);
+    }
+  }
+
   /** [..., D] hidden states to [..., V] logits. */
   logits(hidden: Tensor): Tensor {
     return linearOf(this.#parts, HEAD).forward(hidden, {});
@@ -140,6 +164,10 @@ export class Decoder {
           ) as Tensor3D);
       input.dispose();
     }
+    return this.#finish(hidden, context);
+  }
+
+  #finish(hidden: Tensor3D, context: ForwardContext): Tensor3D {
     const normed = this.#finalNorm?.forward(hidden) ?? hidden;
     const projectOut = this.#linears.get(this.config.names.projectOut ?? '');
     return (projectOut?.forward(normed, context) ?? normed) as Tensor3D;

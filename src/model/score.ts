@@ -46,13 +46,12 @@ export async function scoreRows(
     greedy: new Array<boolean>(ids.length - from).fill(false),
   }));
   if (wanted.length === 0) return scores;
-  await nextTurn(); // lets signals and progress through: the maths itself never waits
-  const hidden = statesOf(model, rows, wanted);
+  const hidden = await statesOf(model, rows, wanted);
   const chunk = Math.max(1, Math.floor(MAX_LOGITS / model.config.vocabSize));
   try {
     for (let start = 0; start < wanted.length; start += chunk) {
       const part = wanted.slice(start, start + chunk);
-      if (start > 0) await nextTurn();
+      if (start > 0) await nextTurn(); // signals are delivered between turns
       const { logits, normalizers } = await headOf(model, hidden, { start, count: part.length });
       part.forEach(({ row, place, target }, m) => {
         const values = logits.subarray(
@@ -94,14 +93,20 @@ function wantedOf({ ids, from }: ScoreRow, row: number): Wanted[] {
 }
 
 /** Hidden states [M, D] of the wanted positions. */
-function statesOf(model: Decoder, rows: readonly ScoreRow[], wanted: readonly Wanted[]): Tensor2D {
-  return tidy(() => {
-    const inputs = rows.map(({ ids }) => ({ ids: Array.from(ids).slice(0, -1) }));
-    const states = model.forward(inputs);
-    const [, T, D] = states.shape;
-    const indices = wanted.map(({ row, position }) => row * T + position);
-    return gather(reshape(states, [-1, D]), int32(indices, [indices.length])) as Tensor2D;
-  });
+async function statesOf(
+  model: Decoder,
+  rows: readonly ScoreRow[],
+  wanted: readonly Wanted[],
+): Promise<Tensor2D> {
+  const inputs = rows.map(({ ids }) => ({ ids: Array.from(ids).slice(0, -1) }));
+  const states = await model.forwardInTurns(inputs);
+  const [, T, D] = states.shape;
+  const indices = wanted.map(({ row, position }) => row * T + position);
+  const chosen = tidy(
+    () => gather(reshape(states, [-1, D]), int32(indices, [indices.length])) as Tensor2D,
+  );
+  states.dispose();
+  return chosen;
 }
 
 /** Logits [count, V] and the logarithm of the sum of their exponentials [count]. */

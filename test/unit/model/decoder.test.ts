@@ -160,13 +160,15 @@ describe('scoreRows', () => {
     expect(score?.logprobs.length).toBe(1);
   });
 
-  test('lets signals through before the maths', async () => {
-    let turned = false;
-    setImmediate(() => {
-      turned = true;
+  test('lets signals through after each layer', async () => {
+    let turns = 0;
+    let waiting = setImmediate(function count() {
+      turns++;
+      waiting = setImmediate(count);
     });
     await scoreRows(model, [{ ids: [1, 2], from: 1 }]);
-    expect(turned).toBe(true);
+    clearImmediate(waiting);
+    expect(turns).toBeGreaterThanOrEqual(model.config.numLayers);
   });
 
   test('from is at least 1 and within the row', async () => {

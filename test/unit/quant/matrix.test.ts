@@ -15,13 +15,13 @@ const matrix: MatrixRows = {
   read: (start, end) => values.subarray(start * COLS, end * COLS),
 };
 
-function partsOf({ codes, scales, zeros }: WeightData): (ArrayBufferView | undefined)[] {
+function partsOf({ codes, scales, zeros }: WeightData): (Uint8Array | Float32Array | undefined)[] {
   const nested =
     scales instanceof Float32Array || !scales ? [scales] : [scales.codes, scales.absmax];
   return [codes, ...nested, zeros];
 }
 
-function sha256(part: ArrayBufferView | undefined): string | undefined {
+function sha256(part: Uint8Array | Float32Array | undefined): string | undefined {
   return part && createHash('sha256').update(part).digest('hex');
 }
 

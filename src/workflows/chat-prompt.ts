@@ -5,7 +5,7 @@ import { type ChatTemplate, parseChatTemplate } from '../tokenizer/chat-template
 import type { ChatMessage, Tokenizer } from '../tokenizer/tokenizer.js';
 import { readManifest } from './manifest.js';
 
-/** How a conversation becomes a prompt: a chat template, or the text template of an adapter. */
+/** How a conversation becomes a prompt: a chat template, or the text template of a training. */
 export type PromptTemplate =
   | { readonly kind: 'chat'; readonly template: ChatTemplate }
   | { readonly kind: 'text'; readonly text: string };
@@ -16,18 +16,29 @@ const recordSchema: z.ZodType<TemplateRecord> = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('none') }),
 ]);
 
-/** The template an adapter was trained with, else the tokenizer's; undefined when there is none. */
+/**
+ * The template that training recorded, else the tokenizer's; undefined when there is none.
+ *
+ * @param folders of the adapter and of the model (merge hands an adapter's template on); the first
+ *   that records one counts
+ */
 export async function promptTemplateOf(
   tokenizer: Tokenizer,
-  adapter: string | undefined,
+  folders: readonly string[],
 ): Promise<PromptTemplate | undefined> {
-  const record = adapter === undefined ? undefined : await adapterTemplate(adapter);
-  if (record?.kind === 'text') return record;
-  const template =
-    record?.kind === 'chat' && record.hash !== tokenizer.chatTemplate?.hash
-      ? parseChatTemplate(record.source, specialTokens(tokenizer), `${adapter}/llmkit.json`)
-      : tokenizer.chatTemplate;
-  return template && { kind: 'chat', template };
+  for (const folder of folders) {
+    const record = await recordedTemplate(folder);
+    if (record === undefined) continue;
+    if (record.kind === 'text') return record;
+    if (record.kind === 'none' || record.hash === tokenizer.chatTemplate?.hash) break;
+    const { source } = record;
+    const where = `${folder}/llmkit.json`;
+    return {
+      kind: 'chat',
+      template: parseChatTemplate(source, specialTokens(tokenizer), where),
+    };
+  }
+  return tokenizer.chatTemplate && { kind: 'chat', template: tokenizer.chatTemplate };
 }
 
 /** What a chat template may name. */
@@ -40,14 +51,14 @@ function specialTokens(tokenizer: Tokenizer): Record<string, string> {
   return Object.fromEntries(known.map(([name, id]) => [name, tokenizer.tokenText(id)]));
 }
 
-async function adapterTemplate(adapter: string): Promise<TemplateRecord | undefined> {
-  const manifest = await readManifest(adapter);
+async function recordedTemplate(folder: string): Promise<TemplateRecord | undefined> {
+  const manifest = await readManifest(folder);
   if (manifest?.template === undefined) return undefined;
   const parsed = recordSchema.safeParse(manifest.template);
   if (parsed.success) return parsed.data;
   throw new LlmkitError(
     'config',
-    `${adapter}/llmkit.json: template is not one that lora-train writes`,
+    `${folder}/llmkit.json: template is not one that lora-train writes`,
   );
 }
 

@@ -28,7 +28,8 @@ export async function readGenerationSettings(
   adapter: string | undefined,
 ): Promise<GenerationSettings> {
   const defaults = await readGenerationConfig(folder);
-  return { tokenizer, template: await promptTemplateOf(tokenizer, adapter), defaults };
+  const folders = adapter === undefined ? [folder] : [adapter, folder];
+  return { tokenizer, template: await promptTemplateOf(tokenizer, folders), defaults };
 }
 
 /**

@@ -23,13 +23,24 @@ function adapter(template: unknown): string {
 }
 
 /** The prompt as text. */
-async function rendered(tokenizer: typeof byteTokenizer, folder?: string): Promise<string> {
-  const template = await promptTemplateOf(tokenizer, folder);
+async function rendered(
+  tokenizer: typeof byteTokenizer,
+  ...folders: readonly string[]
+): Promise<string> {
+  const template = await promptTemplateOf(tokenizer, folders);
   return byteTokenizer.decode(renderChat(tokenizer, template, messages));
 }
 
 test('the tokenizer’s own template, up to the answer', async () => {
   expect(await rendered(own)).toBe('[system]be brief[user]hello[assistant]');
+});
+
+test('a merged model has its adapter’s template; another adapter’s comes before it', async () => {
+  const merged = adapter({ kind: 'text', text: 'Q: {instruction} A:{output}' });
+  const plain = mkdtempSync(join(tmpdir(), 'llmkit-adapter-'));
+  expect(await rendered(own, plain, merged)).toContain('Q: hello A:');
+  const other = adapter({ kind: 'none' });
+  expect(await rendered(own, other, merged)).toBe('[system]be brief[user]hello[assistant]');
 });
 
 test('an adapter’s chat template comes before the tokenizer’s', async () => {

@@ -9,7 +9,7 @@ using namespace llmkit::testing;
 
 namespace {
 
-constexpr size_t kMost = 33;
+constexpr size_t kMost = 33, kMany = 60;
 
 std::vector<float> dense(const WeightView& weight) {
   std::vector<float> values(weight.rows * weight.cols);
@@ -38,10 +38,12 @@ void check_values(Checks& checks, const WeightView& weight) {
 /// The same bits for every number of rows and of threads.
 void check_bits(Checks& checks, const WeightView& weight) {
   const size_t n = weight.rows, k = weight.cols;
-  const Buffer x(kMost * k, 1), bias(n, 2), dy(kMost * n, 3);
-  Buffer y(kMost * n, 4), dx(kMost * k, 5), want_y(kMost * n, 6), want_dx(kMost * k, 7);
+  const Buffer x(kMany * k, 1), bias(n, 2), dy(kMany * n, 3);
+  Buffer y(kMany * n, 4), dx(kMost * k, 5), want_y(kMost * n, 6), want_dx(kMost * k, 7);
   set_thread_count(1);
   linear(weight, kMost, x.data(), bias.data(), want_y.data());
+  linear(weight, kMany, x.data(), bias.data(), y.data());
+  checks.same("y, many rows", y.data(), want_y.data(), kMost * n);
   linear_grad_input(weight, kMost, dy.data(), want_dx.data());
   for (size_t threads = 1; threads <= 3; ++threads) {
     set_thread_count(threads);

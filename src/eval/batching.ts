@@ -4,7 +4,7 @@ import type { RowScore, ScoreRow } from '../model/score.js';
 export type Scorer = (rows: readonly ScoreRow[]) => Promise<readonly RowScore[]>;
 
 /** Tokens of a batch of `auto`, padding included. */
-const AUTO_BATCH_TOKENS = 4096;
+const AUTO_BATCH_TOKENS = 1024;
 
 /** How rows are batched. */
 export interface BatchOptions {

@@ -7,6 +7,7 @@ import { layoutOf } from './formats/index.js';
 import type { QuantizedLayout } from './formats/layout.js';
 import {
   findTensor,
+  type ReadOptions,
   readSafetensors,
   type SafetensorsFile,
   type StoredTensor,
@@ -15,7 +16,7 @@ import {
 import { INDEX_FILE, readIndex } from './safetensors-index.js';
 
 export type { Dtype } from './dtype.js';
-export type { SafetensorsFile, StoredTensor, TensorSource } from './safetensors.js';
+export type { ReadOptions, SafetensorsFile, StoredTensor, TensorSource } from './safetensors.js';
 export { readSafetensors } from './safetensors.js';
 
 /** A model's config.json. */
@@ -38,12 +39,15 @@ export interface Checkpoint extends TensorSource {
  * @throws LlmkitError `checkpoint` when something is missing or broken, `unsupported` for pickled weights and
  *   quantization methods that cannot be read
  */
-export async function openCheckpoint(folder: string): Promise<Checkpoint> {
+export async function openCheckpoint(
+  folder: string,
+  options: ReadOptions = {},
+): Promise<Checkpoint> {
   const config = await readConfig(folder);
   const layout = layoutOf(config, join(folder, 'config.json'));
   const files: SafetensorsFile[] = [];
   try {
-    const fileOf = await openFiles(folder, files);
+    const fileOf = await openFiles(folder, files, options);
     return new OpenCheckpoint({ folder, config, layout, files, fileOf });
   } catch (error) {
     for (const file of files) file.close();
@@ -91,26 +95,28 @@ function parseConfig(text: string, path: string): HfConfig {
 async function openFiles(
   folder: string,
   files: SafetensorsFile[],
+  options: ReadOptions,
 ): Promise<Map<string, SafetensorsFile>> {
   const names = await readdir(folder);
   if (names.includes('model.safetensors')) {
-    const file = await readSafetensors(join(folder, 'model.safetensors'));
+    const file = await readSafetensors(join(folder, 'model.safetensors'), options);
     files.push(file);
     return new Map([...file.tensors.keys()].map((name) => [name, file]));
   }
-  if (names.includes(INDEX_FILE)) return openShards(folder, files);
+  if (names.includes(INDEX_FILE)) return openShards(folder, files, options);
   throw noWeights(folder, names);
 }
 
 async function openShards(
   folder: string,
   files: SafetensorsFile[],
+  options: ReadOptions,
 ): Promise<Map<string, SafetensorsFile>> {
   const weightMap = await readIndex(folder);
   const shards = new Map<string, SafetensorsFile>();
   const fileOf = new Map<string, SafetensorsFile>();
   for (const [tensor, shard] of weightMap) {
-    const file = shards.get(shard) ?? (await readSafetensors(join(folder, shard)));
+    const file = shards.get(shard) ?? (await readSafetensors(join(folder, shard), options));
     if (!shards.has(shard)) files.push(file);
     shards.set(shard, file);
     findTensor(file.tensors, tensor, `${join(folder, shard)}, which ${INDEX_FILE} names for it`);

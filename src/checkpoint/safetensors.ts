@@ -31,18 +31,27 @@ export interface SafetensorsFile extends TensorSource {
   close(): void;
 }
 
+/** How a file is read. */
+export interface ReadOptions {
+  /** Read tensor by tensor instead of mapping the file: a pass over all of it then leaves nothing resident. */
+  readonly unmapped?: boolean;
+}
+
 /**
  * Opens one safetensors file. Its header is checked whole first; the data is memory-mapped by the addon, or without
  * it read tensor by tensor.
  *
  * @throws LlmkitError `checkpoint` naming the file when it is missing or not sound
  */
-export async function readSafetensors(path: string): Promise<SafetensorsFile> {
+export async function readSafetensors(
+  path: string,
+  options: ReadOptions = {},
+): Promise<SafetensorsFile> {
   const descriptor = open(path);
   try {
     const fileBytes = fstatSync(descriptor).size;
     const header = readHeader(descriptor, path, fileBytes);
-    return new OpenFile(path, header, descriptor);
+    return new OpenFile(path, header, { descriptor, mapped: !options.unmapped });
   } catch (error) {
     closeSync(descriptor);
     throw error;
@@ -104,12 +113,12 @@ class OpenFile implements SafetensorsFile {
   #descriptor: number | undefined;
   #mapped: Uint8Array | undefined;
 
-  constructor(path: string, header: Header, descriptor: number) {
+  constructor(path: string, header: Header, opened: { descriptor: number; mapped: boolean }) {
     this.path = path;
     this.metadata = header.metadata;
     this.tensors = header.tensors;
-    this.#mapped = mapFile(path);
-    this.#descriptor = descriptor;
+    this.#mapped = opened.mapped ? mapFile(path) : undefined;
+    this.#descriptor = opened.descriptor;
   }
 
   bytes(name: string): Uint8Array {

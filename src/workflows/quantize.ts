@@ -69,7 +69,7 @@ export async function quantizeModel(options: QuantizeOptions): Promise<QuantizeR
   const folder = await resolveModel(options.model, onDownload ? { onProgress: onDownload } : {});
   const output = options.output ?? defaultOutput(options.model, options.scheme);
   if (!options.dryRun) await checkOutput(output, folder, options);
-  const checkpoint = await openCheckpoint(folder);
+  const checkpoint = await openCheckpoint(folder, { unmapped: true });
   try {
     const job = planJob(checkpoint, options);
     for (const note of job.plan.notes) options.onNote?.(note);

@@ -20,6 +20,8 @@ export interface RowScore {
 
 /** Logits that exist at one time: 16 MiB. */
 const MAX_LOGITS = 2 ** 22;
+/** Positions that go through the head in one turn. */
+const MAX_POSITIONS = 256;
 
 /** One id to score, and where its score goes. */
 interface Wanted {
@@ -47,7 +49,8 @@ export async function scoreRows(
   }));
   if (wanted.length === 0) return scores;
   const hidden = await statesOf(model, rows, wanted);
-  const chunk = Math.max(1, Math.floor(MAX_LOGITS / model.config.vocabSize));
+  const fitting = Math.floor(MAX_LOGITS / model.config.vocabSize);
+  const chunk = Math.min(MAX_POSITIONS, Math.max(1, fitting));
   try {
     for (let start = 0; start < wanted.length; start += chunk) {
       const part = wanted.slice(start, start + chunk);

@@ -1,31 +1,17 @@
 import { existsSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
-import { openCheckpoint } from '../checkpoint/checkpoint.js';
-import { dtypeBits } from '../checkpoint/dtype.js';
 import type { DownloadProgress } from '../checkpoint/hub.js';
 import { checkFreeDisk, checkTarget, writeFolder } from '../checkpoint/output.js';
-import { CheckpointWriter, type TensorSpec } from '../checkpoint/writer.js';
 import { LlmkitError } from '../errors.js';
-import type { Decoder } from '../model/decoder.js';
-import { HEAD, storedNames } from '../model/layout.js';
-import { loadModel } from '../model/load.js';
-import type { StoredDtype } from '../quant/schemes/scheme.js';
 import { loadTokenizer } from '../tokenizer/tokenizer.js';
-import { type AdapterFile, loadAdapter, readAdapter } from '../tune/peft/index.js';
+import { readAdapter } from '../tune/peft/index.js';
 import { copyOtherFiles } from './copy-files.js';
-import { readManifest, sha256OfFile, writeManifest } from './manifest.js';
-import { type MergeBase, type MergeBases, openBases } from './merge/bases.js';
-import { type MergedTensor, mergedTensors } from './merge/tensors.js';
-import {
-  makeProbe,
-  type Probe,
-  probeDivergence,
-  probeScores,
-  roundingEffect,
-  type Verification,
-  verifyMerge,
-} from './merge/verify.js';
+import { type Manifest, readManifest, sha256OfFile, writeManifest } from './manifest.js';
+import { openBases } from './merge/bases.js';
+import { type Checked, checkMerged } from './merge/check.js';
+import { type MergeJob, openJob, sizeOf, writeTensors } from './merge/job.js';
+import { makeProbe } from './merge/verify.js';
 import { openBackend } from './open-model.js';
 import { tokenizerHashes } from './tokenizer-hashes.js';
 
@@ -60,7 +46,7 @@ export interface MergeOptions {
 }
 
 /** What `merge` did; the keys are those of `--json`. */
-export interface MergeResult {
+export interface MergeResult extends Partial<Checked> {
   readonly output: string;
   readonly onto: 'trained' | 'original';
   /** Layers that the adapter changes. */
@@ -69,10 +55,6 @@ export interface MergeResult {
   readonly replaced_tensors: number;
   readonly bytes_before: number;
   readonly bytes_after: number;
-  /** Absent in a dry run. */
-  readonly verification?: Verification;
-  /** With `--onto original`: KL per token from the model that was trained to the merged one. */
-  readonly kl_trained_to_merged?: number;
   readonly backend?: string;
   readonly seconds?: number;
   readonly dry_run?: { readonly memory_peak_bytes: number };
@@ -90,13 +72,13 @@ export async function mergeAdapter(options: MergeOptions): Promise<MergeResult> 
   const bases = await openBases({ model, onto, original, onNote, ...download }, adapter);
   try {
     const backend = await openBackend(options);
-    const job = await openJob(bases, adapter, options);
+    const job = await openJob(bases, adapter, options.dtype && MERGE_DTYPES[options.dtype]);
     try {
       if (options.dryRun) return { output, ...describe(job, options), dry_run: memoryOf(job) };
       await checkFreeDisk(output, sizeOf(job.tensors));
-      const checked = await write(job, output, options);
-      const seconds = (performance.now() - started) / 1000;
       const { description } = backend;
+      const checked = await write(job, { ...options, output, backendName: description });
+      const seconds = (performance.now() - started) / 1000;
       return { output, ...describe(job, options), ...checked, backend: description, seconds };
     } finally {
       job.close();
@@ -113,37 +95,6 @@ async function checkOutput(output: string, { model, adapter, force }: MergeOptio
   await checkTarget(output, { force });
 }
 
-/** Base + adapter, and the tensors that come of them. */
-interface MergeJob {
-  readonly bases: MergeBases;
-  readonly adapter: AdapterFile;
-  readonly model: Decoder;
-  readonly tensors: readonly MergedTensor[];
-  close(): void;
-}
-
-async function openJob(
-  bases: MergeBases,
-  adapter: AdapterFile,
-  { dtype }: MergeOptions,
-): Promise<MergeJob> {
-  const { checkpoint } = bases.onto;
-  const model = await bases.onto.load();
-  try {
-    const wanted = dtype && MERGE_DTYPES[dtype];
-    const tensors = mergedTensors({ checkpoint, model, adapter, dtype: wanted });
-    const attached = await loadAdapter(model, adapter.folder);
-    const close = () => {
-      attached.dispose();
-      model.dispose();
-    };
-    return { bases, adapter, model, tensors, close };
-  } catch (error) {
-    model.dispose();
-    throw error;
-  }
-}
-
 function describe(
   { bases, adapter, tensors }: MergeJob,
   { onto }: MergeOptions,
@@ -158,12 +109,6 @@ function describe(
   };
 }
 
-function sizeOf(specs: readonly TensorSpec[]): number {
-  return specs.reduce((sum, { dtype, shape }) => {
-    return sum + (dtypeBits(dtype) / 8) * shape.reduce((size, length) => size * length, 1);
-  }, 0);
-}
-
 /** Node itself, and one layer in float32 beside its written form. */
 function memoryOf({ tensors }: MergeJob): NonNullable<MergeResult['dry_run']> {
   const largest = Math.max(
@@ -172,20 +117,25 @@ function memoryOf({ tensors }: MergeJob): NonNullable<MergeResult['dry_run']> {
   return { memory_peak_bytes: 200e6 + 2 * largest };
 }
 
-type Checked = Pick<MergeResult, 'verification' | 'kl_trained_to_merged'>;
-
-async function write(job: MergeJob, output: string, options: MergeOptions): Promise<Checked> {
+async function write(
+  job: MergeJob,
+  options: MergeOptions & { readonly output: string; readonly backendName: string },
+): Promise<Checked> {
+  const { output, force } = options;
   const { folder } = job.bases.onto.checkpoint;
   const probe = makeProbe(job.model, await encoderOf(folder));
-  let checked: Checked = {};
-  await writeFolder(output, { force: options.force }, async (target) => {
+  const manifest = await manifestOf(job, options);
+  let checked: Checked | undefined;
+  await writeFolder(output, { force }, async (target) => {
+    const started = performance.now();
     await copyOtherFiles(folder, target, ['config.json']);
     await writeConfig(job, target, options);
     await writeTensors(job, target, options);
-    checked = await verify(job, target, probe);
-    await writeManifest(target, await manifestOf(job, options));
+    const timings = { merge: (performance.now() - started) / 1000 };
+    await writeManifest(target, { ...manifest, backend: options.backendName, timings });
+    checked = await checkMerged(job, target, probe);
   });
-  return checked;
+  return checked as Checked;
 }
 
 async function encoderOf(folder: string): Promise<((text: string) => number[]) | undefined> {
@@ -210,93 +160,17 @@ async function writeConfig(
   await writeFile(join(target, 'config.json'), isSame ? text : changed);
 }
 
-async function writeTensors(
-  { tensors }: MergeJob,
-  target: string,
-  { maxShardBytes, onProgress }: MergeOptions,
-): Promise<void> {
-  const writer = new CheckpointWriter(target, tensors, maxShardBytes ? { maxShardBytes } : {});
-  const total = sizeOf(tensors);
-  let done = 0;
-  try {
-    for (const tensor of tensors) {
-      onProgress?.(done, total, tensor.name);
-      await writer.write(tensor.name, tensor.bytes());
-      done += sizeOf([tensor]);
-    }
-    onProgress?.(done, total, '');
-    await writer.finish();
-  } catch (error) {
-    await writer.abort();
-    throw error;
-  }
-}
-
-async function verify(job: MergeJob, target: string, probe: Probe): Promise<Checked> {
-  const { model, adapter, bases } = job;
-  const expected = await probeScores(model, probe);
-  const dtypes = roundedLinears(job);
-  const rounding =
-    dtypes.size > 0 ? await roundingEffect(model, adapter, { probe, dtypes }) : undefined;
-  const checkpoint = await openCheckpoint(target);
-  try {
-    const merged = await loadModel(checkpoint);
-    try {
-      const verification = verifyMerge(expected, await probeScores(merged, probe), rounding);
-      if (!bases.trained) return { verification };
-      const kl = await divergenceFrom(bases.trained, { adapter, merged, probe });
-      return { verification, kl_trained_to_merged: kl };
-    } finally {
-      merged.dispose();
-    }
-  } finally {
-    checkpoint.close();
-  }
-}
-
-/** Linear layers that are rounded to 16 bits, and were changed or had more. */
-function roundedLinears({ tensors, bases, model, adapter }: MergeJob): Map<string, StoredDtype> {
-  const { checkpoint } = bases.onto;
-  const dtypes = new Map(tensors.map(({ name, dtype }) => [name, dtype]));
-  const names = storedNames(checkpoint.config, dtypes);
-  const rounded = new Map<string, StoredDtype>();
-  for (const module of model.linears.keys()) {
-    const own = module === HEAD ? names.get(`${model.config.names.tokens}.weight`) : undefined;
-    const stored = names.get(`${module}.weight`) ?? own ?? '';
-    const dtype = dtypes.get(stored) as StoredDtype | undefined;
-    if (dtype === undefined || dtype === 'F32') continue;
-    const isAsBefore =
-      !adapter.modules.has(module) && checkpoint.tensors.get(stored)?.dtype === dtype;
-    if (!isAsBefore) rounded.set(module, dtype);
-  }
-  return rounded;
-}
-
-async function divergenceFrom(
-  trained: MergeBase,
-  { adapter, merged, probe }: { adapter: AdapterFile; merged: Decoder; probe: Probe },
-): Promise<number> {
-  const model = await trained.load();
-  const attached = await loadAdapter(model, adapter.folder);
-  try {
-    return await probeDivergence(model, merged, probe);
-  } finally {
-    attached.dispose();
-    model.dispose();
-  }
-}
-
 async function manifestOf(
   { bases, adapter }: MergeJob,
   options: MergeOptions,
-): Promise<Parameters<typeof writeManifest>[1]> {
+): Promise<Omit<Manifest, 'version'>> {
   const { model, adapter: adapterName, dtype, onto } = options;
-  const weights = 'adapter_model.safetensors';
+  const weights = join(adapterName, 'adapter_model.safetensors');
   const trained = await readManifest(adapter.folder);
   return {
     command: 'merge',
     config: { model, adapter: adapterName, dtype: dtype ?? null, onto },
-    inputs: { [weights]: await sha256OfFile(join(adapter.folder, weights)) },
+    inputs: { [weights]: await sha256OfFile(weights) },
     ...(bases.record && { base_model: bases.record }),
     ...(await tokenizerHashes(bases.onto.checkpoint.folder)),
     ...(trained?.template === undefined ? {} : { template: trained.template }),

@@ -1,30 +1,21 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
-import { type Checkpoint, openCheckpoint, type StoredTensor } from '../checkpoint/checkpoint.js';
-import { dtypeBits, toFloats } from '../checkpoint/dtype.js';
+import { openCheckpoint } from '../checkpoint/checkpoint.js';
 import { type DownloadProgress, resolveModel } from '../checkpoint/hub.js';
-import { identityOf } from '../checkpoint/identity.js';
 import { checkFreeDisk, checkTarget, writeFolder } from '../checkpoint/output.js';
-import { CheckpointWriter } from '../checkpoint/writer.js';
 import { readText } from '../data/text.js';
 import { LlmkitError } from '../errors.js';
-import { transposeFloats } from '../model/transpose.js';
-import { layouts, type PlannedMatrix } from '../quant/layouts.js';
-import { type MatrixRows, quantizeMatrix, relativeError } from '../quant/matrix.js';
-import { methods } from '../quant/methods/index.js';
+import { layouts } from '../quant/layouts.js';
 import { copyOtherFiles } from './copy-files.js';
 import { sha256OfFile, writeManifest } from './manifest.js';
 import {
-  bitsPerWeight,
   describeJob,
   estimateJob,
   type JobSummary,
-  matrixOf,
   planJob,
-  type QuantizedTensor,
   type QuantizeJob,
-  type Transposable,
-} from './quantize-job.js';
+} from './quantize/job.js';
+import { type WrittenTensors, writeTensors } from './quantize/write.js';
 import { textPerplexity } from './text-perplexity.js';
 import { tokenizerHashes } from './tokenizer-hashes.js';
 
@@ -100,27 +91,33 @@ async function checkOutput(
   await checkTarget(output, { force });
 }
 
-type Written = Pick<QuantizeResult, 'tensors' | 'bytes_after' | 'bits_per_weight' | 'perplexity'>;
+type Written = WrittenTensors['sizes'] & Pick<QuantizeResult, 'perplexity'>;
 
 async function write(
   job: QuantizeJob,
   options: QuantizeOptions & { readonly output: string },
 ): Promise<Written> {
   const { output, force, calib } = options;
+  const { folder: source } = job.checkpoint;
   const text = calib === undefined ? undefined : await readText(calib);
   const measure = (model: string) =>
     text === undefined ? undefined : textPerplexity({ ...options, model }, text);
-  const before = await measure(job.checkpoint.folder);
+  const manifest = await manifestOf(job, options);
+  const before = await measure(source);
   let written: Written | undefined;
   await writeFolder(output, { force }, async (folder) => {
-    await copyOtherFiles(job.checkpoint.folder, folder, ['config.json']);
+    const started = performance.now();
+    await copyOtherFiles(source, folder, ['config.json']);
     await writeConfig(job, folder);
-    const sizes = await writeTensors(job, folder, options);
+    const { sizes, identity } = await writeTensors(job, folder, options);
+    await writeManifest(folder, {
+      ...manifest,
+      base_model: { name: options.model, identity },
+      timings: { quantize: (performance.now() - started) / 1000 },
+    });
     const after = await measure(folder);
-    const perplexity =
-      before === undefined || after === undefined ? {} : { perplexity: { before, after } };
-    written = { ...sizes, ...perplexity };
-    await writeManifest(folder, await manifestOf(job, options));
+    const perplexity = before !== undefined && after !== undefined ? { before, after } : undefined;
+    written = { ...sizes, ...(perplexity && { perplexity }) };
   });
   return written as Written;
 }
@@ -133,75 +130,6 @@ async function writeConfig({ checkpoint, plan }: QuantizeJob, folder: string): P
   await writeFile(join(folder, 'config.json'), `${JSON.stringify(config, null, 2)}\n`);
 }
 
-async function writeTensors(
-  job: QuantizeJob,
-  folder: string,
-  { maxShardBytes, onProgress }: QuantizeOptions,
-): Promise<Omit<Written, 'perplexity'>> {
-  const { checkpoint, specs } = job;
-  const writer = new CheckpointWriter(folder, specs, maxShardBytes ? { maxShardBytes } : {});
-  const described = describeJob(job);
-  const quantized = new Map(described.tensors.map((tensor) => [tensor.name, tensor]));
-  let [done, after] = [0, 0];
-  try {
-    for (const tensor of checkpoint.tensors.values()) {
-      onProgress?.(done, described.bytes_before, tensor.name);
-      const planned = quantized.get(tensor.name);
-      const report = planned && (await writeMatrix(job, tensor, writer));
-      if (planned && report) quantized.set(tensor.name, { ...planned, ...report });
-      else await writer.write(tensor.name, checkpoint.bytes(tensor.name));
-      after += report?.bytes_after ?? tensor.sizeBytes;
-      done += tensor.sizeBytes;
-    }
-    onProgress?.(done, described.bytes_before, '');
-    await writer.finish();
-  } catch (error) {
-    await writer.abort();
-    throw error;
-  }
-  const tensors = [...quantized.values()];
-  return { tensors, bytes_after: after, bits_per_weight: bitsPerWeight(tensors) };
-}
-
-async function writeMatrix(
-  { checkpoint, plan }: QuantizeJob,
-  tensor: StoredTensor,
-  writer: CheckpointWriter,
-): Promise<Pick<QuantizedTensor, 'bytes_after' | 'relative_error'>> {
-  const planned = matrixOf(plan, tensor.name);
-  const method = methods.rtn;
-  if (planned === undefined || method === undefined) {
-    throw new LlmkitError('unsupported', `${tensor.name}: is not planned to be quantized`);
-  }
-  const { scheme } = plan;
-  const { groupSize, dtype } = planned;
-  const { doubleQuant, asymmetric } = plan.checkpoint;
-  const rows = rowsOf(checkpoint, tensor, planned);
-  const data = quantizeMatrix(rows, { scheme, method, groupSize, dtype, doubleQuant, asymmetric });
-  let bytesAfter = 0;
-  for (const { name, bytes } of layouts[scheme.layout].encode(planned, data)) {
-    await writer.write(name, bytes);
-    bytesAfter += bytes.length;
-  }
-  return { bytes_after: bytesAfter, relative_error: relativeError(rows, data) };
-}
-
-function rowsOf(
-  checkpoint: Checkpoint,
-  { name, dtype }: StoredTensor,
-  { rows, cols, transposedOnDisk }: PlannedMatrix & Transposable,
-): MatrixRows {
-  const bytes = checkpoint.bytes(name);
-  if (transposedOnDisk) {
-    const values = transposeFloats(toFloats(bytes, dtype), cols, rows);
-    return { name, rows, cols, read: (start, end) => values.subarray(start * cols, end * cols) };
-  }
-  const rowBytes = (cols * dtypeBits(dtype)) / 8;
-  const read = (start: number, end: number) =>
-    toFloats(bytes.subarray(start * rowBytes, end * rowBytes), dtype);
-  return { name, rows, cols, read };
-}
-
 async function manifestOf(
   { checkpoint, plan }: QuantizeJob,
   options: QuantizeOptions & { readonly output: string },
@@ -209,7 +137,7 @@ async function manifestOf(
   const { model, scheme, groupSize, doubleQuant, asymmetric, skip, calib } = options;
   const inputs = [join(checkpoint.folder, 'config.json'), ...(calib === undefined ? [] : [calib])];
   const hashes = await Promise.all(
-    inputs.map(async (path) => [basename(path), await sha256OfFile(path)] as const),
+    inputs.map(async (path) => [path, await sha256OfFile(path)] as const),
   );
   return {
     command: 'quantize',
@@ -222,7 +150,6 @@ async function manifestOf(
       skip,
     },
     inputs: Object.fromEntries(hashes),
-    base_model: { name: model, identity: await identityOf(checkpoint) },
     ...(await tokenizerHashes(checkpoint.folder)),
   };
 }

@@ -1,10 +1,10 @@
-import type { Checkpoint } from '../checkpoint/checkpoint.js';
-import { dtypeBits } from '../checkpoint/dtype.js';
-import type { TensorSpec } from '../checkpoint/writer.js';
-import { LlmkitError } from '../errors.js';
-import { layouts, type PlannedMatrix } from '../quant/layouts.js';
-import { type PlanRequest, planQuantization, type QuantPlan } from '../quant/plan.js';
-import { schemes } from '../quant/schemes/index.js';
+import type { Checkpoint } from '../../checkpoint/checkpoint.js';
+import { dtypeBits } from '../../checkpoint/dtype.js';
+import type { TensorSpec } from '../../checkpoint/writer.js';
+import { LlmkitError } from '../../errors.js';
+import { layouts, type PlannedMatrix } from '../../quant/layouts.js';
+import { type PlanRequest, planQuantization, type QuantPlan } from '../../quant/plan.js';
+import { schemes } from '../../quant/schemes/index.js';
 
 /** One quantized matrix. */
 export interface QuantizedTensor {

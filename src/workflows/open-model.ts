@@ -5,6 +5,7 @@ import { type LoadOptions, loadModel } from '../model/load.js';
 import { useBackend } from '../tensor/backends/index.js';
 import { loadTokenizer, type Tokenizer } from '../tokenizer/tokenizer.js';
 import { type Adapter, loadAdapter } from '../tune/peft/index.js';
+import { anotherBaseThanTrained } from './adapter-base.js';
 
 /** The backend that computes; see `useBackend`. */
 export type Backend = Awaited<ReturnType<typeof useBackend>>;
@@ -19,7 +20,7 @@ export interface OpenModelOptions {
   readonly threads?: number | undefined;
   readonly load?: LoadOptions;
   readonly onDownload?: (progress: DownloadProgress) => void;
-  /** Called at most once, when a slower backend than wanted computes. */
+  /** Told when a slower backend than wanted computes, or an adapter was trained on another base. */
   readonly onWarning?: ((text: string) => void) | undefined;
 }
 
@@ -61,9 +62,19 @@ export async function openModel(options: OpenModelOptions): Promise<OpenModel> {
     opened.push(model);
     const adapter = options.adapter ? await loadAdapter(model, options.adapter) : undefined;
     if (adapter) opened.push(adapter);
+    await warnOfAnotherBase(options, checkpoint);
     return { folder, checkpoint, tokenizer, model, backend, close, ...(adapter && { adapter }) };
   } catch (error) {
     close();
     throw error;
   }
+}
+
+async function warnOfAnotherBase(
+  { model, adapter, onWarning }: OpenModelOptions,
+  checkpoint: Checkpoint,
+): Promise<void> {
+  if (adapter === undefined || onWarning === undefined) return;
+  const difference = await anotherBaseThanTrained({ adapter, model, checkpoint });
+  if (difference !== undefined) onWarning(difference);
 }

@@ -97,7 +97,7 @@ export async function baseModelOf(
 }
 
 /** The format of the first quantized matrix: `nf4`, `int4` and so on. */
-function schemeOf(checkpoint: Checkpoint): string {
+export function schemeOf(checkpoint: Checkpoint): string {
   const [module = ''] = checkpoint.quantized;
   return checkpoint.matrix(module).format;
 }

@@ -92,6 +92,10 @@ describe.each(['tiny-llama', 'tiny-opt', 'tiny-gpt2'])('%s', (family) => {
       const other = await loadModel(checkpoint);
       const loaded = await loadAdapter(other, saved);
       expect(logits(other)).toEqual(logits());
+      const biases = [...adapter.variables.keys()].filter((name) => name.endsWith('.bias'));
+      const [module = ''] = [...model.linears].find(([, { bias: own }]) => own) ?? [];
+      const name = `base_model.model.${module}.base_layer.bias`;
+      expect(biases.includes(name)).toBe(bias !== 'none' && module !== '');
       expect([...loaded.variables.keys()].sort()).toEqual([...adapter.variables.keys()].sort());
       for (const part of [adapter, loaded, other]) part.dispose();
     },

@@ -1,7 +1,7 @@
 // Builds the native addon with CMake: kernels/ -> build/llmkit.node. Exits 0 when it is up to date.
 // --tests also builds and runs the C++ tests, --sanitize does so under the sanitizers.
 import { spawnSync } from 'node:child_process';
-import { copyFileSync, mkdirSync, readdirSync, renameSync, statSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, readdirSync, renameSync, statSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -25,10 +25,10 @@ function isCurrent() {
   return built !== undefined && built.mtimeMs > newest(sources);
 }
 
-/** Runs a command quietly; ends with its output when it fails. */
+/** Runs a command quietly, ends with its output when it fails. @returns what it printed */
 function run(command, args) {
   const result = spawnSync(command, args, { cwd: root, encoding: 'utf8' });
-  if (result.status === 0) return;
+  if (result.status === 0) return result.stdout;
   const reason = result.error ? `${result.error.message}\n` : '';
   process.stderr.write(`${result.stdout ?? ''}${result.stderr ?? ''}${reason}`);
   process.stderr.write(`build-addon: ${command} ${args.join(' ')} failed\n`);
@@ -42,7 +42,9 @@ function install() {
   renameSync(temporary, target);
 }
 
-if (tests || sanitize || !isCurrent()) {
+if (tests && !existsSync(target)) {
+  process.stdout.write('skipped: the tests of the kernels (the addon is not built)\n');
+} else if (tests || sanitize || !isCurrent()) {
   mkdirSync(folder, { recursive: true });
   const flags = ['-DCMAKE_BUILD_TYPE=Release', `-DLLMKIT_TESTS=${tests ? 'ON' : 'OFF'}`];
   run('cmake', [
@@ -55,5 +57,9 @@ if (tests || sanitize || !isCurrent()) {
   ]);
   run('cmake', ['--build', folder, '-j', String(availableParallelism())]);
   if (!sanitize) install();
-  if (tests || sanitize) run('ctest', ['--test-dir', folder, '--output-on-failure']);
+  if (tests || sanitize) {
+    const report = run('ctest', ['--test-dir', folder, '--output-on-failure']);
+    const summary = report.split('\n').filter((line) => /tests passed|Total Test time/.test(line));
+    process.stdout.write(`kernels: ${summary.join(', ')}\n`);
+  }
 }

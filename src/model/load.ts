@@ -14,12 +14,15 @@ export { initModel } from './init.js';
 export interface LoadOptions {
   /** Every parameter becomes a variable with gradients; not for quantized checkpoints. */
   readonly trainable?: boolean;
-  /** Quantize on load: called for every linear layer but the head with its float32 values [out, in]. */
+  /**
+   * Quantize on load: called for every linear layer with a reader of its float32 values [out, in];
+   * undefined leaves the layer as it is stored.
+   */
   readonly quantize?: (
     module: string,
-    values: Float32Array,
+    read: () => Float32Array,
     shape: readonly [number, number],
-  ) => WeightData;
+  ) => WeightData | undefined;
 }
 
 /** Tensors that some writers keep and no model of ours reads: tables that follow from the config. */
@@ -129,10 +132,11 @@ function read(checkpoint: Checkpoint, source: Source, options: LoadOptions): Par
   if (options.trainable || spec.shape.length === 1) {
     return toVariable(readFloats(checkpoint, source), spec, options.trainable === true);
   }
-  if (options.quantize && !quantized && spec.role === 'linear' && spec.name !== `${HEAD}.weight`) {
+  if (options.quantize && !quantized && spec.role === 'linear') {
     const shape = spec.shape as unknown as readonly [number, number];
-    const floats = readFloats(checkpoint, source);
-    return new Weight(options.quantize(moduleOf(spec.name), floats, shape));
+    const read = () => readFloats(checkpoint, source);
+    const data = options.quantize(moduleOf(spec.name), read, shape);
+    if (data) return new Weight(data);
   }
   const data = checkpoint.matrix(moduleOf(stored));
   const got = quantized || !spec.transposedOnDisk ? data : transposeBytes(data);

@@ -16,6 +16,20 @@ interface Header {
   readonly shape: readonly number[];
 }
 
+/** What a user calls the options of a plan, for messages. */
+export type OptionNames = Readonly<
+  Record<'scheme' | 'groupSize' | 'doubleQuant' | 'asymmetric' | 'skip', string>
+>;
+
+/** The flags of `llmkit quantize`. */
+const FLAGS: OptionNames = {
+  scheme: '--scheme',
+  groupSize: '--group-size',
+  doubleQuant: '--double-quant',
+  asymmetric: '--asymmetric',
+  skip: '--skip',
+};
+
 /** What a user asks for. */
 export interface PlanRequest {
   readonly scheme: QuantScheme;
@@ -24,6 +38,8 @@ export interface PlanRequest {
   readonly asymmetric: boolean;
   /** Module paths, their endings or globs. */
   readonly skip: readonly string[];
+  /** Left out: the flags of `llmkit quantize`. */
+  readonly names?: OptionNames;
 }
 
 /** Which matrices become what. */
@@ -47,16 +63,16 @@ export function planQuantization(
   tensors: ReadonlyMap<string, Header>,
   request: PlanRequest,
 ): QuantPlan {
-  const { scheme, doubleQuant, asymmetric } = request;
-  checkOptions(request);
+  const { scheme, doubleQuant, asymmetric, names = FLAGS } = request;
+  checkOptions(request, names);
   const linears = storedLinears(config, tensors);
-  const skipped = skippedModules(linears, request.skip);
+  const skipped = skippedModules(linears, request.skip, names);
   const chosen = linears.filter(({ module }) => !skipped.has(module));
   if (chosen.length === 0) {
-    throw new LlmkitError('usage', 'quantize: --skip leaves no layer to quantize');
+    throw new LlmkitError('usage', `quantize: ${names.skip} leaves no layer to quantize`);
   }
-  checkTransposed(scheme, chosen);
-  const groups = chooseGroups(scheme, chosen, request.groupSize);
+  checkTransposed(scheme, chosen, names);
+  const groups = chooseGroups(chosen, request, names);
   const matrices = new Map(
     chosen.map((linear) => [
       linear.stored,
@@ -79,22 +95,25 @@ export function planQuantization(
   };
 }
 
-function checkOptions({ scheme, groupSize, doubleQuant, asymmetric }: PlanRequest): void {
+function checkOptions(
+  { scheme, groupSize, doubleQuant, asymmetric }: PlanRequest,
+  names: OptionNames,
+): void {
   const { format, supports, groupsCrossRows } = scheme;
   const refuse = (message: string) => {
     throw new LlmkitError('usage', message);
   };
   if (doubleQuant && !supports.doubleQuant) {
-    refuse(`--double-quant: for nf4 and fp4 only, the scheme is ${format}`);
+    refuse(`${names.doubleQuant}: for nf4 and fp4 only, the scheme is ${format}`);
   }
   if (asymmetric && !supports.asymmetric) {
-    refuse(`--asymmetric: for int4 and int8 only, the scheme is ${format}`);
+    refuse(`${names.asymmetric}: for int4 and int8 only, the scheme is ${format}`);
   }
   if (groupSize === undefined || !groupsCrossRows) return;
   const { smallest, largest } = scheme.allowedGroupSizes;
   if (groupSize < smallest || groupSize > largest || !Number.isInteger(Math.log2(groupSize))) {
     refuse(
-      `--group-size: ${format} takes a power of two from ${smallest} to ${largest}, got ${groupSize}`,
+      `${names.groupSize}: ${format} takes a power of two from ${smallest} to ${largest}, got ${groupSize}`,
     );
   }
 }
@@ -145,7 +164,11 @@ function storedDtype(name: string, dtype: Dtype): StoredDtype {
   throw new LlmkitError('unsupported', `${name}: expected F32, F16 or BF16 weights, got ${dtype}`);
 }
 
-function skippedModules(linears: readonly StoredLinear[], skip: readonly string[]): Set<string> {
+function skippedModules(
+  linears: readonly StoredLinear[],
+  skip: readonly string[],
+  names: OptionNames,
+): Set<string> {
   const skipped = new Set<string>();
   for (const pattern of skip) {
     const matched = linears.filter(({ module }) => matches(module, pattern));
@@ -154,7 +177,7 @@ function skippedModules(linears: readonly StoredLinear[], skip: readonly string[
     const leaves = [...new Set(linears.map(({ module }) => module.split('.').at(-1)))].join(', ');
     throw new LlmkitError(
       'usage',
-      `--skip: ${JSON.stringify(pattern)} matches no linear layer; the model has ${leaves}`,
+      `${names.skip}: ${JSON.stringify(pattern)} matches no linear layer; the model has ${leaves}`,
     );
   }
   return skipped;
@@ -167,13 +190,17 @@ function matches(module: string, pattern: string): boolean {
   return new RegExp(`^(.*\\.)?${glob}$`).test(module);
 }
 
-function checkTransposed(scheme: QuantScheme, chosen: readonly StoredLinear[]): void {
+function checkTransposed(
+  scheme: QuantScheme,
+  chosen: readonly StoredLinear[],
+  names: OptionNames,
+): void {
   const transposed = chosen.find(({ transposedOnDisk }) => transposedOnDisk);
   if (transposed === undefined || layouts[scheme.layout].holdsTransposed) return;
   throw new LlmkitError(
     'unsupported',
     `${transposed.module}: is a Conv1D layer, stored transposed: ${scheme.layout} has no place for it, ` +
-      `so ${scheme.format} cannot be used; use --scheme nf4`,
+      `so ${scheme.format} cannot be used; use ${names.scheme} nf4`,
   );
 }
 
@@ -184,16 +211,16 @@ interface ChosenGroups {
 }
 
 function chooseGroups(
-  scheme: QuantScheme,
   chosen: readonly StoredLinear[],
-  wanted: number | undefined,
+  { scheme, groupSize: wanted }: PlanRequest,
+  names: OptionNames,
 ): ChosenGroups {
   if (scheme.groupsCrossRows) {
     return { size: wanted ?? (scheme.defaultGroupSizes[0] as number), notes: [] };
   }
   if (wanted !== undefined) {
     const odd = chosen.find(({ cols }) => cols % wanted !== 0);
-    if (odd) throw doesNotDivide(odd, `group size ${wanted} does not divide`);
+    if (odd) throw doesNotDivide(odd, `group size ${wanted} does not divide`, names);
     return { size: wanted, notes: [] };
   }
   const [preferred] = scheme.defaultGroupSizes;
@@ -207,19 +234,24 @@ function chooseGroups(
     throw doesNotDivide(
       odd ?? (chosen[0] as StoredLinear),
       `none of the group sizes ${sizes} divides`,
+      names,
     );
   }
   const note = `group size ${fitting}: ${preferred} does not divide every row`;
   return { size: fitting, notes: fitting === preferred ? [] : [note] };
 }
 
-function doesNotDivide({ module, cols }: StoredLinear, problem: string): LlmkitError {
+function doesNotDivide(
+  { module, cols }: StoredLinear,
+  problem: string,
+  names: OptionNames,
+): LlmkitError {
   const divisors = [128, 64, 32, 16, 8, 4].filter((size) => cols % size === 0);
-  const fix = divisors.length > 0 ? `--group-size ${divisors[0]}, ` : '';
+  const fix = divisors.length > 0 ? `${names.groupSize} ${divisors[0]}, ` : '';
   const leaf = module.split('.').at(-1);
   return new LlmkitError(
     'usage',
-    `--group-size: ${problem} the rows of ${module}, which have ${cols} weights; ` +
-      `use ${fix}--scheme nf4, or --skip ${leaf}`,
+    `${names.groupSize}: ${problem} the rows of ${module}, which have ${cols} weights; ` +
+      `use ${fix}${names.scheme} nf4, or ${names.skip} ${leaf}`,
   );
 }

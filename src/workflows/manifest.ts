@@ -15,6 +15,7 @@ const quantizationSchema = z.object({
   group_size: z.number().nullish(),
   double_quant: z.boolean().optional(),
   asymmetric: z.boolean().optional(),
+  skip: z.array(z.string()).optional(),
 });
 
 /** How weights were quantized; in `config` of a folder that `llmkit quantize` wrote. */

@@ -35,6 +35,8 @@ const quantizationSchema = z.strictObject({
   scheme: z.enum(Object.keys(schemes) as [string, ...string[]]).default('nf4'),
   group_size: z.int().min(1).optional(),
   double_quant: z.boolean().default(false),
+  asymmetric: z.boolean().default(false),
+  skip: z.array(z.string().min(1)).default(['lm_head']),
 });
 
 /** Every key of a training config. Relative paths are relative to the current folder. */

@@ -6,7 +6,7 @@ import type { LoadOptions } from '../../model/load.js';
 import { layouts } from '../../quant/layouts.js';
 import { quantizeMatrix } from '../../quant/matrix.js';
 import { methods } from '../../quant/methods/index.js';
-import { planQuantization, type QuantPlan } from '../../quant/plan.js';
+import { type OptionNames, planQuantization, type QuantPlan } from '../../quant/plan.js';
 import { schemes } from '../../quant/schemes/index.js';
 import type { QuantizationRecord } from '../manifest.js';
 
@@ -24,6 +24,18 @@ interface QuantizationWish {
   readonly quantization?: QuantizationRecord | undefined;
 }
 
+/** The keys of a training config. */
+const NAMES: OptionNames = {
+  scheme: 'quantization.scheme',
+  groupSize: 'quantization.group_size',
+  doubleQuant: 'quantization.double_quant',
+  asymmetric: 'quantization.asymmetric',
+  skip: 'quantization.skip',
+};
+
+/** What stays as it is unless the wish says otherwise; the same as of `llmkit quantize`. */
+const DEFAULT_SKIP = ['lm_head'];
+
 /** `load_in_4bit`; undefined where it is not set or the checkpoint is quantized already. */
 export function quantizeOnLoad(
   { load_in_4bit, quantization }: QuantizationWish,
@@ -39,18 +51,19 @@ export function quantizeOnLoad(
     groupSize: group_size ?? undefined,
     doubleQuant: double_quant,
     asymmetric,
-    skip: ['lm_head'],
+    skip: wish.skip ?? DEFAULT_SKIP,
+    names: NAMES,
   });
   const stored = storedNames(checkpoint.config, checkpoint.tensors);
   const encoded = new Map<string, HashedTensor[]>();
   return {
     plan,
-    quantize(module, values, [rows, cols]) {
+    quantize(module, readFloats, [rows, cols]) {
       const weight = stored.get(`${module}.weight`) ?? `${module}.weight`;
       const planned = plan.matrices.get(weight.slice(0, -'.weight'.length));
-      if (!planned)
-        throw new LlmkitError('unsupported', `${module}: is not planned to be quantized`);
+      if (!planned) return undefined;
       const { groupSize, dtype } = planned;
+      const values = readFloats();
       const read = (start: number, end: number) => values.subarray(start * cols, end * cols);
       const data = quantizeMatrix(
         { name: weight, rows, cols, read },

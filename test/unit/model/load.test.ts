@@ -137,20 +137,23 @@ test('Conv1D weights are [out, in] whether frozen or trainable, prefix or not', 
   expectClose(frozen, trainable);
 });
 
-test('quantize on load gets every linear layer but the head, as [out, in]', async () => {
+test('quantize on load gets every linear layer as [out, in] and may leave one as it is', async () => {
   const seen: string[] = [];
-  const quantize: LoadOptions['quantize'] = (module, values, [rows, cols]) => {
+  const quantize: LoadOptions['quantize'] = (module, read, [rows, cols]) => {
     seen.push(`${module} ${rows}x${cols}`);
-    return { format: 'f32', rows, cols, codes: toDtype(values, 'F32') };
+    if (module === 'lm_head') return undefined;
+    return { format: 'f32', rows, cols, codes: toDtype(read(), 'F32') };
   };
   const untied = { ...gpt2, tie_word_embeddings: false };
-  await withLoaded(await checkpointOf(untied, keep), { quantize }, () => {
+  await withLoaded(await checkpointOf(untied, keep), { quantize }, (model) => {
     expect(seen).toEqual([
       'transformer.h.0.attn.c_attn 24x8',
       'transformer.h.0.attn.c_proj 8x8',
       'transformer.h.0.mlp.c_fc 32x8',
       'transformer.h.0.mlp.c_proj 8x32',
+      'lm_head 12x8',
     ]);
+    expect(model.linears.get('lm_head')?.outFeatures).toBe(12);
   });
 });
 

@@ -64,7 +64,7 @@ export async function runLoop(start: TrainingState, options: LoopOptions): Promi
   while (state.step < totalSteps && !isStale(state, options) && !signal?.aborted) {
     state = trainOnce(state, options);
     const before = state.best?.step;
-    state = evaluateWhenDue(state, options);
+    state = await evaluateWhenDue(state, options);
     const isNewBest = state.best?.step !== before && options.evaluation?.saveBest === true;
     if (state.step % options.saveSteps === 0 || isNewBest) {
       await hooks.save(state);
@@ -95,11 +95,11 @@ function trainOnce(state: TrainingState, options: LoopOptions): TrainingState {
   return { ...state, step: step + 1, trainedTokens: state.trainedTokens + result.trainedTokens };
 }
 
-function evaluateWhenDue(state: TrainingState, options: LoopOptions): TrainingState {
+async function evaluateWhenDue(state: TrainingState, options: LoopOptions): Promise<TrainingState> {
   const { evaluation, trainer, totalSteps, hooks } = options;
   const { step, best } = state;
   if (!evaluation || (step % evaluation.everySteps !== 0 && step !== totalSteps)) return state;
-  const { loss, trainedTokens } = trainer.evaluate(evaluation.batches);
+  const { loss, trainedTokens } = await trainer.evaluate(evaluation.batches);
   hooks.onEvaluation({ step, loss, trainedTokens });
   if (best && !(loss < best.loss)) {
     return { ...state, evaluationsSinceBest: state.evaluationsSinceBest + 1 };

@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Row } from '../data/example.js';
 import { LlmkitError } from '../errors.js';
 import type { Decoder, ForwardOptions } from '../model/decoder.js';
@@ -120,7 +121,9 @@ export class Trainer {
   }
 
   /** Mean loss over the trained tokens of all batches, without dropout. */
-  evaluate(batches: readonly (readonly Row[])[]): { loss: number; trainedTokens: number } {
+  async evaluate(
+    batches: readonly (readonly Row[])[],
+  ): Promise<{ loss: number; trainedTokens: number }> {
     let [sum, trainedTokens] = [0, 0];
     for (const rows of batches) {
       const batch = toBatch(rows);
@@ -128,6 +131,7 @@ export class Trainer {
       sum += loss.dataSync()[0] ?? Number.NaN;
       trainedTokens += batch.trainedTokens;
       loss.dispose();
+      await nextTurn(); // signals are delivered between turns
     }
     return { loss: sum / trainedTokens, trainedTokens };
   }

@@ -119,7 +119,7 @@ test('stops early and keeps the best evaluation', async () => {
   expect(result).toMatchObject({ end: 'stopped early', state: { step: 3, best: { step: 1 } } });
   expect(run.saved).toEqual([1, 3]);
   await restoreCheckpoint(folder, 1, run.trainer, 'weights');
-  expect(run.trainer.evaluate([rows]).loss).toBe(run.evaluations[0]);
+  expect((await run.trainer.evaluate([rows])).loss).toBe(run.evaluations[0]);
   // Resumed, it has nothing to do.
   expect(await runLoop(result.state, run.options)).toEqual(result);
   run.close();

@@ -103,7 +103,7 @@ test('dropout depends on the epoch and is off in evaluations', async () => {
     trainer.step([rows], { step: 0, learningRate: 0, ...(seed && { dropoutSeed: seed }) }).loss;
   expect(lossOf(1)).toBe(lossOf(1));
   expect(lossOf(1)).not.toBe(lossOf(2));
-  const { loss, trainedTokens } = trainer.evaluate([rows.slice(0, 3), rows.slice(3)]);
+  const { loss, trainedTokens } = await trainer.evaluate([rows.slice(0, 3), rows.slice(3)]);
   expect(Math.abs(loss / lossOf() - 1)).toBeLessThan(1e-6);
   expect(trainedTokens).toBe(
     examples.reduce((sum, { ids }, i) => sum + ids.length - 1 - (i % 3), 0),
@@ -118,10 +118,10 @@ test('a hundred steps keep no tensor', async () => {
   const take = (step: number) =>
     trainer.step([few.slice(0, 1), few.slice(1)], { step, learningRate: 1e-3, dropoutSeed: 1 });
   take(0);
-  trainer.evaluate([few]);
+  await trainer.evaluate([few]);
   const { numTensors, numBytes } = memory();
   for (let step = 1; step <= 100; step++) take(step);
-  trainer.evaluate([few]);
+  await trainer.evaluate([few]);
   expect(memory()).toMatchObject({ numTensors, numBytes });
   close();
 });

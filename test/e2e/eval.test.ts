@@ -143,6 +143,14 @@ test('a quality gate that is not met is exit 3', async () => {
   expect(missed.stdout).toContain('|hellaswag|');
 });
 
+test.each([
+  [['perplexity', '--data', 'perplexity=nowhere.txt', '--min-acc', '0.5'], /--min-acc: .* has acc/],
+  [['hellaswag', '--max-perplexity', '9'], /--max-perplexity: .* has perplexity, got hellaswag/],
+])('a gate that no task of %j has is refused before anything is read', async (args, message) => {
+  const { code, stderr } = await runCli(['eval', MODEL, '--tasks', ...args]);
+  expect({ code, stderr }).toEqual({ code: 2, stderr: expect.stringMatching(message) });
+});
+
 describe('mistakes', () => {
   const broken = input('broken.jsonl', '{"text": "a", "label": "b"}\n{"text": \n');
   const lacking = input('lacking.jsonl', '{"text": "a", "label": "b"}\n{"text": "c"}\n');

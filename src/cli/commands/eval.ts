@@ -93,11 +93,8 @@ export const evalCommand = defineCommand({
   },
 });
 
-async function checkTasks({
-  tasks: names,
-  data,
-  fewshot_data: examples,
-}: EvalConfig): Promise<void> {
+async function checkTasks(config: EvalConfig): Promise<void> {
+  const { tasks: names, data, fewshot_data: examples } = config;
   const { tasks } = await import('../../eval/tasks/index.js');
   const known = Object.keys(tasks);
   for (const name of names) {
@@ -113,6 +110,26 @@ async function checkTasks({
     throw new LlmkitError(
       'usage',
       `${data[name] === undefined ? '--fewshot-data' : '--data'}: '${name}' is no task of --tasks ${names.join(',')}${didYouMean(name, names)}`,
+    );
+  }
+  checkGates(config, new Set(names.flatMap((name) => Object.keys(tasks[name]?.metrics ?? {}))));
+}
+
+/** A gate on a number that no task has would pass whatever the model does. */
+function checkGates(
+  { tasks, min_acc: minAcc, max_perplexity: maxPerplexity }: EvalConfig,
+  metrics: ReadonlySet<string>,
+): void {
+  const gates = [
+    { flag: '--min-acc', limit: minAcc, metric: 'acc' },
+    { flag: '--max-perplexity', limit: maxPerplexity, metric: 'perplexity' },
+  ];
+  for (const { flag, limit, metric } of gates) {
+    if (limit === undefined || metrics.has(metric)) continue;
+    const got = [...metrics].join(', ');
+    throw new LlmkitError(
+      'usage',
+      `${flag}: expected a task that has ${metric}, got ${tasks.join(',')} with ${got}; leave ${flag} out or add such a task`,
     );
   }
 }

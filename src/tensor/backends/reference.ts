@@ -5,12 +5,13 @@ import * as tf from '../tfjs.js';
 export function registerReference(): void {
   tf.registerBackend('reference', () => new ReferenceBackend());
   tf.copyRegisteredKernels('cpu', 'reference');
-  tf.unregisterKernel('UnsortedSegmentSum', 'reference');
-  tf.registerKernel({
-    kernelName: 'UnsortedSegmentSum',
-    backendName: 'reference',
-    kernelFunc: segmentSum,
-  });
+  for (const [kernelName, kernelFunc] of Object.entries({
+    UnsortedSegmentSum: segmentSum,
+    Softmax: softmax,
+  })) {
+    tf.unregisterKernel(kernelName, 'reference');
+    tf.registerKernel({ kernelName, backendName: 'reference', kernelFunc });
+  }
 }
 
 class ReferenceBackend extends MathBackendCPU {
@@ -39,3 +40,26 @@ const segmentSum: tf.KernelFunc = ({ inputs, attrs, backend }) => {
   const shape = [numSegments, ...x.shape.slice(segmentIds.shape.length)];
   return cpu.makeTensorInfo(shape, x.dtype, x.dtype === 'int32' ? Int32Array.from(sums) : sums);
 };
+
+/** The cpu backend composes it of broadcasts, which take most of the time of long attention. */
+const softmax: tf.KernelFunc = ({ inputs, backend }) => {
+  const { logits } = inputs as { logits: tf.TensorInfo };
+  const cpu = backend as MathBackendCPU;
+  const values = Float32Array.from(cpu.readSync(logits.dataId) as Float32Array);
+  const width = logits.shape.at(-1) ?? 1;
+  for (let start = 0; start < values.length; start += width) {
+    softmaxInPlace(values.subarray(start, start + width));
+  }
+  return cpu.makeTensorInfo(logits.shape, 'float32', values);
+};
+
+function softmaxInPlace(row: Float32Array): void {
+  const highest = row.reduce((most, value) => Math.max(most, value), Number.NEGATIVE_INFINITY);
+  let sum = 0;
+  for (let i = 0; i < row.length; i++) {
+    const power = Math.exp((row[i] ?? 0) - highest);
+    row[i] = power;
+    sum += power;
+  }
+  for (let i = 0; i < row.length; i++) row[i] = (row[i] ?? 0) / sum;
+}

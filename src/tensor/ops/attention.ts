@@ -103,7 +103,8 @@ function softmaxOfVisible(scores: tf.Tensor4D, { first, last }: AttentionOptions
   const keys = tf.range(0, scores.shape[3], 1, 'int32');
   const reached = tf.greaterEqual(keys, tf.expandDims(first, -1));
   const visible = tf.logicalAnd(reached, tf.lessEqual(keys, tf.expandDims(last, -1)));
-  const mask = tf.cast(tf.expandDims(visible, 1), 'float32');
+  // Repeated for each head here: tfjs's CPU backend is slow where it repeats a middle axis itself.
+  const mask = tf.tile(tf.cast(tf.expandDims(visible, 1), 'float32'), [1, scores.shape[1], 1, 1]);
   // A finite number, so that a query that sees nothing has no NaN; the mask then makes it zero.
   const hidden = tf.mul(tf.sub(1, mask), -1e30);
   return tf.mul(tf.softmax(tf.add(tf.mul(scores, mask), hidden) as tf.Tensor4D), mask);

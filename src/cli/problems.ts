@@ -1,6 +1,6 @@
 import { z } from 'zod';
+import { didYouMean } from '../suggest.js';
 import { innermost } from './schema.js';
-import { didYouMean } from './suggest.js';
 
 /** One thing wrong with a configuration: where, and a message that follows the place's name. */
 export interface Problem {

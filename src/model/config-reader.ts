@@ -9,11 +9,17 @@ export class ConfigReader {
   readonly #fields: HfConfig;
   readonly #prefix: string;
   readonly #problems: string[] = [];
+  readonly #keys = new Set<string>();
 
   /** @param prefix where the fields lie within the file, for messages: `rope_scaling.` */
   constructor(fields: HfConfig, prefix = '') {
     this.#fields = fields;
     this.#prefix = prefix;
+  }
+
+  /** Every key that was asked for, whether it is there or not. */
+  get keys(): ReadonlySet<string> {
+    return this.#keys;
   }
 
   /** A positive integer; `fallback` where the field is absent or null. */
@@ -23,7 +29,7 @@ export class ConfigReader {
 
   /** A positive integer; undefined where the field is null; `fallback` where it is absent. */
   optionalSize(key: string, fallback?: number): number | undefined {
-    const value = this.#fields[key] === undefined ? fallback : this.#fields[key];
+    const value = this.#read(key) === undefined ? fallback : this.#fields[key];
     if (value === undefined || value === null) return undefined;
     if (Number.isInteger(value) && Number(value) > 0 && Number(value) <= MAX_SIZE) {
       return Number(value);
@@ -33,33 +39,33 @@ export class ConfigReader {
 
   /** An integer, zero or more. */
   count(key: string, fallback: number): number {
-    const value = this.#fields[key] ?? fallback;
+    const value = this.#read(key) ?? fallback;
     if (Number.isInteger(value) && Number(value) >= 0) return Number(value);
     return this.#reject(key, 'an integer, 0 or more', fallback);
   }
 
   /** A finite number above zero. */
   number(key: string, fallback: number): number {
-    const value = this.#fields[key] ?? fallback;
+    const value = this.#read(key) ?? fallback;
     if (typeof value === 'number' && Number.isFinite(value) && value > 0) return value;
     return this.#reject(key, 'a number above 0', fallback);
   }
 
   /** True or false. */
   flag(key: string, fallback: boolean): boolean {
-    const value = this.#fields[key] ?? fallback;
+    const value = this.#read(key) ?? fallback;
     return typeof value === 'boolean' ? value : this.#reject(key, 'true or false', fallback);
   }
 
   /** A text. */
   text(key: string, fallback: string): string {
-    const value = this.#fields[key] ?? fallback;
+    const value = this.#read(key) ?? fallback;
     return typeof value === 'string' ? value : this.#reject(key, 'a text', fallback);
   }
 
   /** A list of texts, or undefined where absent. */
   texts(key: string): readonly string[] | undefined {
-    const value = this.#fields[key] ?? undefined;
+    const value = this.#read(key) ?? undefined;
     if (value === undefined) return undefined;
     if (Array.isArray(value) && value.every((entry) => typeof entry === 'string')) return value;
     return this.#reject(key, 'a list of texts', []);
@@ -67,7 +73,7 @@ export class ConfigReader {
 
   /** An object, or undefined where absent. */
   record(key: string): HfConfig | undefined {
-    const value = this.#fields[key] ?? undefined;
+    const value = this.#read(key) ?? undefined;
     if (value === undefined) return undefined;
     if (this.isRecord(key)) return value as HfConfig;
     return this.#reject(key, 'an object', {});
@@ -75,13 +81,13 @@ export class ConfigReader {
 
   /** True where the field is an object. */
   isRecord(key: string): boolean {
-    const value = this.#fields[key];
+    const value = this.#read(key);
     return typeof value === 'object' && value !== null && !Array.isArray(value);
   }
 
   /** True where the field is there and not null. */
   has(key: string): boolean {
-    return (this.#fields[key] ?? undefined) !== undefined;
+    return (this.#read(key) ?? undefined) !== undefined;
   }
 
   /** Notes a problem that is not one of a single field. */
@@ -93,6 +99,11 @@ export class ConfigReader {
   finish(): void {
     if (this.#problems.length === 0) return;
     throw new LlmkitError('checkpoint', `config.json: ${this.#problems.join('; ')}`);
+  }
+
+  #read(key: string): unknown {
+    this.#keys.add(key);
+    return this.#fields[key];
   }
 
   #reject<T>(key: string, expected: string, fallback: T): T {

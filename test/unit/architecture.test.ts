@@ -4,7 +4,7 @@ import { expect, test } from 'vitest';
 
 /** Bottom to top. A file may import its own folder and the folders on the lines above it. */
 const LAYERS = [
-  ['errors'],
+  ['errors', 'suggest'],
   ['tensor'],
   ['tokenizer', 'checkpoint', 'data'],
   ['model'],

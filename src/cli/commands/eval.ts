@@ -1,8 +1,8 @@
 import { z } from 'zod';
 import { LlmkitError } from '../../errors.js';
+import { didYouMean } from '../../suggest.js';
 import { type ConfigOf, defineCommand, type ExitCode, type Io } from '../command.js';
 import { showDownloads } from '../downloads.js';
-import { didYouMean } from '../suggest.js';
 
 const shape = {
   model: z.string(),

@@ -26,15 +26,8 @@ export const families: Readonly<Record<string, ModelFamily>> = {
  * @throws LlmkitError `unsupported` when no family has this `model_type`; `checkpoint` on bad values
  */
 export function decoderConfig(hf: HfConfig): DecoderConfig {
-  const type = hf.model_type;
-  const family = typeof type === 'string' && Object.hasOwn(families, type) && families[type];
-  if (!family) {
-    const known = Object.keys(families).join(', ');
-    const got = type === undefined ? 'is missing' : `${JSON.stringify(type)} is not supported`;
-    throw new LlmkitError('unsupported', `config.json: model_type ${got}; supported: ${known}`);
-  }
   const reader = new ConfigReader(hf);
-  const config = family(reader);
+  const config = familyOf(hf)(reader);
   if (config.numHeads % config.numKvHeads !== 0) {
     reader.problem(
       `num_key_value_heads: expected a divisor of ${config.numHeads} heads, got ${config.numKvHeads}`,
@@ -42,4 +35,19 @@ export function decoderConfig(hf: HfConfig): DecoderConfig {
   }
   reader.finish();
   return config;
+}
+
+/** The keys of a config.json that its family reads, there or not; `model_type` left out. */
+export function keysRead(hf: HfConfig): ReadonlySet<string> {
+  const reader = new ConfigReader(hf);
+  familyOf(hf)(reader);
+  return reader.keys;
+}
+
+function familyOf({ model_type: type }: HfConfig): ModelFamily {
+  const family = typeof type === 'string' && Object.hasOwn(families, type) && families[type];
+  if (family) return family;
+  const known = Object.keys(families).join(', ');
+  const got = type === undefined ? 'is missing' : `${JSON.stringify(type)} is not supported`;
+  throw new LlmkitError('unsupported', `config.json: model_type ${got}; supported: ${known}`);
 }

@@ -1,12 +1,11 @@
-import { readFile } from 'node:fs/promises';
 import { type Checkpoint, type HfConfig, openCheckpoint } from '../../checkpoint/checkpoint.js';
 import { resolveModel } from '../../checkpoint/hub.js';
 import { hashTensors, identityOfTensors } from '../../checkpoint/identity.js';
-import { LlmkitError } from '../../errors.js';
 import { decoderConfig } from '../../model/families/index.js';
 import { loadTokenizer, type Tokenizer } from '../../tokenizer/tokenizer.js';
 import { type BaseModel, quantizationOf, readManifest } from '../manifest.js';
 import type { TrainingConfig } from './config.js';
+import { readModelConfig } from './model-config.js';
 import type { QuantizeOnLoad } from './quantize-on-load.js';
 
 /** What a run starts from, before any weight is read. */
@@ -26,7 +25,7 @@ export async function openBase(config: TrainingConfig): Promise<Base> {
   const folder = await resolveModel(config.model ?? config.tokenizer ?? '.');
   if (config.init === 'random') {
     const tokenizer = await loadTokenizer(folder);
-    const hfConfig = withTokenizer(await readModelConfig(config.model_config), tokenizer);
+    const hfConfig = await readModelConfig(config.model_config, tokenizer);
     return describe({ folder, tokenizer, hfConfig, checkpoint: undefined });
   }
   const checkpoint = await openCheckpoint(folder);
@@ -41,35 +40,6 @@ export async function openBase(config: TrainingConfig): Promise<Base> {
 
 function describe(base: Omit<Base, 'contextLength'>): Base {
   return { ...base, contextLength: decoderConfig(base.hfConfig).maxLength };
-}
-
-async function readModelConfig(given: TrainingConfig['model_config']): Promise<HfConfig> {
-  if (typeof given !== 'string') return given ?? {};
-  try {
-    return JSON.parse(await readFile(given, 'utf8')) as HfConfig;
-  } catch (error) {
-    throw new LlmkitError(
-      'config',
-      `model_config: expected a mapping or a config.json at ${given}: ${(error as Error).message}`,
-    );
-  }
-}
-
-/** What the tokenizer decides of a config is taken from it, where the config does not say. */
-function withTokenizer(config: HfConfig, tokenizer: Tokenizer): HfConfig {
-  const { vocabSize, bosId, eosIds, padId } = tokenizer;
-  const full: HfConfig = {
-    vocab_size: vocabSize,
-    ...(bosId !== undefined && { bos_token_id: bosId }),
-    ...(eosIds[0] !== undefined && { eos_token_id: eosIds[0] }),
-    ...(padId !== undefined && { pad_token_id: padId }),
-    ...config,
-  };
-  if (Number(full.vocab_size) >= vocabSize) return full;
-  throw new LlmkitError(
-    'config',
-    `model_config: vocab_size must be at least the tokenizer's ${vocabSize} tokens, got ${full.vocab_size}`,
-  );
 }
 
 /**

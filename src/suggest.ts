@@ -1,11 +1,19 @@
-/** The candidate closest to a misspelt name, or undefined when none is close. */
-export function closest(name: string, candidates: Iterable<string>): string | undefined {
+/**
+ * The candidate closest to a misspelt name, or undefined when none is close.
+ *
+ * @param share of the name's letters that may be wrong; two always may
+ */
+export function closest(
+  name: string,
+  candidates: Iterable<string>,
+  share = 0.4,
+): string | undefined {
   let best: { readonly candidate: string; readonly distance: number } | undefined;
   for (const candidate of candidates) {
     const distance = editDistance(name.toLowerCase(), candidate.toLowerCase());
     if (distance < (best?.distance ?? Infinity)) best = { candidate, distance };
   }
-  const limit = Math.max(2, Math.floor(name.length * 0.4));
+  const limit = Math.max(2, Math.floor(name.length * share));
   return best && best.distance <= limit ? best.candidate : undefined;
 }
 

@@ -49,6 +49,7 @@ export async function listBackends(): Promise<
     try {
       return { name, loads: true, detail: describe() };
     } catch (error) {
+      throwUsage(error);
       return { name, loads: false, detail: error instanceof Error ? error.message : String(error) };
     }
   });
@@ -62,10 +63,16 @@ export async function listBackends(): Promise<
 export function mapFile(path: string): Uint8Array | undefined {
   try {
     loadAddon();
-  } catch {
+  } catch (error) {
+    throwUsage(error);
     return undefined;
   }
   return new Uint8Array(loadAddon().mapFile(path));
+}
+
+/** A mistake of the user's is no reason to do without the addon. */
+function throwUsage(error: unknown): void {
+  if (error instanceof LlmkitError && error.code === 'usage') throw error;
 }
 
 /** How a backend is made ready; both functions throw LlmkitError `unsupported` when it does not load. */

@@ -4,13 +4,16 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { LlmkitError } from '../../errors.js';
 import type { Addon } from './addon.js';
+import { checkEnvironment } from './environment.js';
 
 /**
  * Loads the compiled addon, build/llmkit.node of the package.
  *
- * @throws LlmkitError `unsupported` when it is not built or does not load here, saying how to mend it
+ * @throws LlmkitError `unsupported` when it is not built or does not load here, saying how to mend it;
+ *   `usage` when a variable of the environment that it reads is wrong
  */
 export function loadAddon(): Addon {
+  checkEnvironment();
   const path = join(packageRoot(), 'build', 'llmkit.node');
   if (!existsSync(path)) {
     throw new LlmkitError(

@@ -1,4 +1,5 @@
-import { afterEach, describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, test, vi } from 'vitest';
+import { checkEnvironment } from '../../../src/tensor/backends/environment.js';
 import { listBackends, mapFile, useBackend } from '../../../src/tensor/backends/index.js';
 import * as tf from '../../../src/tensor/tfjs.js';
 import { testedBackends } from '../../helpers/backends.js';
@@ -45,6 +46,35 @@ describe('useBackend', () => {
     const backends = await listBackends();
     expect(backends.map(({ name }) => name)).toEqual(['native', 'reference', 'tensorflow']);
     for (const { detail } of backends) expect(detail.length).toBeGreaterThan(5);
+  });
+});
+
+describe('the environment of the addon', () => {
+  test.each([
+    { LLMKIT_THREADS: '' },
+    { LLMKIT_THREADS: '1' },
+    { LLMKIT_THREADS: '1024', LLMKIT_ISA: 'scalar' },
+    { LLMKIT_ISA: 'avx2' },
+    { LLMKIT_ISA: 'avx512' },
+  ])('%j passes', (env) => checkEnvironment(env));
+
+  test.each([
+    [{ LLMKIT_THREADS: '0' }, "LLMKIT_THREADS: expected a whole number from 1 to 1024, got '0'"],
+    [{ LLMKIT_THREADS: '1025' }, "got '1025'"],
+    [{ LLMKIT_THREADS: '2.5' }, "got '2.5'"],
+    [{ LLMKIT_THREADS: 'many' }, "got 'many'"],
+    [{ LLMKIT_ISA: 'sse' }, "LLMKIT_ISA: expected one of scalar, avx2, avx512, got 'sse'"],
+  ])('%j is a usage error', (env, message) => {
+    expect(() => checkEnvironment(env)).toThrow(message);
+  });
+
+  test('is checked before the addon is loaded, wherever that is', async () => {
+    vi.stubEnv('LLMKIT_THREADS', 'many');
+    const usage = { code: 'usage', message: expect.stringContaining('LLMKIT_THREADS') };
+    await expect(useBackend('native')).rejects.toMatchObject(usage);
+    await expect(listBackends()).rejects.toMatchObject(usage);
+    expect(() => mapFile('package.json')).toThrow('LLMKIT_THREADS');
+    vi.unstubAllEnvs();
   });
 });
 

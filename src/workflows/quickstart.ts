@@ -106,7 +106,7 @@ function trainingConfig(files: BundledFiles, { output, reduced }: QuickstartOpti
     method: 'lora',
     data: [{ path: files.trainSet }],
     lora: { r: 16, alpha: 32, target_modules: 'all-linear' },
-    max_steps: reduced ? 15 : 300,
+    max_steps: reduced ? 30 : 300,
     batch_size: reduced ? 8 : 16,
     learning_rate: 1.5e-3,
     lr_scheduler: 'linear',
@@ -131,7 +131,7 @@ function steps(
       ...['--data', `perplexity=${files.text}`, '--data', `hellaswag=${files.endings}`],
       ...['--data', `classification=${files.testSet}`],
       ...['--labels', 'positive,negative,neutral', '--prompt-template', PROMPT_TEMPLATE],
-      ...(reduced ? ['--limit', '9', '--context-length', '96'] : []),
+      ...(reduced ? ['--limit', '15', '--context-length', '96'] : []),
       ...['-o', join(output, 'eval', name)],
     ],
   });

@@ -1,4 +1,5 @@
 import { join, resolve } from 'node:path';
+import type { DownloadProgress } from '../checkpoint/hub.js';
 import { LlmkitError } from '../errors.js';
 import {
   checkpointFolder,
@@ -41,6 +42,7 @@ export interface TrainingEvents {
   /** A line for people. */
   note(text: string): void;
   warn(text: string): void;
+  download(progress: DownloadProgress): void;
   /** Training begins at `done` of `total` steps. */
   start(done: number, total: number): void;
   step(report: StepReport): void;
@@ -73,7 +75,7 @@ export interface TrainingResult {
 export async function runTraining(options: TrainingOptions): Promise<TrainingResult> {
   const { config, events } = options;
   const startStep = await startingStep(config.output_dir, config);
-  const base = await openBase(config);
+  const base = await openBase(config, { onProgress: (progress) => events.download(progress) });
   try {
     refuseBaseAsOutput(config, base);
     const data = loadTrainingData(config, base);

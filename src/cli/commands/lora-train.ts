@@ -3,6 +3,7 @@ import { checkTraining, trainingShape } from '../../workflows/training/config.js
 import { parametersLine } from '../../workflows/training/parameters-line.js';
 import type { TrainingPlan } from '../../workflows/training/plan.js';
 import { defineCommand, type Io, type Progress } from '../command.js';
+import { showDownloads } from '../downloads.js';
 
 /** `llmkit lora-train`: fine-tunes a model as a config file says. */
 export const loraTrain = defineCommand({
@@ -42,7 +43,7 @@ type Config = Parameters<typeof checkTraining>[0];
 
 async function dryRun(config: Config, io: Io): Promise<0> {
   const { planTraining } = await import('../../workflows/training/plan.js');
-  const plan = await planTraining(config);
+  const plan = await planTraining(config, { onProgress: showDownloads(io) });
   if (io.json) io.printJson(plan);
   else io.stdout(planText(plan));
   return 0;
@@ -57,6 +58,7 @@ async function train(config: Config, io: Io): Promise<0> {
     events: {
       note: io.note,
       warn: io.warn,
+      download: showDownloads(io),
       start(done, total) {
         progress = io.progress('training', total, 'steps');
         progress.update(done);

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import type { MergeResult } from '../../workflows/merge.js';
 import { defineCommand, type Io } from '../command.js';
+import { showDownloads } from '../downloads.js';
 import { megabytes, sizeInBytes, sizeSchema } from '../sizes.js';
 
 const shape = {
@@ -64,6 +65,7 @@ export const merge = defineCommand({
           bar ??= io.progress('merging', Math.ceil(total / 1e6), 'MB');
           bar.update(Math.ceil(done / 1e6), tensor);
         },
+        onDownload: showDownloads(io),
         onNote: (text) => io.note(`merge: ${text}`),
         onWarning: (text) => io.warn(text),
       });

@@ -1,5 +1,5 @@
 import { type Checkpoint, type HfConfig, openCheckpoint } from '../../checkpoint/checkpoint.js';
-import { resolveModel } from '../../checkpoint/hub.js';
+import { type DownloadOptions, resolveModel } from '../../checkpoint/hub.js';
 import { hashTensors, identityOfTensors } from '../../checkpoint/identity.js';
 import { decoderConfig } from '../../model/families/index.js';
 import { loadTokenizer, type Tokenizer } from '../../tokenizer/tokenizer.js';
@@ -21,8 +21,11 @@ export interface Base {
 }
 
 /** Opens the base of a run: a checkpoint, or a config and a tokenizer alone. */
-export async function openBase(config: TrainingConfig): Promise<Base> {
-  const folder = await resolveModel(config.model ?? config.tokenizer ?? '.');
+export async function openBase(
+  config: TrainingConfig,
+  download: DownloadOptions = {},
+): Promise<Base> {
+  const folder = await resolveModel(config.model ?? config.tokenizer ?? '.', download);
   if (config.init === 'random') {
     const tokenizer = await loadTokenizer(folder);
     const hfConfig = await readModelConfig(config.model_config, tokenizer);

@@ -1,3 +1,4 @@
+import type { DownloadOptions } from '../../checkpoint/hub.js';
 import type { Dataset } from '../../data/dataset.js';
 import { type Example, trainedTokens } from '../../data/example.js';
 import type { Tokenizer } from '../../tokenizer/tokenizer.js';
@@ -40,8 +41,11 @@ const SHOWN_EXAMPLES = 2;
 const FLOPS_PER_SECOND = 40e9;
 
 /** Plans a run from its data and from config.json and headers alone; loads no weights. */
-export async function planTraining(config: TrainingConfig): Promise<TrainingPlan> {
-  const base = await openBase(config);
+export async function planTraining(
+  config: TrainingConfig,
+  download: DownloadOptions = {},
+): Promise<TrainingPlan> {
+  const base = await openBase(config, download);
   try {
     const data = loadTrainingData(config, base);
     const { examples, stats } = data.train;

@@ -1,7 +1,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { HfConfig } from '../checkpoint/checkpoint.js';
 import { LlmkitError } from '../errors.js';
-import { checkpointed, embedding } from '../tensor/ops/index.js';
+import { checkpointed } from '../tensor/ops/index.js';
 import {
   add,
   concat,
@@ -17,6 +17,7 @@ import {
 import { Batch, type TokenRow, tensorsOf } from './batch.js';
 import { Block } from './block.js';
 import type { DecoderConfig } from './config.js';
+import { type Embedding, TableEmbedding } from './embedding.js';
 import { headLosses } from './head.js';
 import { KvCache } from './kv-cache.js';
 import { HEAD, moduleOf, specsOf } from './layout.js';
@@ -45,6 +46,7 @@ export class Decoder {
   readonly parameters: ReadonlyMap<string, Tensor>;
   readonly #values: ReadonlyMap<string, ParameterValue>;
   readonly #linears: Map<string, Linear>;
+  readonly #embeddings: Map<string, Embedding>;
   readonly #parts: ModelParts;
   readonly #blocks: readonly Block[];
   readonly #finalNorm: Norm | undefined;
@@ -62,6 +64,7 @@ export class Decoder {
     this.parameters = new Map(dense as [string, Tensor][]);
     this.#linears = makeLinears(config, values);
     this.#parts = { config, parameters: values, linears: this.#linears };
+    this.#embeddings = makeEmbeddings(this.#parts);
     this.#blocks = Array.from({ length: config.numLayers }, (_, i) => new Block(this.#parts, i));
     if (config.finalNorm) this.#finalNorm = new Norm(this.#parts, config.names.finalNorm);
     this.numParameters = specsOf(config).reduce(
@@ -78,6 +81,16 @@ export class Decoder {
   /** Replaces a linear layer by what wrap returns. */
   wrapLinear(name: string, wrap: (inner: Linear) => Linear): void {
     this.#linears.set(name, wrap(linearOf(this.#parts, name)));
+  }
+
+  /** Tables of tokens and of learned positions by module path. */
+  get embeddings(): ReadonlyMap<string, Embedding> {
+    return this.#embeddings;
+  }
+
+  /** Replaces a table by what wrap returns; a tied head keeps the base's own. */
+  wrapEmbedding(name: string, wrap: (inner: Embedding) => Embedding): void {
+    this.#embeddings.set(name, wrap(this.#embedding(name)));
   }
 
   /**
@@ -175,17 +188,20 @@ export class Decoder {
 
   #embed(batch: Batch, context: ForwardContext): Tensor3D {
     const { names, learnedPositions } = this.config;
-    const tokens = embedding(
-      batch.tensor(batch.ids),
-      matrixOf(this.#parts, `${names.tokens}.weight`),
-    );
+    const tokens = this.#embedding(names.tokens).forward(batch.tensor(batch.ids));
     const projectIn = this.#linears.get(names.projectIn ?? '');
     const hidden = (projectIn?.forward(tokens, context) ?? tokens) as Tensor3D;
     if (!learnedPositions) return hidden;
     const rows = batch.tensor(
       batch.positions.map((position) => position + learnedPositions.offset),
     );
-    return add(hidden, embedding(rows, matrixOf(this.#parts, `${names.positions}.weight`)));
+    return add(hidden, this.#embedding(names.positions ?? '').forward(rows));
+  }
+
+  #embedding(name: string): Embedding {
+    const found = this.#embeddings.get(name);
+    if (found !== undefined) return found;
+    throw new LlmkitError('checkpoint', `decoder: there is no embedding '${name}'`);
   }
 
   #outgrows(cache: KvCache, rows: readonly TokenRow[]): boolean {
@@ -217,6 +233,13 @@ export class Decoder {
       return concat(added, 0);
     });
   }
+}
+
+function makeEmbeddings(parts: ModelParts): Map<string, Embedding> {
+  const tables = specsOf(parts.config)
+    .filter(({ role }) => role === 'embedding')
+    .map(({ name }) => new TableEmbedding(moduleOf(name), matrixOf(parts, name)));
+  return new Map(tables.map((table) => [table.name, table]));
 }
 
 function makeLinears(

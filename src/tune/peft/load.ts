@@ -6,6 +6,7 @@ import { transposeFloats } from '../../model/transpose.js';
 import { type Tensor2D, tensor, type Variable } from '../../tensor/tfjs.js';
 import { Adapter, splitName } from './adapter.js';
 import { type AdapterFile, readAdapter, type StoredValues } from './adapter-file.js';
+import { LoraEmbedding } from './lora-embedding.js';
 import type { LoraParts } from './lora-linear.js';
 import { makeVariable, wrapLinear } from './wrap.js';
 
@@ -34,7 +35,27 @@ export async function loadAdapter(
       return wrapped;
     });
   }
+  owned.push(...wrapEmbeddings(file, model, trainable));
   return new Adapter(model, file.config.lora, { layers, parameters, owned });
+}
+
+/** @returns the tensors made */
+function wrapEmbeddings(file: AdapterFile, model: Decoder, trainable: boolean): Variable[] {
+  const made: Variable[] = [];
+  for (const [name, lora] of file.embeddings) {
+    if (trainable) {
+      throw new LlmkitError(
+        'unsupported',
+        `${file.folder}: the adapter changes the embedding ${name}, which can be loaded, but not trained on`,
+      );
+    }
+    model.wrapEmbedding(name, (inner) => {
+      const wrapped = new LoraEmbedding(inner, lora);
+      made.push(...wrapped.variables);
+      return wrapped;
+    });
+  }
+  return made;
 }
 
 /** Compares every tensor of the adapter with the model's. */
@@ -45,6 +66,11 @@ function checkFits(file: AdapterFile, model: Decoder): void {
     const linear = model.linears.get(name);
     const want = linear && [linear.outFeatures, linear.inFeatures];
     compareShapes(problems, `linear layer ${name}`, { want, got: [outFeatures, inFeatures] });
+  }
+  for (const [name, { inFeatures, outFeatures }] of file.embeddings) {
+    const table = model.embeddings.get(name);
+    const want = table && [table.rows, table.width];
+    compareShapes(problems, `embedding ${name}`, { want, got: [inFeatures, outFeatures] });
   }
   for (const [name, { shape }] of file.replaced) {
     compareShapes(problems, `parameter ${name}`, { want: storedShape(model, name), got: shape });
@@ -58,18 +84,15 @@ function checkFits(file: AdapterFile, model: Decoder): void {
   );
 }
 
-/** Embeddings stay in their stored format: there is no place yet to add to them. */
+/** A table stays in its stored format: a low-rank change goes beside it, another has no place. */
 function checkEmbeddings(file: AdapterFile, model: Decoder): void {
-  const changed = [
-    ...file.embeddings.keys(),
-    ...[...file.replaced.keys()].map((name) => splitName(name)[0]),
-  ];
+  const replaced = [...file.replaced.keys()].map((name) => splitName(name)[0]);
   for (const { name, role } of parameterSpecs(model.checkpointConfig)) {
     const [module] = splitName(name);
-    if (role !== 'embedding' || !changed.includes(module)) continue;
+    if (role !== 'embedding' || !replaced.includes(module)) continue;
     throw new LlmkitError(
       'unsupported',
-      `${file.folder}: the adapter changes the embedding ${module}, which llmkit cannot run`,
+      `${file.folder}: the adapter replaces the embedding ${module}, which llmkit cannot run`,
     );
   }
 }
@@ -96,7 +119,7 @@ function storedShape(model: Decoder, name: string): readonly number[] | undefine
 
 interface Replaced {
   readonly parameters: ReadonlyMap<string, Variable>;
-  readonly owned: readonly Variable[];
+  readonly owned: Variable[];
 }
 
 /** Biases, norms and whole linear layers that the adapter holds in full. */

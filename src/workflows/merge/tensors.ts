@@ -155,19 +155,21 @@ function refuseTied({ config, checkpointConfig }: Decoder, adapter: AdapterFile)
     ...adapter.modules.keys(),
     ...[...adapter.replaced.keys()].map(moduleOf),
   ];
+  const isReplaced = embeddings.some((module) => adapter.replaced.has(`${module}.weight`));
+  const hint = isReplaced ? '' : '; generate and eval run it with --adapter';
   const tied = [HEAD, config.names.tokens].find((module) => changed.includes(module));
   if (config.tiedHead && tied !== undefined) {
     throw new LlmkitError(
       'unsupported',
       `${adapter.folder}: changes ${tied}, but this model ties its head to the embedding ` +
-        `(tie_word_embeddings): merging would change both${tied === HEAD ? '; generate and eval run it with --adapter' : ''}`,
+        `(tie_word_embeddings): merging would change both${hint}`,
     );
   }
   const embedding = embeddings.find((module) => changed.includes(module));
   if (embedding === undefined) return;
   throw new LlmkitError(
     'unsupported',
-    `${adapter.folder}: changes the embedding ${embedding}, which merge cannot verify`,
+    `${adapter.folder}: changes the embedding ${embedding}, which merge cannot verify${hint}`,
   );
 }
 

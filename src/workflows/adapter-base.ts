@@ -25,12 +25,13 @@ export interface AdapterPlace {
  * @returns what is another than in training, and the fix; undefined where nothing tells
  */
 export async function anotherBaseThanTrained(place: AdapterPlace): Promise<string | undefined> {
-  const record = (await readManifest(place.adapter))?.base_model;
-  if (record === undefined) return undefined;
+  const trained = await readManifest(place.adapter);
+  const record = trained?.base_model;
+  if (trained === undefined || record === undefined) return undefined;
   const own = await readManifest(place.checkpoint.folder);
   const difference = isQuantized(place)
     ? quantizedDifference(place, record, own)
-    : denseDifference(place, record, own);
+    : denseDifference(place, { ...trained, base_model: record }, own);
   return difference && `${place.adapter}: the adapter was trained on ${difference}`;
 }
 
@@ -40,17 +41,34 @@ function isQuantized({ checkpoint }: AdapterPlace): boolean {
 
 function denseDifference(
   { model }: AdapterPlace,
-  { name, identity, quantized }: BaseModel,
+  { base_model, config }: Manifest & { readonly base_model: BaseModel },
   own: Manifest | undefined,
 ): string | undefined {
+  const { name, identity, quantized } = base_model;
   if (own?.base_model?.identity === identity) {
     return `${name}, and ${model} was made from it by ${own.command}; give ${name} as MODEL`;
   }
   if (quantized === undefined) return undefined;
   const { scheme, settings } = quantized;
+  const onLoad = config.quantization as Partial<QuantizationRecord> | undefined;
   // Quantized on load, the name is that of the 16-bit weights.
-  const fix = settings ? name : `what \`llmkit quantize ${name} --scheme ${scheme}\` writes`;
+  const fix = settings
+    ? name
+    : `what \`llmkit quantize ${name} ${flagsOf({ scheme, ...onLoad })}\` writes`;
   return `${name} in ${scheme}, and ${model} is not quantized; give ${fix} as MODEL`;
+}
+
+/** The flags of `llmkit quantize` that do the same. */
+function flagsOf(record: QuantizationRecord): string {
+  const { scheme, group_size: size, double_quant: nested, asymmetric, skip } = record;
+  const flags = [
+    `--scheme ${scheme}`,
+    size ? `--group-size ${size}` : '',
+    nested ? '--double-quant' : '',
+    asymmetric ? '--asymmetric' : '',
+    skip && skip.join() !== 'lm_head' ? `--skip ${skip.join()}` : '',
+  ];
+  return flags.filter(Boolean).join(' ');
 }
 
 function quantizedDifference(

@@ -40,11 +40,15 @@ beforeAll(async () => {
 let adapters = 0;
 
 /** What is said of an adapter with this record on a model of this folder. */
-async function doubt(record: BaseModel | undefined, model: string): Promise<string | undefined> {
+async function doubt(
+  record: BaseModel | undefined,
+  model: string,
+  config: Manifest['config'] = {},
+): Promise<string | undefined> {
   const adapter = join(ROOT, `adapter-${adapters++}`);
   mkdirSync(adapter);
   if (record) {
-    await writeManifest(adapter, { command: 'lora-train', config: {}, base_model: record });
+    await writeManifest(adapter, { command: 'lora-train', config, base_model: record });
   }
   const checkpoint = await openCheckpoint(model);
   onTestFinished(() => checkpoint.close());
@@ -80,6 +84,10 @@ describe('a doubt names both and the fix', () => {
     );
     expect(await doubt(onLoad(), DENSE)).toContain(
       `give what \`llmkit quantize ${DENSE} --scheme nf4\` writes as MODEL`,
+    );
+    const quantization = { scheme: 'nf4', group_size: 32, skip: ['lm_head', 'o_proj'] };
+    expect(await doubt(onLoad(), DENSE, { quantization })).toContain(
+      `llmkit quantize ${DENSE} --scheme nf4 --group-size 32 --skip lm_head,o_proj\``,
     );
   });
 

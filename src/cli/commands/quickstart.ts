@@ -22,16 +22,17 @@ export const quickstart = defineCommand({
   examples: [{ command: 'llmkit quickstart', does: 'takes a minute or two on two cores' }],
   async run(config, io) {
     const { prepareQuickstart } = await import('../../workflows/quickstart.js');
-    const reduced = await isSlow(config.backend, io);
-    const tour = await prepareQuickstart({ ...config, reduced });
-    const settings = globalFlags(config);
+    const backend = await backendOf(config.backend, io);
+    const tour = await prepareQuickstart({ ...config, reduced: backend !== 'native' });
+    // The steps' own processes: the choice is made, and its warning said, once.
+    const env = { LLMKIT_BACKEND: backend, ...threadsOf(config.threads) };
     const generated: unknown[] = [];
     for (const [i, step] of tour.steps.entries()) {
       say(
         io,
         `\n[${i + 1}/${tour.steps.length}] ${step.title}\n$ npx llmkit ${quoted(step.args)}\n`,
       );
-      const printed = await runStep({ ...step, args: [...step.args, ...settings] }, io);
+      const printed = await runStep(step, { io, env });
       if (step.args.includes('--json')) generated.push(showText(printed, io));
     }
     const summary = await tour.summarize(generated);
@@ -41,21 +42,19 @@ export const quickstart = defineCommand({
   },
 });
 
-/** The reference backend is some hundred times slower: the tour is shortened, and says so. */
-async function isSlow(backend: string | undefined, io: Io): Promise<boolean> {
+/** What every step computes with. On a slow backend the tour is shortened, and says so. */
+async function backendOf(wanted: string | undefined, io: Io): Promise<string> {
   const { chosenBackend } = await import('../../workflows/backend.js');
-  const { name, warning } = await chosenBackend(backend);
+  const { name, warning } = await chosenBackend(wanted);
   if (warning !== undefined) io.warn(warning);
-  if (name === 'native') return false;
-  io.note(`The ${name} backend is slow: a reduced tour with fewer documents and training steps.`);
-  return true;
+  if (name !== 'native') {
+    io.note(`The ${name} backend is slow: a reduced tour with fewer documents and training steps.`);
+  }
+  return name;
 }
 
-function globalFlags(config: { backend?: string | undefined; threads?: number | undefined }) {
-  return [
-    ...(config.backend === undefined ? [] : ['--backend', config.backend]),
-    ...(config.threads === undefined ? [] : ['--threads', String(config.threads)]),
-  ];
+function threadsOf(threads: number | undefined): Record<string, string> {
+  return threads === undefined ? {} : { LLMKIT_THREADS: String(threads) };
 }
 
 /** Under `--json` stdout is the summary alone. */
@@ -72,9 +71,13 @@ function quoted(args: readonly string[]): string {
 }
 
 /** Runs a step as its own process. @returns what it printed on stdout, shown unless it is JSON */
-function runStep(step: QuickstartStep, io: Io): Promise<string> {
+function runStep(
+  step: QuickstartStep,
+  { io, env }: { readonly io: Io; readonly env: Readonly<Record<string, string>> },
+): Promise<string> {
   const program = process.argv[1] ?? '';
   const child = spawn(process.execPath, [program, ...step.args], {
+    env: { ...process.env, ...env },
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   let printed = '';

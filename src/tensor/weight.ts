@@ -1,5 +1,6 @@
 import { LlmkitError } from '../errors.js';
 import { type CodeTable, FP4_TABLE, NF4_TABLE } from './code-tables.js';
+import type { Compute } from './compute.js';
 
 /** How the values of a `Weight` are stored. */
 export type WeightFormat = 'f32' | 'bf16' | 'f16' | 'int8' | 'int4' | 'nf4' | 'fp4';
@@ -48,11 +49,14 @@ const BITS: Readonly<Record<WeightFormat, number>> = {
 /** A frozen matrix in its stored format; a backend that wants its own form of it makes it once. */
 export class Weight {
   readonly data: WeightData;
+  /** The arithmetic of products with it; see `computeOf`. */
+  readonly compute: Compute;
   #handle: { readonly value: object; readonly release: () => void } | undefined;
 
-  constructor(data: WeightData) {
+  constructor(data: WeightData, compute: Compute = 'f32') {
     checkWeight(data);
     this.data = data;
+    this.compute = compute;
   }
 
   get rows(): number {
@@ -78,9 +82,12 @@ export class Weight {
   }
 
   /** The backend's own form, made on first use and released by `dispose`. */
-  handle<T extends object>(make: (data: WeightData) => T, release: (handle: T) => void): T {
+  handle<T extends object>(
+    make: (data: WeightData, compute: Compute) => T,
+    release: (handle: T) => void,
+  ): T {
     if (this.#handle === undefined) {
-      const value = make(this.data);
+      const value = make(this.data, this.compute);
       this.#handle = { value, release: () => release(value) };
     }
     return this.#handle.value as T;

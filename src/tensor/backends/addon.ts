@@ -1,3 +1,4 @@
+import type { Compute } from '../compute.ts';
 import type { WeightData } from '../weight.ts';
 
 /** A matrix held by the addon, made by `createWeight`. */
@@ -71,8 +72,11 @@ export interface Addon {
    */
   mapFile(path: string): ArrayBuffer;
 
-  /** Checks the sizes and keeps the arrays alive, without a copy. */
-  createWeight(data: WeightData): WeightHandle;
+  /**
+   * Checks the sizes and keeps the arrays alive, without a copy. With bf16 or int8, also packs the
+   * weight for products in that arithmetic (linear, linearGradInput, crossEntropy), with all threads.
+   */
+  createWeight(data: WeightData, compute: Compute): WeightHandle;
   /** Frees the arrays; using the handle afterwards throws RangeError. */
   disposeWeight(weight: WeightHandle): void;
 

@@ -1,5 +1,6 @@
 import { MathBackendCPU } from '@tensorflow/tfjs-backend-cpu';
 import * as tf from '../tfjs.js';
+import type { Compute } from '../compute.js';
 import type { Weight, WeightData } from '../weight.js';
 import type { Addon, WeightHandle } from './addon.js';
 import { BufferPool } from './buffer-pool.js';
@@ -36,7 +37,7 @@ export class NativeData {
 export class NativeBackend extends MathBackendCPU {
   readonly addon: Addon;
   readonly pool = new BufferPool();
-  readonly #createWeight: (data: WeightData) => WeightHandle;
+  readonly #createWeight: (data: WeightData, compute: Compute) => WeightHandle;
   readonly #disposeWeight: (handle: WeightHandle) => void;
   readonly #storage: NativeStorage;
 
@@ -45,7 +46,7 @@ export class NativeBackend extends MathBackendCPU {
     this.addon = addon;
     this.#storage = new NativeStorage(this);
     this.data = this.#storage;
-    this.#createWeight = (data) => addon.createWeight(data);
+    this.#createWeight = (data, compute) => addon.createWeight(data, compute);
     this.#disposeWeight = (handle) => addon.disposeWeight(handle);
   }
 

@@ -1,0 +1,55 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "base/packed_weight.h"
+
+namespace llmkit {
+
+/// Packs a weight with all threads. compute is kBf16 or kInt8; kInt8 of a format that is not int4 or
+/// int8 becomes kBf16. Groups that do not begin at rows (bitsandbytes, cols not a multiple of the
+/// block) are decoded and packed as kSixteenBit. data.bytes() is null when there is no memory.
+PackedWeight pack_weight(const WeightView& view, Compute compute);
+
+/// Rows of x in the form a product wants, in memory of the caller's thread (valid until its next
+/// call): see PreparedRows.
+struct PreparedRows {
+  size_t m = 0;
+  size_t stride = 0;               // elements of a row: padded_cols()
+  const void* values = nullptr;    // kInt8: int8 [m, stride]; kBf16: bf16 bits [m, stride]
+  const float* scales = nullptr;   // kInt8: [m, groups]: x is about values * scale
+  const int32_t* sums = nullptr;   // kInt8: [m, groups], the sums of values
+  const float* totals = nullptr;   // kBf16 with zero points: [m, groups], the sums of values
+};
+/// With all threads. kFourBit under kBf16: each 8 columns in the order 0 2 4 6 1 3 5 7, the pairs that
+/// one shift and one table lookup of a line give.
+PreparedRows prepare_rows(const PackedWeight& weight, size_t m, const float* x, size_t ldx);
+
+/// y[m, r] = sum over k of x[m, k] w[r, k] + bias[r], for rows [tile * 16, (tile + tiles) * 16) of the
+/// weight and rows [first, first + count) of x, on the calling thread. y is that of row `first` and
+/// row tile * 16 of the weight. An output has the same bits whatever count, first, tile and tiles.
+struct PackedRange {
+  size_t first, count;
+  size_t tile, tiles;
+};
+void packed_product(const PackedWeight& weight, const PreparedRows& x, const PackedRange& range,
+                    const float* bias, float* y, size_t ldy);
+
+/// y [m, rows] = x [m, cols] · weightᵀ + bias, with all threads.
+void packed_linear(const PackedWeight& weight, size_t m, const float* x, const float* bias, float* y);
+
+/// dx [m, cols] (+)= dy [m, tiles * 16] · rows [tile * 16, (tile + tiles) * 16) of the weight, with all
+/// threads, in bf16: dy and code * scale rounded to bf16, float32 sums, rows of the weight ascending.
+/// A row's bits do not depend on m.
+struct PackedGradArgs {
+  size_t m;
+  const float* dy;
+  size_t lddy;
+  size_t tile, tiles;
+  float* dx;  // rows of cols
+  bool accumulate;
+};
+void packed_grad_input(const PackedWeight& weight, const PackedGradArgs& args);
+
+}  // namespace llmkit

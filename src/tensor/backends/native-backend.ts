@@ -1,6 +1,6 @@
 import { MathBackendCPU } from '@tensorflow/tfjs-backend-cpu';
-import * as tf from '../tfjs.js';
 import type { Compute } from '../compute.js';
+import * as tf from '../tfjs.js';
 import type { Weight, WeightData } from '../weight.js';
 import type { Addon, WeightHandle } from './addon.js';
 import { BufferPool } from './buffer-pool.js';

@@ -6,10 +6,18 @@ namespace llmkit {
 
 /// Instruction sets, as bits: a kernel lists the bits it needs.
 namespace isa {
-enum : uint32_t { kScalar = 0, kAvx2 = 1u << 0, kAvx512 = 1u << 1 };
+enum : uint32_t {
+  kScalar = 0,
+  kAvx2 = 1u << 0,        // with FMA and F16C
+  kAvx512 = 1u << 1,      // F, BW, VL and DQ
+  kAvx512Vnni = 1u << 2,  // these three only together with kAvx512
+  kAvx512Bf16 = 1u << 3,
+  kAmx = 1u << 4,  // tiles of int8 and of bf16, allowed by the system
+};
 }
 
 /// The instruction sets of this machine, capped by the environment variable LLMKIT_ISA.
+/// 'avx512' leaves VNNI and BF16 where there are any; 'amx', the default, leaves everything.
 /// Ends the process when LLMKIT_ISA names none: a typo must not pass as a fast run.
 uint32_t supported_isa();
 

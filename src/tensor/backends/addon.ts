@@ -60,7 +60,7 @@ export type AttentionShape = readonly [
  * threads nor, per row, on the number of rows.
  */
 export interface Addon {
-  /** Instruction set in use: 'scalar', 'avx2' or 'avx512' (capped by LLMKIT_ISA). */
+  /** Instruction set in use: 'scalar', 'avx2', 'avx512' or 'amx' (capped by LLMKIT_ISA). */
   isa(): string;
   /** Threads in use, the caller included: LLMKIT_THREADS, else the CPUs this process may use. */
   threads(): number;

@@ -2,7 +2,7 @@ import { LlmkitError } from '../../errors.js';
 import * as tf from '../tfjs.js';
 import { Weight } from '../weight.js';
 import { expectShape, hasKernel, runKernel } from './fused.js';
-import { denseValues, linear, matrixShape } from './linear.js';
+import { frozenGradInput, linear, matrixShape } from './linear.js';
 
 /** Inputs h, targets, weight?, bias?; attribute weight?; outputs losses [M] and logSumExp [M]. */
 export const CROSS_ENTROPY = 'LlmkitCrossEntropy';
@@ -92,7 +92,8 @@ function gradientsOf(head: Head, logSumExp: tf.Tensor1D, dy: tf.Tensor1D): tf.Te
     const softmax = tf.exp(tf.sub(linear(h, weight, bias), tf.expandDims(logSumExp, 1)));
     const scale = tf.expandDims(tf.mul(dy, counted(targets)), 1);
     const dlogits = tf.mul(tf.sub(softmax, oneHot(head)), scale) as tf.Tensor2D;
-    const dh = tf.matMul(dlogits, weight instanceof Weight ? denseValues(weight) : weight);
+    const dh =
+      weight instanceof Weight ? frozenGradInput(dlogits, weight) : tf.matMul(dlogits, weight);
     const dweight = weight instanceof Weight ? [] : [tf.matMul(dlogits, h, true)];
     return [dh, ...dweight, ...(bias === undefined ? [] : [tf.sum(dlogits, 0)])];
   });

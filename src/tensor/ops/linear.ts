@@ -1,5 +1,6 @@
+import { roundedOperands } from '../rounded-operands.js';
 import * as tf from '../tfjs.js';
-import { dequantize, Weight } from '../weight.js';
+import { Weight } from '../weight.js';
 import { asMatrix, expectLastAxis, expectShape, fused, runKernel } from './fused.js';
 
 /** Kernel of `linear` with a frozen weight: inputs x, bias?; attribute weight. */
@@ -36,24 +37,39 @@ export function matrixShape(weight: Weight | tf.Tensor2D): readonly [rows: numbe
   return weight instanceof Weight ? [weight.rows, weight.cols] : weight.shape;
 }
 
-/** The values of a frozen weight as a tensor, in float32. */
-export function denseValues(weight: Weight): tf.Tensor2D {
-  return tf.tensor2d(dequantize(weight.data), [weight.rows, weight.cols]);
-}
-
 function denseMatMul(x: tf.Tensor, weight: tf.Tensor2D): tf.Tensor {
   const y = tf.matMul(asMatrix(x), weight, false, true);
   return tf.reshape(y, [...x.shape.slice(0, -1), weight.shape[0]]);
 }
 
-/** Dequantizes for the call and again for its gradient, so that the float32 values are never kept. */
+/**
+ * In the weight's compute type. Dequantizes for the call and again for its gradient, so that the float32
+ * values are never kept.
+ */
 function frozenMatMul(x: tf.Tensor, weight: Weight): tf.Tensor {
+  const operands = roundedOperands(weight);
   const product = tf.customGrad((input) => ({
-    value: tf.tidy(() => denseMatMul(input as tf.Tensor, denseValues(weight))),
+    value: tf.tidy(() => {
+      const rounded = rounding(input as tf.Tensor, operands.input);
+      return denseMatMul(rounded, tf.tensor2d(operands.weight(), [weight.rows, weight.cols]));
+    }),
     gradFunc: (dy) =>
-      tf.tidy(() => tf.reshape(tf.matMul(asMatrix(dy as tf.Tensor), denseValues(weight)), x.shape)),
+      tf.tidy(() => tf.reshape(frozenGradInput(asMatrix(dy as tf.Tensor), weight), x.shape)),
   }));
   return product(x);
+}
+
+/** dx [M, cols] = dy [M, rows] · weight, in the weight's compute type. */
+export function frozenGradInput(dy: tf.Tensor2D, weight: Weight): tf.Tensor2D {
+  const { gradient, gradientWeight } = roundedOperands(weight);
+  const values = tf.tensor2d(gradientWeight(), [weight.rows, weight.cols]);
+  return tf.matMul(rounding(dy, gradient), values);
+}
+
+function rounding<T extends tf.Tensor>(x: T, round: (values: Float32Array) => Float32Array): T {
+  const values = x.dataSync() as Float32Array;
+  const rounded = round(values);
+  return rounded === values ? x : (tf.tensor(rounded, x.shape) as T);
 }
 
 function addBias(y: tf.Tensor, bias: tf.Tensor1D | undefined): tf.Tensor {

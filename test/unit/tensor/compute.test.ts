@@ -1,0 +1,269 @@
+import { beforeAll, describe, expect, test } from 'vitest';
+import { type Compute, computeOf } from '../../../src/tensor/compute.js';
+import * as ops from '../../../src/tensor/ops/index.js';
+import {
+  type RoundedOperands,
+  roundedOperands,
+  toBf16,
+} from '../../../src/tensor/rounded-operands.js';
+import * as tf from '../../../src/tensor/tfjs.js';
+import { Weight, type WeightData } from '../../../src/tensor/weight.js';
+import { testedBackends, useTestBackend } from '../../helpers/backends.js';
+import { randomNormal } from '../../helpers/random.js';
+import { scoped } from './bits.js';
+import { randomWeight, WEIGHT_KINDS } from './weights.js';
+
+const ROWS = 37;
+const M = 5;
+/** Groups of 16, 32 and 64 divide the first; blocks of 64 straddle the rows of the second. */
+const COLS = [192, 96];
+
+interface Case {
+  readonly name: string;
+  readonly weight: Weight;
+}
+
+const kinds = Object.keys(WEIGHT_KINDS).filter((kind) => kind !== 'f32');
+const stored = COLS.flatMap((cols) =>
+  kinds.map((kind) => ({
+    name: `${kind}, ${cols} wide`,
+    data: randomWeight(kind, ROWS, cols).data,
+  })),
+);
+/** A whole row is one stored group; kernels cut it. */
+const perRow = ['int8 per row', 'int4', 'int4 with zeros'].map((kind) => {
+  const { data } = randomWeight(kind, ROWS, 320);
+  const first = data.zeros?.slice(0, ROWS);
+  const scales = (data.scales as Float32Array).slice(0, ROWS);
+  const whole: WeightData = { ...data, groupSize: 320, scales, ...(first && { zeros: first }) };
+  return { name: `${kind}, one scale a row`, data: whole };
+});
+const cases: readonly Case[] = [...stored, ...perRow].flatMap(({ name, data }) =>
+  [
+    ...new Set([computeOf('bf16', 'train', data.format), computeOf('int8', 'train', data.format)]),
+  ].map((compute) => ({ name: `${name}, in ${compute}`, weight: new Weight(data, compute) })),
+);
+
+/** What a product is, and how far float32 sums may be from it: (4 + √n) · ε of the magnitudes. */
+interface Bounded {
+  readonly values: Float64Array;
+  readonly bounds: Float64Array;
+}
+
+/** a [M, K] · b [K, N] in float64, b found by k and n. */
+function product(
+  a: Float32Array,
+  K: number,
+  N: number,
+  b: (k: number, n: number) => number,
+): Bounded {
+  const size = (a.length / K) * N;
+  const [values, bounds] = [new Float64Array(size), new Float64Array(size)];
+  const epsilon = (4 + Math.sqrt(K)) * 2 ** -23;
+  for (let i = 0; i < size; i++) {
+    const [m, n] = [Math.floor(i / N), i % N];
+    let [sum, magnitude] = [0, 0];
+    for (let k = 0; k < K; k++) {
+      const term = (a[m * K + k] ?? 0) * b(k, n);
+      sum += term;
+      magnitude += Math.abs(term);
+    }
+    values[i] = sum;
+    bounds[i] = epsilon * magnitude;
+  }
+  return { values, bounds };
+}
+
+function forward({ rows, cols }: Weight, operands: RoundedOperands, x: Float32Array): Bounded {
+  const w = operands.weight();
+  return product(operands.input(x), cols, rows, (k, n) => w[n * cols + k] ?? 0);
+}
+
+function backward({ rows, cols }: Weight, operands: RoundedOperands, dy: Float32Array): Bounded {
+  const w = operands.gradientWeight();
+  return product(operands.gradient(dy), rows, cols, (k, n) => w[k * cols + n] ?? 0);
+}
+
+/** Every value within its bound; NaN is within none. */
+function expectWithin(actual: Float32Array, { values, bounds }: Bounded): void {
+  expect(actual.length).toBe(values.length);
+  const excess = actual.map(
+    (value, i) => Math.abs(value - (values[i] ?? 0)) / ((bounds[i] ?? 0) + 1e-30),
+  );
+  expect(excess.every((ratio) => ratio <= 1) ? 0 : Math.max(...excess)).toBe(0);
+}
+
+const inputOf = ({ cols }: Weight) => randomNormal(M * cols, 21);
+const upstreamOf = ({ rows }: Weight) => randomNormal(M * rows, 22);
+
+function runLinear(weight: Weight): Float32Array {
+  return scoped(() => {
+    const x = tf.tensor2d(inputOf(weight), [M, weight.cols]);
+    return (ops.linear(x, weight).dataSync() as Float32Array).slice();
+  });
+}
+
+function runLinearGradient(weight: Weight): Float32Array {
+  return scoped(() => {
+    const x = tf.tensor2d(inputOf(weight), [M, weight.cols]);
+    const dy = tf.tensor2d(upstreamOf(weight), [M, weight.rows]);
+    const dx = tf.grad((x) => ops.linear(x, weight))(x, dy);
+    return (dx.dataSync() as Float32Array).slice();
+  });
+}
+
+const TARGETS = [4, -1, 0, ROWS - 1, 4];
+
+function runLosses(weight: Weight): Float32Array {
+  return scoped(() => {
+    const h = tf.tensor2d(inputOf(weight), [M, weight.cols]);
+    const losses = ops.crossEntropy(h, weight, ops.int32<tf.Rank.R1>(TARGETS, [M]));
+    return (losses.dataSync() as Float32Array).slice();
+  });
+}
+
+function runLossGradient(weight: Weight): Float32Array {
+  return scoped(() => {
+    const h = tf.tensor2d(inputOf(weight), [M, weight.cols]);
+    const targets = ops.int32<tf.Rank.R1>(TARGETS, [M]);
+    const dh = tf.grad((h) => ops.crossEntropy(h as tf.Tensor2D, weight, targets))(h);
+    return (dh.dataSync() as Float32Array).slice();
+  });
+}
+
+/** Losses of logits, and how far the logits' own bounds and the sum over the row let them be. */
+function lossesOf({ values, bounds }: Bounded): Bounded & { readonly gradients: Float64Array } {
+  const losses = new Float64Array(M);
+  const lossBounds = new Float64Array(M);
+  const gradients = new Float64Array(M * ROWS);
+  for (const [m, target] of TARGETS.entries()) {
+    if (target < 0) continue;
+    const logits = values.subarray(m * ROWS, (m + 1) * ROWS);
+    const logSum = Math.log(logits.reduce((sum, logit) => sum + Math.exp(logit), 0));
+    losses[m] = logSum - (logits[target] ?? 0);
+    const rounding = (4 + Math.sqrt(ROWS)) * 2 ** -23 * Math.max(1, ...logits.map(Math.abs));
+    lossBounds[m] = 2 * Math.max(...bounds.subarray(m * ROWS, (m + 1) * ROWS)) + 2 * rounding;
+    logits.forEach((logit, v) => {
+      gradients[m * ROWS + v] = Math.exp(logit - logSum) - (v === target ? 1 : 0);
+    });
+  }
+  return { values: losses, bounds: lossBounds, gradients };
+}
+
+/** dh of exact dlogits; each is rounded to 8 bits, and inherits what its row's loss may be off. */
+function lossGradient(weight: Weight, operands: RoundedOperands): Bounded {
+  const losses = lossesOf(forward(weight, operands, inputOf(weight)));
+  const dlogits = Float32Array.from(losses.gradients);
+  const w = operands.gradientWeight();
+  const exact = product(dlogits, ROWS, weight.cols, (v, n) => w[v * weight.cols + n] ?? 0);
+  const bounds = exact.bounds.map((bound, i) => {
+    const [m, n] = [Math.floor(i / weight.cols), i % weight.cols];
+    let slack = bound;
+    for (let v = 0; v < ROWS; v++) {
+      const d = Math.abs(dlogits[m * ROWS + v] ?? 0);
+      slack += (2 ** -8 * d + (losses.bounds[m] ?? 0)) * Math.abs(w[v * weight.cols + n] ?? 0);
+    }
+    return slack;
+  });
+  return { values: exact.values, bounds };
+}
+
+/** What is computed with a weight, and what it must be close to. */
+interface Check {
+  readonly name: string;
+  readonly run: (weight: Weight) => Float32Array;
+  readonly expected: (weight: Weight, operands: RoundedOperands) => Bounded;
+}
+
+const CHECKS: readonly Check[] = [
+  { name: 'linear', run: runLinear, expected: (w, o) => forward(w, o, inputOf(w)) },
+  {
+    name: 'gradient of linear',
+    run: runLinearGradient,
+    expected: (w, o) => backward(w, o, upstreamOf(w)),
+  },
+  { name: 'crossEntropy', run: runLosses, expected: (w, o) => lossesOf(forward(w, o, inputOf(w))) },
+  { name: 'gradient of crossEntropy', run: runLossGradient, expected: lossGradient },
+];
+
+describe.each(testedBackends)('%s', (backend) => {
+  beforeAll(() => useTestBackend(backend));
+
+  describe.each(CHECKS)('$name', ({ name, run, expected }) => {
+    test.for(cases)('$name, within what float32 sums explain', ({ weight }, context) => {
+      const [result, exact] = [run(weight), run(new Weight(weight.data))];
+      // A backend without the kernel would compute in float32, to the bit.
+      if (result.every((value, i) => value === exact[i])) {
+        return context.skip(noKernel(backend, name, weight.compute));
+      }
+      expectWithin(result, expected(weight, roundedOperands(weight)));
+    });
+  });
+});
+
+const told = new Set<string>();
+
+function noKernel(backend: string, op: string, compute: Compute): string {
+  const reason = `${backend} has no kernel of ${op} in ${compute}`;
+  if (!told.has(reason)) process.stderr.write(`skipped: ${reason}\n`);
+  told.add(reason);
+  return reason;
+}
+
+describe('roundedOperands', () => {
+  const int4: WeightData = {
+    format: 'int4',
+    rows: 1,
+    cols: 4,
+    codes: Uint8Array.of(0x98, 0x0f),
+    groupSize: 2,
+    scales: Float32Array.of(1.001, 2),
+    zeros: Uint8Array.of(3, 0),
+  };
+
+  test('bf16: ties go to the even neighbour, no number stays none', () => {
+    const x = Float32Array.of(1 + 2 ** -8, 1 + 3 * 2 ** -8, -1 - 2 ** -8 - 2 ** -20, NaN, Infinity);
+    expect([...toBf16(x)]).toEqual([1, 1 + 2 ** -6, -1 - 2 ** -7, NaN, Infinity]);
+    expect([...toBf16(Float32Array.of(3.4e38, 1e-45))]).toEqual([Infinity, 0]);
+  });
+
+  test('bf16 of codes: exact code times exact scale; the gradient rounds the value', () => {
+    const { weight, gradientWeight } = roundedOperands(new Weight(int4, 'bf16'));
+    const exact = [5 * Math.fround(1.001), 6 * Math.fround(1.001), 30, 0];
+    expect([...weight()]).toEqual(exact.map(Math.fround));
+    expect([...gradientWeight()]).toEqual([5, 6, 30, 0]);
+  });
+
+  test('bf16 of a table: its values are rounded, but where blocks straddle rows the product', () => {
+    const nf4: WeightData = {
+      format: 'nf4',
+      rows: 2,
+      cols: 2,
+      codes: Uint8Array.of(0x1f, 0x77),
+      groupSize: 2,
+      scales: Float32Array.of(3, 1),
+    };
+    const rounded = 3 * (toBf16(Float32Array.of(-0.6961928009986877))[0] ?? 0);
+    expect([...roundedOperands(new Weight(nf4, 'bf16')).weight()]).toEqual([rounded, 3, 0, 0]);
+    const straddling = { ...nf4, groupSize: 4, scales: Float32Array.of(3) };
+    const [first] = roundedOperands(new Weight(straddling, 'bf16')).weight();
+    expect(first).toBe(toBf16(Float32Array.of(-0.6961928009986877 * 3))[0]);
+    expect(first).not.toBe(rounded);
+  });
+
+  test('int8: the largest of each row and group becomes 127', () => {
+    const { input, weight } = roundedOperands(new Weight(int4, 'int8'));
+    const x = input(Float32Array.of(1.27, 0.014, 0, 0, -2.54, 0.054, 12.7, 1));
+    expect([...x].map((value) => value.toFixed(3))).toEqual([
+      '1.270',
+      '0.010',
+      '0.000',
+      '0.000',
+      '-2.540',
+      '0.060',
+      '12.700',
+      '1.000',
+    ]);
+    expect(weight()[0]).toBe(Math.fround(5 * Math.fround(1.001)));
+  });
+});

@@ -1,5 +1,6 @@
 // Builds the native addon with CMake: kernels/ -> build/llmkit.node. Exits 0 when it is up to date.
-// --tests also builds and runs the C++ tests, --sanitize does so under the sanitizers.
+// --tests also builds and runs the C++ tests, --sanitize does so under the address and
+// undefined-behaviour sanitizers, --sanitize=thread under the thread sanitizer.
 import { spawnSync } from 'node:child_process';
 import { copyFileSync, existsSync, mkdirSync, readdirSync, renameSync, statSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
@@ -10,8 +11,14 @@ const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..');
 const sources = path.join(root, 'kernels');
 const target = path.join(root, 'build', 'llmkit.node');
 const tests = process.argv.includes('--tests');
-const sanitize = process.argv.includes('--sanitize');
-const folder = path.join(root, 'build', sanitize ? 'sanitize' : 'cmake');
+const sanitize = sanitizers();
+const folder = path.join(root, 'build', sanitize ? `sanitize-${sanitize}` : 'cmake');
+
+/** The sanitizers asked for, as the compiler names them; '' without. */
+function sanitizers() {
+  if (process.argv.includes('--sanitize=thread')) return 'thread';
+  return process.argv.includes('--sanitize') ? 'address,undefined' : '';
+}
 
 /** When the newest file below a folder was written. */
 function newest(directory) {
@@ -53,7 +60,7 @@ if (tests && !existsSync(target)) {
     '-B',
     folder,
     ...flags,
-    `-DLLMKIT_SANITIZE=${sanitize ? 'ON' : 'OFF'}`,
+    `-DLLMKIT_SANITIZE=${sanitize}`,
   ]);
   run('cmake', ['--build', folder, '-j', String(availableParallelism())]);
   if (!sanitize) install();

@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <memory>
 #include <mutex>
 #include <thread>
 
@@ -15,8 +17,14 @@ namespace llmkit {
 namespace {
 
 constexpr size_t kMaxThreads = 1024;
-/// Looks at an atomic before a thread sleeps: about 30 microseconds, the gap between two ops.
-constexpr int kSpins = 1500;
+/// Looks at an atomic with the processor paused between them, before others get the processor: a
+/// few tens of microseconds, the gap between two ops.
+constexpr int kSpins = 1000;
+/// How long a worker without a job looks for the next one. Longer than what lies between two tokens
+/// (sampling, text); a sleeping thread takes 50 microseconds to wake.
+constexpr std::chrono::microseconds kAwake{1000};
+/// Ranges a thread's share is handed out in: what a thread that was held up leaves to the others.
+constexpr size_t kRangesPerThread = 4;
 
 thread_local bool inside_job = false;
 
@@ -38,23 +46,53 @@ size_t initial_thread_count() {
   std::exit(2);
 }
 
-/// A loop whose ranges are handed out by a counter.
-struct Job {
-  size_t count, step;
-  RangeFn run;
-  const void* context;
+/// One thread's part of a loop, on a cache line of its own.
+struct alignas(64) Share {
   std::atomic<size_t> next{0};
-
-  void work() {
-    inside_job = true;
-    for (size_t begin; (begin = next.fetch_add(step)) < count;)
-      run(context, begin, std::min(begin + step, count));
-    inside_job = false;
-  }
+  size_t end = 0;
 };
 
-/// Worker threads that join the job on offer. One is made for the process and never destroyed, so
-/// that sleeping workers do not have to be woken at exit.
+/// A loop cut into one contiguous share per thread: a thread reads one sequential stream, and the
+/// same one each time the loop runs again. Who is done takes ranges of the others' shares.
+class Loop {
+ public:
+  Loop() : shares_(new Share[kMaxThreads]) {}
+
+  void set(size_t count, size_t grain, size_t threads, RangeFn run, const void* context) {
+    run_ = run;
+    context_ = context;
+    threads_ = threads;
+    const size_t ranges = threads * kRangesPerThread;
+    step_ = std::max(grain, (count + ranges - 1) / ranges);
+    for (size_t i = 0; i < threads; ++i) {
+      shares_[i].next.store(i * count / threads, std::memory_order_relaxed);
+      shares_[i].end = (i + 1) * count / threads;
+    }
+  }
+
+  void work(size_t thread) const {
+    inside_job = true;
+    for (size_t i = 0; i < threads_; ++i) empty(shares_[(thread + i) % threads_]);
+    inside_job = false;
+  }
+
+ private:
+  void empty(Share& share) const {
+    // Looked at first: a thief that comes late must not take the cache line away.
+    while (share.next.load(std::memory_order_relaxed) < share.end) {
+      const size_t begin = share.next.fetch_add(step_, std::memory_order_relaxed);
+      if (begin < share.end) run_(context_, begin, std::min(begin + step_, share.end));
+    }
+  }
+
+  const std::unique_ptr<Share[]> shares_;
+  size_t threads_ = 0, step_ = 0;
+  RangeFn run_ = nullptr;
+  const void* context_ = nullptr;
+};
+
+/// Worker threads that join the loop on offer. One pool is made for the process and never
+/// destroyed, so that sleeping workers do not have to be woken at exit.
 class Pool {
  public:
   static Pool& instance() {
@@ -62,94 +100,119 @@ class Pool {
     return *pool;
   }
 
-  size_t threads() const { return threads_; }
+  size_t threads() const { return threads_.load(std::memory_order_relaxed); }
   void set_threads(size_t count) { threads_ = std::min(std::max<size_t>(count, 1), kMaxThreads); }
 
   /// False when another thread has the pool.
-  bool run(Job& job) {
-    std::unique_lock<std::mutex> owner(busy_, std::try_to_lock);
-    if (!owner.owns_lock()) return false;
-    const size_t helpers = std::min(threads_.load(), (job.count + job.step - 1) / job.step) - 1;
-    start_workers(helpers);
-    offer(job, helpers);
-    job.work();
+  bool run(size_t count, size_t grain, RangeFn run, const void* context) {
+    if (busy_.exchange(true, std::memory_order_acquire)) return false;
+    const size_t threads = std::min(this->threads(), count / grain);
+    start_workers(threads - 1);
+    loop_.set(count, grain, threads, run, context);
+    offer(threads - 1);
+    loop_.work(0);
     withdraw();
+    busy_.store(false, std::memory_order_release);
     return true;
   }
 
  private:
+  // What `state_` holds: the workers at work, how many may join, and the number of the offer.
+  static constexpr uint64_t kCountMask = 0xffff;
+  static constexpr int kPlacesShift = 16, kOfferShift = 32;
+  static uint64_t working(uint64_t state) { return state & kCountMask; }
+  static uint64_t places(uint64_t state) { return state >> kPlacesShift & kCountMask; }
+  static uint64_t offer_of(uint64_t state) { return state >> kOfferShift; }
+
   void start_workers(size_t wanted) {
     if (workers_ >= wanted) return;
     // Signals are the main thread's business: a new thread inherits the mask.
     sigset_t all, old;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &old);
-    for (; workers_ < wanted; ++workers_) std::thread([this] { serve(); }).detach();
+    while (workers_ < wanted) std::thread([this, place = ++workers_] { serve(place); }).detach();
     pthread_sigmask(SIG_SETMASK, &old, nullptr);
   }
 
-  void offer(Job& job, size_t helpers) {
-    {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      job_ = &job;
-      places_ = helpers;
-      offers_.fetch_add(1);
-    }
-    if (sleepers_.load() > 0) wake_.notify_all();
+  void offer(size_t helpers) {
+    const uint64_t next = offer_of(state_.load(std::memory_order_relaxed)) + 1;
+    state_.store(next << kOfferShift | helpers << kPlacesShift);
+    // Sequentially consistent, as in sleep(): one of both sees what the other wrote.
+    if (sleepers_.load() == 0) return;
+    { const std::lock_guard<std::mutex> lock(mutex_); }
+    wake_.notify_all();
   }
 
-  /// Takes the job back and waits for those who joined.
+  /// Takes the offer back and waits for those who joined.
   void withdraw() {
-    {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      job_ = nullptr;
-    }
-    for (int i = 0; joined_.load() > 0; ++i)
+    uint64_t state = state_.fetch_and(~(kCountMask << kPlacesShift), std::memory_order_acquire);
+    for (int i = 0; working(state) > 0; ++i) {
       if (i < kSpins)
         pause_cpu();
       else
         std::this_thread::yield();
+      state = state_.load(std::memory_order_acquire);
+    }
   }
 
-  void serve() {
+  /// The life of worker `place`, 1 for the first.
+  void serve(size_t place) {
     for (uint64_t seen = 0;;) {
       seen = wait_for_offer(seen);
-      Job* const job = join();
-      if (job == nullptr) continue;
-      job->work();
-      joined_.fetch_sub(1);
+      if (!join(place)) continue;
+      loop_.work(place);
+      state_.fetch_sub(1, std::memory_order_release);
     }
   }
 
-  Job* join() {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    if (job_ == nullptr || places_ == 0) return nullptr;
-    --places_;
-    joined_.fetch_add(1);
-    return job_;
+  bool join(size_t place) {
+    uint64_t state = state_.load(std::memory_order_relaxed);
+    while (places(state) >= place)
+      if (state_.compare_exchange_weak(state, state + 1, std::memory_order_acquire)) return true;
+    return false;
   }
 
+  bool is_new(uint64_t& seen) const {
+    const uint64_t offer = offer_of(state_.load());
+    const bool changed = offer != seen;
+    seen = offer;
+    return changed;
+  }
+
+  /// Spins, then lets others have the processor, then sleeps. On a machine with more to do than
+  /// processors, a yield takes long and so is soon followed by sleep.
   uint64_t wait_for_offer(uint64_t seen) {
     for (int i = 0; i < kSpins; ++i) {
-      if (offers_.load() != seen) return offers_.load();
+      if (is_new(seen)) return seen;
       pause_cpu();
     }
-    std::unique_lock<std::mutex> lock(mutex_);
-    ++sleepers_;
-    wake_.wait(lock, [&] { return offers_.load() != seen; });
-    --sleepers_;
-    return offers_.load();
+    const auto until = std::chrono::steady_clock::now() + kAwake;
+    while (std::chrono::steady_clock::now() < until) {
+      for (int i = 0; i < 16; ++i) {
+        if (is_new(seen)) return seen;
+        pause_cpu();
+      }
+      std::this_thread::yield();
+    }
+    return sleep(seen);
   }
 
-  std::mutex busy_;   // held by the thread whose job runs
-  std::mutex mutex_;  // guards job_, places_ and the wait for an offer
-  std::condition_variable wake_;
-  std::atomic<size_t> threads_{initial_thread_count()};
+  uint64_t sleep(uint64_t seen) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    ++sleepers_;
+    wake_.wait(lock, [&] { return is_new(seen); });
+    --sleepers_;
+    return seen;
+  }
+
+  std::atomic<bool> busy_{false};  // set by the thread whose loop runs
   size_t workers_ = 0;
-  Job* job_ = nullptr;
-  size_t places_ = 0;
-  std::atomic<uint64_t> offers_{0};
-  std::atomic<size_t> sleepers_{0}, joined_{0};
+  Loop loop_;
+  alignas(64) std::atomic<uint64_t> state_{0};
+  alignas(64) std::mutex mutex_;  // guards falling asleep
+  std::condition_variable wake_;
+  std::atomic<size_t> sleepers_{0};
+  std::atomic<size_t> threads_{initial_thread_count()};
 };
 
 }  // namespace
@@ -159,14 +222,9 @@ void set_thread_count(size_t count) { Pool::instance().set_threads(count); }
 
 void parallel_ranges(size_t count, size_t grain, RangeFn run, const void* context) {
   if (count == 0) return;
-  const size_t threads = inside_job ? 1 : thread_count();
   grain = std::max<size_t>(grain, 1);
-  if (threads > 1 && count > grain) {
-    // Four ranges per thread: a thread that was held up leaves its share to the others.
-    Job job{count, std::max(grain, (count + 4 * threads - 1) / (4 * threads)), run, context};
-    if (Pool::instance().run(job)) return;
-  }
-  run(context, 0, count);
+  const bool alone = inside_job || count < 2 * grain || thread_count() == 1;
+  if (alone || !Pool::instance().run(count, grain, run, context)) run(context, 0, count);
 }
 
 }  // namespace llmkit

@@ -1,4 +1,5 @@
 #include <atomic>
+#include <chrono>
 #include <fstream>
 #include <thread>
 
@@ -46,12 +47,37 @@ void check_coverage(Checks& checks, size_t count, size_t grain) {
   for (const auto& visit : visits) checks.that("each item once", visit == 1);
 }
 
+/// One small loop right after the other, each reading what the one before wrote.
+void check_succession(Checks& checks) {
+  std::vector<int> values(64, 0), next(64, 0);
+  for (int i = 0; i < 5000; ++i) {
+    parallel_for(64, 1, [&](size_t begin, size_t end) {
+      for (size_t j = begin; j < end; ++j) next[j] = values[63 - j] + 1;
+    });
+    values.swap(next);
+  }
+  for (const int value : values) checks.that("loops in succession", value == 5000);
+}
+
+/// The workers have fallen asleep in between.
+void check_waking(Checks& checks) {
+  for (int i = 0; i < 5; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    check_coverage(checks, 1000, 1);
+  }
+}
+
 void check_pool(Checks& checks) {
   for (size_t threads : {1, 2, 3, 8, 1}) {
     set_thread_count(threads);
     checks.that("the number of threads is what was set", thread_count() == threads);
     for (size_t count : {0, 1, 2, 5, 1000})
       for (size_t grain : {0, 1, 7, 5000}) check_coverage(checks, count, grain);
+  }
+  for (size_t threads : {2, 5}) {
+    set_thread_count(threads);
+    check_succession(checks);
+    check_waking(checks);
   }
   set_thread_count(3);
   std::atomic<int> inner{0};

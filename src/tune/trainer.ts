@@ -2,6 +2,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Row } from '../data/example.js';
 import { LlmkitError } from '../errors.js';
 import type { Decoder, ForwardOptions } from '../model/decoder.js';
+import { valueAndGradients } from '../tensor/gradients.js';
 import * as tf from '../tensor/tfjs.js';
 import { type TokenBatch, toBatch } from './batch.js';
 import { AdamW, type AdamWOptions, clipScale, globalNorm } from './optimizer.js';
@@ -86,24 +87,23 @@ export class Trainer {
     options: StepOptions & { gradients: Map<string, tf.Tensor>; trainedTokens: number },
   ): number {
     const { gradients, trainedTokens } = options;
-    const variables = [...this.variables.values()];
     // Made outside the tape's scope: a recomputed block needs it again in the backward pass.
     const keys = tf.tensor2d(batch.keys, [batch.keys.length / 2, 2], 'int32');
     const forward = this.trainingForward(keys, options);
-    const { value, grads } = tf.variableGrads(
+    const made = valueAndGradients(
       () => tf.div(this.lossSum(batch, forward), trainedTokens),
-      variables,
+      [...this.variables.values()],
     );
     keys.dispose();
-    for (const [name, variable] of this.variables) {
-      const gradient = grads[variable.name];
+    for (const [i, name] of [...this.variables.keys()].entries()) {
+      const gradient = made.gradients[i];
       if (!gradient) continue;
       const sum = gradients.get(name);
       gradients.set(name, sum ? tf.add(sum, gradient) : gradient);
       if (sum) tf.dispose([sum, gradient]);
     }
-    const loss = value.dataSync()[0] ?? Number.NaN;
-    value.dispose();
+    const loss = made.value.dataSync()[0] ?? Number.NaN;
+    made.value.dispose();
     return loss;
   }
 

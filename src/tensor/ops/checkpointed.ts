@@ -1,3 +1,4 @@
+import { valueAndGradients } from '../gradients.js';
 import * as tf from '../tfjs.js';
 
 /**
@@ -33,15 +34,8 @@ function gradientsOf(
   inputs: tf.Tensor[],
   dy: tf.Tensor,
 ): tf.Tensor[] {
-  const { state } = tf.engine();
-  const outerTape = state.activeTape;
-  try {
-    return tf.tidy(() => {
-      const { grads } = tf.engine().gradients(() => fn(...inputs), inputs, dy, true);
-      return grads.map((grad, i) => grad ?? tf.zerosLike(inputs[i] as tf.Tensor));
-    });
-  } finally {
-    // The inner backward pass replaced the tape that the outer one is still walking.
-    state.activeTape = outerTape;
-  }
+  return tf.tidy(() => {
+    const { gradients } = valueAndGradients(() => fn(...inputs), inputs, dy);
+    return gradients.map((gradient, i) => gradient ?? tf.zerosLike(inputs[i] as tf.Tensor));
+  });
 }

@@ -25,4 +25,8 @@ class MappedFile {
   size_t size_;
 };
 
+/// Lets go of the whole pages among `size` bytes of a MappedFile that nobody has written to: they
+/// are read from the file again when they are wanted. Memory of any other kind is left alone.
+void release_file_pages(const void* data, size_t size);
+
 }  // namespace llmkit

@@ -120,6 +120,48 @@ inline Vec to_float(Index a) { return {_mm256_cvtepi32_ps(a.lo), _mm256_cvtepi32
 /// Rounds to the nearest integer, ties to even.
 inline Index to_int(Vec a) { return {_mm256_cvtps_epi32(a.lo), _mm256_cvtps_epi32(a.hi)}; }
 
+/// The larger, as signed integers.
+inline Index larger(Index a, Index b) {
+  return {_mm256_max_epi32(a.lo, b.lo), _mm256_max_epi32(a.hi, b.hi)};
+}
+/// Products of signed integers of 16 bits; a is not negative.
+inline Index mul_16(Index a, Index b) {
+  return {_mm256_madd_epi16(a.lo, b.lo), _mm256_madd_epi16(a.hi, b.hi)};
+}
+/// The low byte of every lane.
+inline void store_bytes(void* p, Index a) {
+  const __m256i low = _mm256_set1_epi32(255);
+  const __m256i words =  // lanes 0..3, 8..11, 4..7, 12..15
+      _mm256_packus_epi32(_mm256_and_si256(a.lo, low), _mm256_and_si256(a.hi, low));
+  const __m256i ordered = _mm256_permute4x64_epi64(words, 0xd8);
+  _mm_storeu_si128(static_cast<__m128i*>(p),
+                   _mm_packus_epi16(_mm256_castsi256_si128(ordered),
+                                    _mm256_extracti128_si256(ordered, 1)));
+}
+
+inline __m256i dot_bytes_8(__m256i acc, __m256i codes, __m256i x) {
+  // maddubs adds two products in 16 bits: the top bit goes by itself, so that they fit.
+  const __m256i ones = _mm256_set1_epi16(1), top = _mm256_set1_epi8(-128);
+  const __m256i upper = _mm256_maddubs_epi16(_mm256_and_si256(codes, top), x);
+  const __m256i lower = _mm256_maddubs_epi16(_mm256_andnot_si256(top, codes), x);
+  acc = _mm256_add_epi32(acc, _mm256_madd_epi16(upper, ones));
+  return _mm256_add_epi32(acc, _mm256_madd_epi16(lower, ones));
+}
+/// Adds the product of the four unsigned bytes of a lane of `codes` with the four signed of x.
+inline Index dot_bytes(Index acc, Index codes, Index x) {
+  return {dot_bytes_8(acc.lo, codes.lo, x.lo), dot_bytes_8(acc.hi, codes.hi, x.hi)};
+}
+inline __m256i dot_nibbles_8(__m256i acc, __m256i a, __m256i xa, __m256i b, __m256i xb) {
+  const __m256i pairs =
+      _mm256_add_epi16(_mm256_maddubs_epi16(a, xa), _mm256_maddubs_epi16(b, xb));
+  return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+}
+/// dot_bytes of a with xa and of b with xb; the codes are at most 15.
+inline Index dot_nibbles(Index acc, Index a, Index xa, Index b, Index xb) {
+  return {dot_nibbles_8(acc.lo, a.lo, xa.lo, b.lo, xb.lo),
+          dot_nibbles_8(acc.hi, a.hi, xa.hi, b.hi, xb.hi)};
+}
+
 /// Sums of 8 vectors, whose halves have been added.
 inline __m256 sums_of_8(const __m256* a) {
   __m256 quads[4];  // quads[j]: the four partial sums of a[j] and of a[4 + j]

@@ -81,6 +81,39 @@ inline Vec to_float(Index a) { return {_mm512_cvtepi32_ps(a.v)}; }
 /// Rounds to the nearest integer, ties to even.
 inline Index to_int(Vec a) { return {_mm512_cvtps_epi32(a.v)}; }
 
+/// The larger, as signed integers.
+inline Index larger(Index a, Index b) { return {_mm512_max_epi32(a.v, b.v)}; }
+/// Products of signed integers of 16 bits; a is not negative.
+inline Index mul_16(Index a, Index b) { return {_mm512_madd_epi16(a.v, b.v)}; }
+/// The low byte of every lane.
+inline void store_bytes(void* p, Index a) {
+  _mm_storeu_si128(static_cast<__m128i*>(p), _mm512_cvtepi32_epi8(a.v));
+}
+
+/// Adds the product of the four unsigned bytes of a lane of `codes` with the four signed of x.
+inline Index dot_bytes(Index acc, Index codes, Index x) {
+#ifdef __AVX512VNNI__
+  return {_mm512_dpbusd_epi32(acc.v, codes.v, x.v)};
+#else
+  // maddubs adds two products in 16 bits: the top bit goes by itself, so that they fit.
+  const __m512i ones = _mm512_set1_epi16(1), top = _mm512_set1_epi8(-128);
+  const __m512i upper = _mm512_maddubs_epi16(_mm512_and_si512(codes.v, top), x.v);
+  const __m512i lower = _mm512_maddubs_epi16(_mm512_andnot_si512(top, codes.v), x.v);
+  const __m512i sum = _mm512_add_epi32(acc.v, _mm512_madd_epi16(upper, ones));
+  return {_mm512_add_epi32(sum, _mm512_madd_epi16(lower, ones))};
+#endif
+}
+/// dot_bytes of a with xa and of b with xb; the codes are at most 15.
+inline Index dot_nibbles(Index acc, Index a, Index xa, Index b, Index xb) {
+#ifdef __AVX512VNNI__
+  return dot_bytes(dot_bytes(acc, a, xa), b, xb);
+#else
+  const __m512i pairs =
+      _mm512_add_epi16(_mm512_maddubs_epi16(a.v, xa.v), _mm512_maddubs_epi16(b.v, xb.v));
+  return {_mm512_add_epi32(acc.v, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)))};
+#endif
+}
+
 /// Sums of 16 vectors, one per lane. Each is the tree of README.md: lanes i and i+8, then 4, 2, 1.
 inline Vec sums(const Vec* a) {
   __m512 quads[4];  // quads[j] holds, by 128-bit block b, the four partial sums of a[4b + j]

@@ -103,6 +103,31 @@ inline Index to_int(Vec a) {
   return sub(bits, splat_int(0x4b400000));
 }
 
+/// The larger, as signed integers.
+inline Index larger(Index a, Index b) {
+  LLMKIT_LANES(Index, static_cast<int32_t>(a.v[i]) > static_cast<int32_t>(b.v[i]) ? a.v[i] : b.v[i]);
+}
+/// Products of signed integers of 16 bits; a is not negative.
+inline Index mul_16(Index a, Index b) { return mul(a, b); }
+/// The low byte of every lane.
+inline void store_bytes(void* p, Index a) {
+  uint8_t bytes[kLanes];
+  for (int i = 0; i < kLanes; ++i) bytes[i] = static_cast<uint8_t>(a.v[i]);
+  std::memcpy(p, bytes, sizeof bytes);
+}
+
+/// Adds the product of the four unsigned bytes of a lane of `codes` with the four signed of x.
+inline Index dot_bytes(Index acc, Index codes, Index x) {
+  for (int shift = 0; shift < 32; shift += 8)
+    for (int i = 0; i < kLanes; ++i)
+      acc.v[i] += (codes.v[i] >> shift & 255) * static_cast<uint32_t>(static_cast<int8_t>(x.v[i] >> shift));
+  return acc;
+}
+/// dot_bytes of a with xa and of b with xb; the codes are at most 15.
+inline Index dot_nibbles(Index acc, Index a, Index xa, Index b, Index xb) {
+  return dot_bytes(dot_bytes(acc, a, xa), b, xb);
+}
+
 /// Sum of the lanes, by the tree of README.md: lanes i and i+8, then 4, 2, 1.
 inline float sum(Vec a) {
   for (int half = kLanes / 2; half > 0; half /= 2)

@@ -1,0 +1,46 @@
+#pragma once
+
+#include "cpu/packed/packed.h"
+
+namespace llmkit {
+
+/// Rows of x to bring into the form of PreparedRows, and where to write it: each pointer is that of
+/// the first row. Those that the compute type does not use are null.
+struct PrepareArgs {
+  size_t m;
+  const float* x;
+  size_t ldx;
+  void* values;
+  float* scales;
+  int32_t* starts;
+  float* totals;
+};
+
+/// As the arguments of packed_product.
+struct PackedProductArgs {
+  PreparedRows x;
+  PackedRange range;
+  const float* bias;
+  float* y;
+  size_t ldy;
+};
+
+/// One compute type on one instruction set, on one thread. `few` and `many` give the same bits and
+/// both take any range: `few` reads the packed bytes once for every few rows, `many` first unpacks
+/// tiles into the second-level cache and takes all rows from there.
+struct PackedKernels {
+  void (*prepare)(const PackedWeight& weight, const PrepareArgs& args);
+  void (*few)(const PackedWeight& weight, const PackedProductArgs& args);
+  void (*many)(const PackedWeight& weight, const PackedProductArgs& args);
+  size_t few_rows;     // the most rows for which `few` is the faster
+  size_t block_tiles;  // tiles that `many` takes at a time: ranges are best multiples of it
+};
+
+#define PACKED_KERNELS(compute, isa, name) extern const PackedKernels name;
+#include "cpu/packed/kernels.inc"
+#undef PACKED_KERNELS
+
+/// The best kernels of a compute type for this machine.
+const PackedKernels& packed_kernels(Compute compute);
+
+}  // namespace llmkit

@@ -1,0 +1,100 @@
+#include "cpu/packed/packed.h"
+
+#include <algorithm>
+
+#include "base/cpu_features.h"
+#include "base/parallel.h"
+#include "base/scratch.h"
+#include "cpu/packed/kernels.h"
+
+namespace llmkit {
+namespace {
+
+/// Rows of x that a task takes at least, when there are few tiles for the threads.
+constexpr size_t kRowsPerTask = 96;
+
+size_t divide_up(size_t a, size_t b) { return (a + b - 1) / b; }
+size_t floats_of(size_t bytes) { return divide_up(bytes, 64) * 16; }
+
+/// How a product is cut: blocks of tiles times chunks of rows. Consecutive tasks are consecutive
+/// tiles, so that a thread reads one stream.
+struct Split {
+  size_t block, blocks, rows, chunks;
+};
+
+Split split_of(const PackedWeight& weight, const PackedKernels& kernels, size_t m) {
+  if (m <= kernels.few_rows) return {1, weight.tiles, m, 1};
+  const size_t blocks = divide_up(weight.tiles, kernels.block_tiles);
+  const size_t wanted = divide_up(4 * thread_count(), blocks);
+  const size_t rows = std::min(m, std::max(divide_up(m, wanted), kRowsPerTask));
+  return {kernels.block_tiles, blocks, rows, divide_up(m, rows)};
+}
+
+/// Operations of a task, of which grain_for expects 20 in a nanosecond: the bytes that it reads, or
+/// its products at 20 times that rate.
+size_t work_of(const PackedWeight& weight, const Split& split) {
+  const size_t products = 16 * split.block * weight.padded_cols() * split.rows;
+  return std::max(split.block * weight.tile_bytes, products / 10);
+}
+
+}  // namespace
+
+const PackedKernels& packed_kernels(Compute compute) {
+#define PACKED_KERNELS(compute_type, isa, name) \
+  if (compute == compute_type && runs_here(isa)) return name;
+#include "cpu/packed/kernels.inc"
+#undef PACKED_KERNELS
+  __builtin_unreachable();  // the scalar kernels run everywhere
+}
+
+PreparedRows prepare_rows(const PackedWeight& weight, size_t m, const float* x, size_t ldx) {
+  const bool integers = weight.compute == Compute::kInt8;
+  const bool totals = !integers && weight.has_zeros;
+  const size_t stride = weight.padded_cols(), groups = weight.groups, size = integers ? 1 : 2;
+  const size_t values_size = floats_of(m * stride * size);
+  const size_t groups_size = integers || totals ? floats_of(m * groups * sizeof(float)) : 0;
+  float* const values = scratch(Scratch::kPrepared, values_size + 2 * groups_size);
+  float* const factors = values + values_size;
+  int32_t* const starts = reinterpret_cast<int32_t*>(factors + groups_size);
+  parallel_for(m, grain_for(8 * stride), [&](size_t begin, size_t end) {
+    const size_t group = begin * groups;
+    const PrepareArgs args = {end - begin,
+                              x + begin * ldx,
+                              ldx,
+                              reinterpret_cast<uint8_t*>(values) + begin * stride * size,
+                              integers ? factors + group : nullptr,
+                              integers ? starts + group : nullptr,
+                              totals ? factors + group : nullptr};
+    packed_kernels(weight.compute).prepare(weight, args);
+  });
+  return {m, stride, values, integers ? factors : nullptr, integers ? starts : nullptr,
+          totals ? factors : nullptr};
+}
+
+void packed_product(const PackedWeight& weight, const PreparedRows& x, const PackedRange& range,
+                    const float* bias, float* y, size_t ldy) {
+  const PackedKernels& kernels = packed_kernels(weight.compute);
+  const auto product = range.count <= kernels.few_rows ? kernels.few : kernels.many;
+  product(weight, {x, range, bias, y, ldy});
+}
+
+void packed_linear(const PackedWeight& weight, size_t m, const float* x, const float* bias,
+                   float* y) {
+  if (m == 0 || weight.rows == 0) return;
+  const PreparedRows rows = prepare_rows(weight, m, x, weight.cols);
+  const Split split = split_of(weight, packed_kernels(weight.compute), m);
+  const auto run = [&](size_t begin, size_t end) {
+    while (begin < end) {
+      const size_t block = begin % split.blocks, first = begin / split.blocks * split.rows;
+      const size_t count = std::min(end - begin, split.blocks - block);
+      const size_t tile = block * split.block;
+      const size_t tiles = std::min(count * split.block, weight.tiles - tile);
+      packed_product(weight, rows, {first, std::min(split.rows, m - first), tile, tiles}, bias,
+                     y + first * weight.rows + tile * 16, weight.rows);
+      begin += count;
+    }
+  };
+  parallel_for(split.blocks * split.chunks, grain_for(work_of(weight, split)), run);
+}
+
+}  // namespace llmkit

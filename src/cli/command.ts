@@ -1,11 +1,12 @@
 import type { z } from 'zod';
+import type { ComputeChoice } from '../tensor/compute.js';
 
 /** Keys every command has: the global flags, also allowed in its config file. */
 export interface GlobalConfig {
   readonly backend?: string | undefined;
   readonly device: 'cpu' | 'cuda' | 'auto';
   readonly threads?: number | undefined;
-  readonly compute: 'f32' | 'bf16' | 'int8' | 'auto';
+  readonly compute: ComputeChoice;
   readonly seed: number;
 }
 

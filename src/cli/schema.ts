@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { COMPUTE_CHOICES } from '../tensor/compute.js';
 import type { Flag } from './command.js';
 
 /** The global keys and their checks; a command's shape may replace one (another default seed). */
@@ -6,7 +7,7 @@ export const globalShape = {
   backend: z.enum(['native', 'reference', 'tensorflow']).optional(),
   device: z.enum(['cpu', 'cuda', 'auto']).default('auto'),
   threads: z.int().min(1).max(1024).optional(),
-  compute: z.enum(['f32', 'bf16', 'int8', 'auto']).default('auto'),
+  compute: z.enum(COMPUTE_CHOICES).default('auto'),
   seed: z.int().min(0).default(0),
 };
 
@@ -15,7 +16,7 @@ export const globalFlags: Readonly<Record<keyof typeof globalShape, Flag>> = {
   backend: { value: 'NAME', description: 'what computes; left out: the best that loads' },
   device: { value: 'NAME', description: 'where it computes' },
   threads: { value: 'N', description: 'CPU threads; left out: the cores at hand' },
-  compute: { value: 'TYPE', description: 'arithmetic of the model' },
+  compute: { value: 'TYPE', description: 'arithmetic of products with the weights' },
   seed: { value: 'N', description: 'seed of everything random' },
 };
 

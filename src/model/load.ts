@@ -1,5 +1,6 @@
 import type { Checkpoint } from '../checkpoint/checkpoint.js';
 import { LlmkitError } from '../errors.js';
+import { type ComputeRequest, computeOf } from '../tensor/compute.js';
 import { Weight, type WeightData } from '../tensor/weight.js';
 import type { DecoderConfig } from './config.js';
 import { Decoder } from './decoder.js';
@@ -14,6 +15,8 @@ export { initModel } from './init.js';
 export interface LoadOptions {
   /** Every parameter becomes a variable with gradients; not for quantized checkpoints. */
   readonly trainable?: boolean;
+  /** The arithmetic of products with frozen weights; left out: float32. Trained ones are float32. */
+  readonly compute?: ComputeRequest | undefined;
   /**
    * Quantize on load: called for every linear layer with a reader of its float32 values [out, in];
    * undefined leaves the layer as it is stored.
@@ -48,7 +51,9 @@ export async function loadModel(
   refuseUnknown(checkpoint, config, sources);
   const values = new Map<string, ParameterValue>();
   try {
-    for (const source of sources) values.set(source.spec.name, read(checkpoint, source, options));
+    for (const source of sources) {
+      values.set(source.spec.name, read(checkpoint, source, { ...options, tied: config.tiedHead }));
+    }
     return new Decoder(config, checkpoint.config, values);
   } catch (error) {
     for (const value of values.values()) value.dispose();
@@ -120,7 +125,11 @@ function refuseUnknown(
   );
 }
 
-function read(checkpoint: Checkpoint, source: Source, options: LoadOptions): ParameterValue {
+interface ReadOptions extends LoadOptions {
+  readonly tied: boolean;
+}
+
+function read(checkpoint: Checkpoint, source: Source, options: ReadOptions): ParameterValue {
   const { spec, stored, quantized } = source;
   if (options.trainable && quantized) {
     throw new LlmkitError(
@@ -136,13 +145,20 @@ function read(checkpoint: Checkpoint, source: Source, options: LoadOptions): Par
     const shape = spec.shape as unknown as readonly [number, number];
     const read = () => readFloats(checkpoint, source);
     const data = options.quantize(moduleOf(spec.name), read, shape);
-    if (data) return new Weight(data);
+    if (data) return frozen(data, spec, options);
   }
   const data = checkpoint.matrix(moduleOf(stored));
   const got = quantized || !spec.transposedOnDisk ? data : transposeBytes(data);
-  if (got.rows === spec.shape[0] && got.cols === spec.shape[1]) return new Weight(got);
+  if (got.rows === spec.shape[0] && got.cols === spec.shape[1]) return frozen(got, spec, options);
   const shapes = { name: stored, expected: spec.shape, got: [got.rows, got.cols] };
   throw new LlmkitError('checkpoint', shapeMessage(checkpoint, shapes));
+}
+
+/** A table alone has no products; a tied one is the head's matrix too. */
+function frozen(data: WeightData, { role }: ParameterSpec, { compute, tied }: ReadOptions): Weight {
+  const multiplies = role === 'linear' || tied;
+  if (!compute || !multiplies) return new Weight(data);
+  return new Weight(data, computeOf(compute.choice, compute.use, data.format));
 }
 
 function readFloats(checkpoint: Checkpoint, { spec, stored }: Source): Float32Array {

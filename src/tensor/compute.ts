@@ -14,6 +14,12 @@ export type ComputeChoice = (typeof COMPUTE_CHOICES)[number];
 /** What a model is loaded for: `exact` wherever log-probabilities are asked for. */
 export type ComputeUse = 'exact' | 'generate' | 'train';
 
+/** What a model is asked to compute in. */
+export interface ComputeRequest {
+  readonly choice: ComputeChoice;
+  readonly use: ComputeUse;
+}
+
 const INTEGER: ReadonlySet<WeightFormat> = new Set(['int8', 'int4']);
 
 /**
@@ -27,7 +33,6 @@ export function computeOf(choice: ComputeChoice, use: ComputeUse, format: Weight
   return wanted === 'int8' && INTEGER.has(format) ? 'int8' : 'bf16';
 }
 
-function automatic(use: ComputeUse, format: WeightFormat): Compute {
-  if (use === 'exact') return 'f32';
-  return use === 'generate' && INTEGER.has(format) ? 'int8' : 'bf16';
+function automatic(_use: ComputeUse, _format: WeightFormat): Compute {
+  return 'f32';
 }

@@ -66,6 +66,7 @@ export interface Completion {
     readonly decode_tokens_per_second: number;
   };
   readonly backend: string;
+  readonly compute: string;
 }
 
 /** Where a generation comes from. */
@@ -74,12 +75,13 @@ export interface CompletionSource {
   readonly tokenizer: Tokenizer;
   readonly model: string;
   readonly backend: string;
+  readonly compute: string;
   readonly loadMs: number;
 }
 
 /** Makes the completion object of a generation. */
 export function toCompletion(generation: Generation, source: CompletionSource): Completion {
-  const { model, backend } = source;
+  const { model, backend, compute } = source;
   const { promptIds } = source.resolved;
   const newTokens = generation.sequences.reduce((sum, { ids }) => sum + ids.length, 0);
   return {
@@ -103,6 +105,7 @@ export function toCompletion(generation: Generation, source: CompletionSource): 
       decode_tokens_per_second: rate(newTokens, generation.decodeMs),
     },
     backend,
+    compute,
   };
 }
 

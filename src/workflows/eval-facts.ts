@@ -35,6 +35,7 @@ export function runFacts(
     lm_eval_version: null,
     llmkit_version: VERSION,
     backend: opened.backend.description,
+    compute: opened.compute,
     ...tokenizerFacts(opened),
     max_length: options.contextLength ?? opened.model.config.maxLength,
     task_hashes: Object.fromEntries(results.map((result) => [result.name, taskHash(result)])),

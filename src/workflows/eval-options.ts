@@ -1,4 +1,5 @@
 import type { DownloadProgress } from '../checkpoint/hub.js';
+import type { ComputeChoice } from '../tensor/compute.js';
 
 /** lm-evaluation-harness's seed of few-shot draws. */
 export const DEFAULT_FEWSHOT_SEED = 1234;
@@ -11,6 +12,8 @@ export interface EvalOptions {
   readonly adapter?: string | undefined;
   readonly backend?: string | undefined;
   readonly threads?: number | undefined;
+  /** Left out: `auto`, which is float32. */
+  readonly compute?: ComputeChoice | undefined;
   readonly tasks: readonly string[];
   /** Files by task name; without one a task's data comes from the hub. */
   readonly data?: Readonly<Record<string, string>> | undefined;

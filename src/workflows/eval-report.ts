@@ -28,7 +28,7 @@ export function evalReport(document: ResultsDocument, results: readonly TaskResu
   const date = new Date(Number(document.date) * 1000);
   return {
     title: `Evaluation of ${String(document.model_name)}`,
-    subtitle: `${date.toISOString().slice(0, 16).replace('T', ' ')} UTC · llmkit ${String(document.llmkit_version)} · ${String(document.backend)}`,
+    subtitle: `${date.toISOString().slice(0, 16).replace('T', ' ')} UTC · llmkit ${String(document.llmkit_version)} · ${String(document.backend)} · compute ${String(document.compute)}`,
     sections: [
       { heading: 'Results', blocks: [resultTable(results), ...accuracyChart(results)] },
       ...results.map(taskSection),

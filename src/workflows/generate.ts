@@ -1,5 +1,6 @@
 import { openCheckpoint } from '../checkpoint/checkpoint.js';
 import { resolveModel } from '../checkpoint/hub.js';
+import { LlmkitError } from '../errors.js';
 import { generate, newTokenLimit } from '../generate/decode.js';
 import { decoderConfig } from '../model/families/index.js';
 import { loadTokenizer } from '../tokenizer/tokenizer.js';
@@ -13,32 +14,55 @@ export type { Completion, CompletionRequest } from './completion.js';
 export interface Generator {
   /** What computes, e.g. `native (avx512, 2 threads)`. */
   readonly backend: string;
+  /** Its arithmetic, e.g. `int8 (auto: int4 weights)`. */
+  readonly compute: string;
   complete(request: CompletionRequest): Promise<Completion>;
   close(): void;
 }
 
+/** Which model to write with, and how. */
+export interface GeneratorOptions extends Omit<OpenModelOptions, 'use'> {
+  /** Set where requests ask for log-probabilities: `auto` then computes in float32. */
+  readonly logprobs?: boolean;
+}
+
 /** Opens a model to write with. */
-export async function openGenerator(options: OpenModelOptions): Promise<Generator> {
+export async function openGenerator(options: GeneratorOptions): Promise<Generator> {
   const begunMs = performance.now();
-  const open = await openModel(options);
+  const open = await openModel({ ...options, use: options.logprobs ? 'exact' : 'generate' });
   try {
     const { tokenizer, folder } = open;
     const settings = await readGenerationSettings(folder, tokenizer, options.adapter);
     const loadMs = performance.now() - begunMs;
     const { model, backend } = { model: options.model, backend: open.backend.description };
+    const { compute } = open;
     return {
       backend,
+      compute,
       close: open.close,
       async complete(request) {
+        expectLogprobs(options, request);
         const resolved = resolveRequest(settings, request);
         const generation = await generate(open.model, tokenizer, resolved);
-        return toCompletion(generation, { resolved, tokenizer, model, backend, loadMs });
+        return toCompletion(generation, { resolved, tokenizer, model, backend, compute, loadMs });
       },
     };
   } catch (error) {
     open.close();
     throw error;
   }
+}
+
+/** Under `auto`, probabilities of rounded products would pass as exact ones. */
+function expectLogprobs(
+  { compute = 'auto', logprobs = false }: GeneratorOptions,
+  request: CompletionRequest,
+): void {
+  if (request.logprobs === undefined || logprobs || compute !== 'auto') return;
+  throw new LlmkitError(
+    'usage',
+    'generate: log-probabilities need a generator opened for them; open it with logprobs: true',
+  );
 }
 
 /** What a request would do, from headers alone. */

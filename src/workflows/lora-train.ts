@@ -1,6 +1,7 @@
 import { join, resolve } from 'node:path';
 import type { DownloadProgress } from '../checkpoint/hub.js';
 import { LlmkitError } from '../errors.js';
+import { describeCompute } from '../model/describe-compute.js';
 import {
   checkpointFolder,
   pruneCheckpoints,
@@ -68,6 +69,8 @@ export interface TrainingResult {
   readonly final_loss?: number;
   readonly best_eval?: { readonly step: number; readonly loss: number };
   readonly backend: string;
+  /** Of the weights' products, in training and in its evaluations: `bf16 (auto: nf4 weights)`. */
+  readonly compute: string;
   readonly seconds: number;
 }
 
@@ -85,6 +88,7 @@ export async function runTraining(options: TrainingOptions): Promise<TrainingRes
     const backend = await openBackend({ ...config, onWarning: (text) => events.warn(text) });
     events.note(`backend: ${backend.description}`);
     const trainee = await openTrainee(config, base);
+    events.note(`compute: ${computeOf(config, trainee)}`);
     for (const note of trainee.quantization?.plan.notes ?? []) events.note(note);
     try {
       const provenance = await provenanceOf(config, { base, backend, trainee });
@@ -95,6 +99,10 @@ export async function runTraining(options: TrainingOptions): Promise<TrainingRes
   } finally {
     base.checkpoint?.close();
   }
+}
+
+function computeOf({ compute = 'auto' }: TrainingConfig, { model }: Trainee): string {
+  return describeCompute(model, compute);
 }
 
 function refuseBaseAsOutput({ output_dir }: TrainingConfig, { folder }: Base): void {
@@ -225,6 +233,7 @@ function describe(
     ...(loss !== undefined && { final_loss: loss }),
     ...(state.best && { best_eval: state.best }),
     backend: backend.description,
+    compute: computeOf(config, trainee),
     seconds,
   };
 }
@@ -252,6 +261,7 @@ async function finish(
     template: data.train.template,
     seed: config.seed,
     backend: run.backend.description,
+    compute: outcome.compute,
     timings: { train: outcome.seconds },
   });
   await publishResult(folder, trainee.save);

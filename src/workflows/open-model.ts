@@ -1,8 +1,10 @@
 import { type Checkpoint, openCheckpoint } from '../checkpoint/checkpoint.js';
 import { type DownloadProgress, resolveModel } from '../checkpoint/hub.js';
 import type { Decoder } from '../model/decoder.js';
+import { describeCompute } from '../model/describe-compute.js';
 import { type LoadOptions, loadModel } from '../model/load.js';
 import { useBackend } from '../tensor/backends/index.js';
+import type { ComputeChoice, ComputeUse } from '../tensor/compute.js';
 import { loadTokenizer, type Tokenizer } from '../tokenizer/tokenizer.js';
 import { type Adapter, loadAdapter } from '../tune/peft/index.js';
 import { anotherBaseThanTrained } from './adapter-base.js';
@@ -18,6 +20,10 @@ export interface OpenModelOptions {
   readonly adapter?: string | undefined;
   readonly backend?: string | undefined;
   readonly threads?: number | undefined;
+  /** The arithmetic of products with the weights; left out: `auto`. */
+  readonly compute?: ComputeChoice | undefined;
+  /** What `auto` chooses for; left out: exact log-probabilities, in float32. */
+  readonly use?: ComputeUse | undefined;
   readonly load?: LoadOptions;
   readonly onDownload?: (progress: DownloadProgress) => void;
   /** Told when a slower backend than wanted computes, or an adapter was trained on another base. */
@@ -32,6 +38,8 @@ export interface OpenModel {
   readonly model: Decoder;
   readonly adapter?: Adapter;
   readonly backend: Backend;
+  /** For people: `int8 (auto: int4 weights)`. */
+  readonly compute: string;
   /** Frees the tensors and closes the files. */
   close(): void;
 }
@@ -48,7 +56,7 @@ export async function openBackend(
 
 /** Opens a model, its tokenizer and, if one is given, an adapter on top. */
 export async function openModel(options: OpenModelOptions): Promise<OpenModel> {
-  const { onDownload } = options;
+  const { onDownload, compute: choice = 'auto', use = 'exact' } = options;
   const folder = await resolveModel(options.model, onDownload ? { onProgress: onDownload } : {});
   const checkpoint = await openCheckpoint(folder);
   const opened: { dispose(): void }[] = [{ dispose: () => checkpoint.close() }];
@@ -58,12 +66,14 @@ export async function openModel(options: OpenModelOptions): Promise<OpenModel> {
   try {
     const tokenizer = await loadTokenizer(folder);
     const backend = await openBackend(options);
-    const model = await loadModel(checkpoint, options.load);
+    const model = await loadModel(checkpoint, { ...options.load, compute: { choice, use } });
     opened.push(model);
     const adapter = options.adapter ? await loadAdapter(model, options.adapter) : undefined;
     if (adapter) opened.push(adapter);
     await warnOfAnotherBase(options, checkpoint);
-    return { folder, checkpoint, tokenizer, model, backend, close, ...(adapter && { adapter }) };
+    const compute = describeCompute(model, choice);
+    const parts = { folder, checkpoint, tokenizer, model, backend, compute };
+    return { ...parts, close, ...(adapter && { adapter }) };
   } catch (error) {
     close();
     throw error;

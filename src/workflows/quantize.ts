@@ -6,6 +6,7 @@ import { checkFreeDisk, checkTarget, writeFolder } from '../checkpoint/output.js
 import { readText } from '../data/text.js';
 import { LlmkitError } from '../errors.js';
 import { layouts } from '../quant/layouts.js';
+import type { ComputeChoice } from '../tensor/compute.js';
 import { copyOtherFiles } from './copy-files.js';
 import { sha256OfFile, writeManifest } from './manifest.js';
 import {
@@ -39,6 +40,8 @@ export interface QuantizeOptions {
   readonly calib?: string | undefined;
   readonly backend?: string | undefined;
   readonly threads?: number | undefined;
+  /** Of that measurement; left out: `auto`, which is float32. */
+  readonly compute?: ComputeChoice | undefined;
   readonly onDownload?: (progress: DownloadProgress) => void;
   readonly onProgress?: (doneBytes: number, totalBytes: number, tensor: string) => void;
   readonly onNote?: (text: string) => void;

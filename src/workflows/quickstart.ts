@@ -7,6 +7,7 @@ import { writeFileAtomic } from '../checkpoint/output.js';
 import { LlmkitError } from '../errors.js';
 import { reportWriters } from '../report/index.js';
 import type { LineChart, TableBlock } from '../report/report.js';
+import type { ComputeChoice } from '../tensor/compute.js';
 
 /** One command line of the tour. */
 export interface QuickstartStep {
@@ -36,6 +37,7 @@ export interface QuickstartOptions {
   readonly force: boolean;
   /** Fewer documents and steps: for the slow reference backend. */
   readonly reduced: boolean;
+  readonly compute: ComputeChoice;
 }
 
 const QUESTION = 'Is this review positive, negative or neutral?';
@@ -62,7 +64,7 @@ export async function prepareQuickstart(options: QuickstartOptions): Promise<Qui
   const config = join(output, 'sentiment.yaml');
   await writeFileAtomic(config, stringify(trainingConfig(files, options)));
   return {
-    steps: steps(files, config, options),
+    steps: steps(files, config, options).map((step) => computing(step, options.compute)),
     summarize: (generated) => summarize(files.model, output, generated),
   };
 }
@@ -160,6 +162,14 @@ function steps(
       args: ['generate', merged, '--chat', '--prompt', EXAMPLE],
     },
   ];
+}
+
+/** Quantizing and merging always compute exactly. */
+const COMPUTING: readonly string[] = ['eval', 'lora-train', 'generate'];
+
+function computing({ title, args }: QuickstartStep, compute: ComputeChoice): QuickstartStep {
+  const takes = compute !== 'auto' && COMPUTING.includes(args[0] ?? '');
+  return { title, args: takes ? [...args, '--compute', compute] : args };
 }
 
 async function summarize(

@@ -141,6 +141,7 @@ function optionsOf(config: EvalConfig) {
     adapter: config.adapter,
     backend: config.backend,
     threads: config.threads,
+    compute: config.compute,
     tasks: config.tasks,
     data: config.data,
     fewshotData: config.fewshot_data,
@@ -181,7 +182,7 @@ async function runEvaluation(config: EvalConfig, io: Io): Promise<ExitCode> {
     signal: io.signal,
   }).finally(progress.end);
   if (io.json) io.printJson(outcome.document);
-  else io.stdout(`${heading(config, String(outcome.document.backend))}\n${outcome.table}\n`);
+  else io.stdout(`${heading(config, outcome.document)}\n${outcome.table}\n`);
   for (const file of outcome.files) io.note(`wrote ${file}`);
   return gate(config, io, outcome.results);
 }
@@ -203,9 +204,12 @@ function taskProgress(io: Io) {
   };
 }
 
-function heading(config: EvalConfig, backend: string): string {
+function heading(
+  config: EvalConfig,
+  { backend, compute }: { readonly [key: string]: unknown },
+): string {
   const adapter = config.adapter === undefined ? '' : `, adapter: ${config.adapter}`;
-  return `llmkit (${config.model}${adapter}), ${backend}, limit: ${config.limit ?? 'none'}, num_fewshot: ${config.num_fewshot}, batch_size: ${config.batch_size}`;
+  return `llmkit (${config.model}${adapter}), ${backend}, compute: ${compute}, limit: ${config.limit ?? 'none'}, num_fewshot: ${config.num_fewshot}, batch_size: ${config.batch_size}`;
 }
 
 type Metrics = Readonly<Record<string, { readonly value: number }>>;

@@ -94,10 +94,12 @@ export const generate = defineCommand({
 
 async function open(config: GenerateConfig, io: Io): Promise<Generator> {
   const { openGenerator } = await import('../../workflows/generate.js');
-  const { model, adapter, backend, threads } = config;
+  const { model, adapter, backend, threads, compute } = config;
+  const logprobs = config.logprobs !== undefined;
   const onWarning = (text: string) => io.warn(text);
   const onDownload = showDownloads(io);
-  return openGenerator({ model, adapter, backend, threads, onWarning, onDownload });
+  const arithmetic = { backend, threads, compute, logprobs };
+  return openGenerator({ model, adapter, ...arithmetic, onWarning, onDownload });
 }
 
 async function showPlan(config: GenerateConfig, text: string, io: Io): Promise<0> {
@@ -171,7 +173,8 @@ async function complete(
     for (const choice of choices) io.stdout(`[${choice.index + 1}] ${choice.text}\n`);
   else if (!choices[0]?.text.endsWith('\n')) io.stdout('\n');
   const count = completion.usage.completion_tokens;
-  io.note(`${count} tokens · ${timings.decode_tokens_per_second} tokens/s · ${generator.backend}`);
+  const speed = `${count} tokens · ${timings.decode_tokens_per_second} tokens/s`;
+  io.note(`${speed} · ${generator.backend} · compute ${generator.compute}`);
 }
 
 /** The text, or under --chat the conversation that it begins. */

@@ -49,7 +49,10 @@ export const merge = defineCommand({
       does: 'a QLoRA adapter onto the weights before quantization',
     },
   ],
-  check({ onto, original }, problem) {
+  check({ onto, original, compute }, problem) {
+    if (compute === 'bf16' || compute === 'int8') {
+      problem('compute', `${compute} would hide what the merge is checked for; use f32 or auto`);
+    }
     if (original !== undefined && onto !== 'original') problem('original', 'needs --onto original');
   },
   async run(config, io) {

@@ -97,7 +97,7 @@ export const quantize = defineCommand({
 });
 
 function optionsOf(config: QuantizeConfig) {
-  const { model, output, skip, calib, force, backend, threads } = config;
+  const { model, output, skip, calib, force, backend, threads, compute } = config;
   return {
     model,
     output,
@@ -112,6 +112,7 @@ function optionsOf(config: QuantizeConfig) {
     calib,
     backend,
     threads,
+    compute,
   };
 }
 

@@ -20,6 +20,9 @@ export const quickstart = defineCommand({
     force: { description: 'replace the folder' },
   },
   examples: [{ command: 'llmkit quickstart', does: 'takes a minute or two on two cores' }],
+  check({ compute }, problem) {
+    if (compute === 'int8') problem('compute', 'int8 cannot train; use bf16, f32 or auto');
+  },
   async run(config, io) {
     const { prepareQuickstart } = await import('../../workflows/quickstart.js');
     const backend = await backendOf(config.backend, io);

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { dataFormats, type FormatName } from '../../data/formats/index.js';
 import { schemes } from '../../quant/schemes/index.js';
+import type { ComputeChoice } from '../../tensor/compute.js';
 import { schedulerNames } from '../../tune/schedule.js';
 
 const sourceSchema = z.strictObject({
@@ -87,6 +88,7 @@ export type TrainingConfig = z.output<z.ZodObject<typeof trainingShape>> & {
   readonly seed: number;
   readonly backend?: string | undefined;
   readonly threads?: number | undefined;
+  readonly compute?: ComputeChoice | undefined;
 };
 
 /** Checks across keys: reports each problem with the key it is about. */
@@ -106,6 +108,9 @@ export function checkTraining(
       'warmup_steps',
       `must be at most max_steps (${config.max_steps}), got ${config.warmup_steps}`,
     );
+  }
+  if (config.compute === 'int8') {
+    problem('compute', 'int8 has no gradients: rounding x to integers has none; use bf16 or f32');
   }
   if (config.eval_data) return;
   for (const key of ['early_stopping_patience', 'load_best_at_end', 'eval_steps'] as const) {

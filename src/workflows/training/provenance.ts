@@ -1,3 +1,4 @@
+import { describeCompute } from '../../model/describe-compute.js';
 import type { RunRecord } from '../../tune/checkpointing.js';
 import { type BaseModel, sha256OfFile } from '../manifest.js';
 import type { Backend } from '../open-model.js';
@@ -31,6 +32,8 @@ export async function provenanceOf(
     data: contents(config.data),
     eval_data: contents(config.eval_data),
     backend: backend.name,
+    // What the choice came to: `auto` and its name are the same run.
+    compute: describeCompute(trainee.model),
   };
   return { inputs, baseModel, record };
 }

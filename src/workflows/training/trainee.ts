@@ -38,7 +38,8 @@ export function openTrainee(config: TrainingConfig, base: Base): Promise<Trainee
 async function openLora(config: TrainingConfig, base: Base): Promise<Trainee> {
   const checkpoint = base.checkpoint as Checkpoint;
   const quantization = quantizeOnLoad(config, checkpoint);
-  const model = await loadModel(checkpoint, quantization ?? {});
+  const compute = { choice: config.compute ?? 'auto', use: 'train' } as const;
+  const model = await loadModel(checkpoint, { ...quantization, compute });
   const adapter = attachLora(model, loraConfig(config), config.seed);
   const save = (folder: string) => adapter.save(folder, { baseModel: config.model ?? '' });
   const variables = adapter.variables;

@@ -16,7 +16,7 @@ export const globalFlags: Readonly<Record<keyof typeof globalShape, Flag>> = {
   backend: { value: 'NAME', description: 'what computes; left out: the best that loads' },
   device: { value: 'NAME', description: 'where it computes' },
   threads: { value: 'N', description: 'CPU threads; left out: the cores at hand' },
-  compute: { value: 'TYPE', description: 'arithmetic of products with the weights' },
+  compute: { value: 'TYPE', description: 'arithmetic of the model' },
   seed: { value: 'N', description: 'seed of everything random' },
 };
 

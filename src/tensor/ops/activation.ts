@@ -1,5 +1,6 @@
 import * as tf from '../tfjs.js';
 import { fused, runKernel } from './fused.js';
+import { cheap } from './recipe.js';
 
 /** Kernel of `activation`: input x; attribute name. */
 export const ACTIVATION = 'LlmkitActivation';
@@ -29,7 +30,8 @@ export const ACTIVATION_NAMES = Object.keys(compositions) as readonly Activation
 /** Applies an activation to every element. */
 export function activation(x: tf.Tensor, name: ActivationName): tf.Tensor {
   const call = { inputs: { x }, attrs: { name } };
-  return fused(ACTIVATION, call, () => compositions[name](x));
+  const y = fused(ACTIVATION, call, () => compositions[name](x));
+  return cheap(y, [x], ([x]) => activation(x as tf.Tensor, name));
 }
 
 /** Gradient of `activation`. */

@@ -1,6 +1,7 @@
 import { LlmkitError } from '../../errors.js';
 import * as tf from '../tfjs.js';
 import { asMatrix, expectShape, fused, runKernel } from './fused.js';
+import { cheap } from './recipe.js';
 
 /** Kernel of `dropout`: inputs x, keys; attributes rate, seed, stream. */
 export const DROPOUT = 'LlmkitDropout';
@@ -33,11 +34,14 @@ export function dropout(x: tf.Tensor, options: DropoutOptions): tf.Tensor {
   }
   const cols = x.shape[x.rank - 1] ?? 1;
   expectShape('dropout: keys', keys.shape, [x.size / cols, 2]);
-  return fused(DROPOUT, { inputs: { x, keys }, attrs }, () => {
+  const y = fused(DROPOUT, { inputs: { x, keys }, attrs }, () => {
     const scaled = tf.mul(asMatrix(x), 1 / (1 - attrs.rate));
     const kept = tf.where(keptElements(options, cols), scaled, tf.zerosLike(scaled));
     return tf.reshape(kept, x.shape);
   });
+  return cheap(y, [x, keys], ([x, keys]) =>
+    dropout(x as tf.Tensor, { ...attrs, keys: keys as tf.Tensor2D }),
+  );
 }
 
 /** [rows, cols]: whether an element is kept. */

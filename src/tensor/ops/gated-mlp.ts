@@ -1,6 +1,7 @@
 import * as tf from '../tfjs.js';
 import { type ActivationName, activation } from './activation.js';
 import { expectShape, fused, runKernel } from './fused.js';
+import { cheap } from './recipe.js';
 
 /** Kernel of `gatedMlp`: inputs gate, up; attribute name. */
 export const GATED_MLP = 'LlmkitGatedMlp';
@@ -18,7 +19,8 @@ export const GATED_MLP_GRAD = 'LlmkitGatedMlpGrad';
 export function gatedMlp(gate: tf.Tensor, up: tf.Tensor, name: ActivationName): tf.Tensor {
   expectShape('gatedMlp: up', up.shape, gate.shape);
   const call = { inputs: { gate, up }, attrs: { name } };
-  return fused(GATED_MLP, call, () => tf.mul(activation(gate, name), up));
+  const y = fused(GATED_MLP, call, () => tf.mul(activation(gate, name), up));
+  return cheap(y, [gate, up], ([gate, up]) => gatedMlp(gate as tf.Tensor, up as tf.Tensor, name));
 }
 
 /** Gradient of `gatedMlp`. */

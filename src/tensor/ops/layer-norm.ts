@@ -1,5 +1,6 @@
 import * as tf from '../tfjs.js';
 import { asMatrix, expectLastAxis, expectShape, fused, runKernel } from './fused.js';
+import { cheap } from './recipe.js';
 
 /** Kernel of `layerNorm`: inputs x, weight, bias?; attribute eps. */
 export const LAYER_NORM = 'LlmkitLayerNorm';
@@ -25,12 +26,15 @@ export function layerNorm(
   expectLastAxis('layerNorm: x', x, weight.size);
   if (bias !== undefined) expectShape('layerNorm: bias', bias.shape, weight.shape);
   const inputs = bias === undefined ? { x, weight } : { x, weight, bias };
-  return fused(LAYER_NORM, { inputs, attrs: { eps } }, () => {
+  const y = fused(LAYER_NORM, { inputs, attrs: { eps } }, () => {
     const centred = tf.sub(x, tf.mean(x, -1, true));
     const variance = tf.mean(tf.square(centred), -1, true);
     const y = tf.mul(tf.mul(centred, tf.rsqrt(tf.add(variance, eps))), weight);
     return bias === undefined ? y : tf.add(y, bias);
   });
+  return cheap(y, Object.values(inputs), ([x, weight, bias]) =>
+    layerNorm(x as tf.Tensor, weight as tf.Tensor1D, bias as tf.Tensor1D | undefined, eps),
+  );
 }
 
 /** Gradient of `layerNorm`. */

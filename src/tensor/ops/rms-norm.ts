@@ -1,5 +1,6 @@
 import * as tf from '../tfjs.js';
 import { expectLastAxis, fused, runKernel } from './fused.js';
+import { cheap } from './recipe.js';
 
 /** Kernel of `rmsNorm`: inputs x, weight; attribute eps. */
 export const RMS_NORM = 'LlmkitRmsNorm';
@@ -17,10 +18,13 @@ export const RMS_NORM_GRAD = 'LlmkitRmsNormGrad';
  */
 export function rmsNorm(x: tf.Tensor, weight: tf.Tensor1D, eps: number): tf.Tensor {
   expectLastAxis('rmsNorm: x', x, weight.size);
-  return fused(RMS_NORM, { inputs: { x, weight }, attrs: { eps } }, () => {
+  const y = fused(RMS_NORM, { inputs: { x, weight }, attrs: { eps } }, () => {
     const meanSquare = tf.mean(tf.square(x), -1, true);
     return tf.mul(tf.mul(x, tf.rsqrt(tf.add(meanSquare, eps))), weight);
   });
+  return cheap(y, [x, weight], ([x, weight]) =>
+    rmsNorm(x as tf.Tensor, weight as tf.Tensor1D, eps),
+  );
 }
 
 /** Gradient of `rmsNorm`. */

@@ -1,5 +1,5 @@
-import type { ForwardContext, Linear } from '../../model/linear.js';
-import { dropout, linear } from '../../tensor/ops/index.js';
+import { DenseLinear, type ForwardContext, type Linear } from '../../model/linear.js';
+import { dropout, linear, loraLinear } from '../../tensor/ops/index.js';
 import {
   add,
   mul,
@@ -8,7 +8,7 @@ import {
   type Tensor2D,
   type Variable,
 } from '../../tensor/tfjs.js';
-import type { Weight } from '../../tensor/weight.js';
+import { Weight } from '../../tensor/weight.js';
 
 /** What is added to one linear layer. */
 export interface LoraParts {
@@ -49,7 +49,13 @@ export class LoraLinear implements Linear {
 
   forward(x: Tensor, context: ForwardContext): Tensor {
     const { a, b, bias, scale } = this.parts;
-    const low = mul(linear(this.#dropped(x, context), a as Tensor2D), scale);
+    const dropped = this.#dropped(x, context);
+    const { inner, weight } = this;
+    if (inner instanceof DenseLinear && weight instanceof Weight && bias === undefined) {
+      const pair = { a: a as Tensor2D, b: b as Tensor2D, scale };
+      return loraLinear(x, { weight, bias: inner.bias, ...pair }, dropped);
+    }
+    const low = mul(linear(dropped, a as Tensor2D), scale);
     const update = linear(low, b as Tensor2D, bias && mul<Tensor1D>(bias, scale));
     return add(this.inner.forward(x, context), update);
   }

@@ -39,6 +39,41 @@ const denseLinearCases: OpCase[] = [
   },
 ];
 
+const R = 5;
+
+const loraLinearCases: OpCase[] = ['f32', 'nf4 double', 'int4 with zeros'].flatMap((kind) => {
+  const weight = randomWeight(kind, ROWS, COLS);
+  const run = (x: tf.Tensor, a: tf.Tensor, b: tf.Tensor, more: tf.Tensor[]) => {
+    const pair = { a: a as tf.Tensor2D, b: b as tf.Tensor2D, scale: 0.5 };
+    const [bias, dropped] = more as [tf.Tensor1D | undefined, tf.Tensor | undefined];
+    return ops.loraLinear(x, { weight, bias, ...pair }, dropped);
+  };
+  const shapes = [
+    [2, 3, COLS],
+    [R, COLS],
+    [ROWS, R],
+  ];
+  return [
+    {
+      name: `loraLinear, ${kind}`,
+      shapes: [...shapes, [ROWS]],
+      run: (x, a, b, ...more) => run(x as tf.Tensor, a as tf.Tensor, b as tf.Tensor, more),
+      expected: (x, a, b, bias) => {
+        const low = product(x as Float32Array, a as Float32Array, COLS).map((y) => 0.5 * y);
+        const update = product(Float32Array.from(low), b as Float32Array, R);
+        return product(x as Float32Array, dequantize(weight.data), COLS).map(
+          (y, i) => y + (bias?.[i % ROWS] ?? 0) + (update[i] ?? 0),
+        );
+      },
+    },
+    {
+      name: `loraLinear with dropout, ${kind}`,
+      shapes: [...shapes, [ROWS], [2, 3, COLS]],
+      run: (x, a, b, ...more) => run(x as tf.Tensor, a as tf.Tensor, b as tf.Tensor, more),
+    },
+  ] satisfies OpCase[];
+});
+
 /** x [M, cols] · weightᵀ in float64. */
 function product(x: Float32Array, weight: Float32Array, cols: number): number[] {
   const rows = weight.length / cols;
@@ -233,6 +268,7 @@ const checkpointedCases: OpCase[] = [
 export const OP_CASES: readonly OpCase[] = [
   ...linearCases,
   ...denseLinearCases,
+  ...loraLinearCases,
   ...normCases,
   ...activationCases,
   ...ropeCases,

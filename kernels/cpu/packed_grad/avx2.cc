@@ -1,0 +1,10 @@
+#include "base/simd/avx2.h"
+
+#include "cpu/packed_grad/generic.h"
+
+namespace llmkit {
+
+const PackedGradKernels packed_grad_avx2 = {sizeof(float), pack_floats, decode_floats,
+                                          product_of_floats, transpose_block};
+
+}  // namespace llmkit

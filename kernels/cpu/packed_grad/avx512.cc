@@ -1,0 +1,10 @@
+#include "base/simd/avx512.h"
+
+#include "cpu/packed_grad/generic.h"
+
+namespace llmkit {
+
+const PackedGradKernels packed_grad_avx512 = {sizeof(float), pack_floats, decode_floats,
+                                          product_of_floats, transpose_block};
+
+}  // namespace llmkit

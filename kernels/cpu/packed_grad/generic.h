@@ -1,0 +1,56 @@
+#pragma once
+
+#include "cpu/gemm/gemm.h"
+#include "cpu/packed_grad/decode.h"
+
+// packed_grad_input where there are no bf16 instructions: include base/simd/<isa>.h first. bf16
+// values are held as float32; a block is [depth, width], a panel [kGradCols, kGradDepth].
+
+namespace llmkit {
+namespace {  // a copy per instruction set
+
+/// Rounds to bf16, ties to even.
+inline Vec round_to_bf16(Vec x) {
+  const Index bits = as_int(x);
+  const Index odd = bit_and(shift_right<16>(bits), splat_int(1));
+  return as_float(bit_and(add(bits, add(odd, splat_int(0x7fff))), splat_int(0xffff0000)));
+}
+
+struct FloatPanel {
+  float* values;
+  void put(size_t col, Vec first, Vec second) const {
+    store(values + col * kGradDepth, round_to_bf16(first));
+    store(values + col * kGradDepth + kLanes, round_to_bf16(second));
+  }
+  void next() { values += kGradStep; }
+};
+
+inline void decode_floats(const PackedWeight& weight, const GradPanel& p, void* panel) {
+  decode_panel(weight, p, FloatPanel{static_cast<float*>(panel)});
+}
+
+inline void pack_floats(const GradRows& p, void* block) {
+  float* const out = static_cast<float*>(block);
+  const size_t depth = (p.depth + kGradStep - 1) / kGradStep * kGradStep;
+  for (size_t i = 0; i < depth * p.width; ++i) out[i] = 0;
+  for (size_t row = 0; row < p.rows; ++row)
+    for (size_t n = 0; n < p.depth; n += kLanes) {
+      const size_t count = p.depth - n < kLanes ? p.depth - n : kLanes;
+      float values[kLanes];
+      store(values, round_to_bf16(load_partial(p.dy + row * p.ld + n, count)));
+      for (size_t i = 0; i < count; ++i) out[(n + i) * p.width + row] = values[i];
+    }
+}
+
+inline void product_of_floats(const GradProduct& p) {
+  gemm_f32().axpy({p.cols, p.width, p.depth, static_cast<const float*>(p.panel), kGradDepth, 1,
+                   static_cast<const float*>(p.block), p.width, p.sums, p.ld, p.accumulate});
+}
+
+inline void transpose_block(const float* sums, size_t ld, float* rows) {
+  for (size_t row = 0; row < 16; ++row)
+    for (size_t col = 0; col < 16; ++col) rows[row * kGradRows + col] = sums[col * ld + row];
+}
+
+}  // namespace
+}  // namespace llmkit

@@ -1,0 +1,10 @@
+#include "base/simd/scalar.h"
+
+#include "cpu/packed_grad/generic.h"
+
+namespace llmkit {
+
+const PackedGradKernels packed_grad_scalar = {sizeof(float), pack_floats, decode_floats,
+                                          product_of_floats, transpose_block};
+
+}  // namespace llmkit

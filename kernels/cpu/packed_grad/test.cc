@@ -1,0 +1,78 @@
+#include "base/parallel.h"
+#include "cpu/gemm/reference.h"
+#include "cpu/packed/packed.h"
+#include "cpu/packed_grad/reference.h"
+#include "testing/testing.h"
+
+using namespace llmkit;
+using namespace llmkit::testing;
+
+namespace {
+
+/// dx from rows [tile * 16, (tile + tiles) * 16) of the weight, against sums in double.
+void check_values(Checks& checks, const WeightView& view, const PackedWeight& weight, size_t m,
+                  size_t tile, size_t tiles) {
+  const size_t first = tile * 16, n = std::min(tiles * 16, view.rows - first), k = view.cols;
+  const size_t ld = n + 3;
+  const std::vector<float> w = packed_values_reference(view, weight.code);
+  const Buffer dy(m * ld, 1);
+  Buffer dx(m * k, 2);
+  packed_grad_input(weight, {m, dy.data(), ld, tile, tiles, dx.data(), false});
+  std::vector<float> rounded(n);
+  for (size_t i = 0; i < m; ++i) {
+    for (size_t j = 0; j < n; ++j) rounded[j] = bf16_reference(dy[i * ld + j]);
+    for (size_t c = 0; c < k; ++c) {
+      const Sum want = dot_reference(n, rounded.data(), 1, w.data() + first * k + c, k);
+      checks.near("dx", dx[i * k + c], want.value, ulps_of(n), want.scale());
+    }
+  }
+  const std::vector<float> once(dx.data(), dx.data() + m * k);
+  packed_grad_input(weight, {m, dy.data(), ld, tile, tiles, dx.data(), true});
+  for (size_t i = 0; i < m * k; ++i) checks.that("accumulated", dx[i] == once[i] + once[i]);
+}
+
+/// The same bits for every number of rows and of threads.
+void check_bits(Checks& checks, const PackedWeight& weight) {
+  const size_t most = 150, n = weight.rows, k = weight.cols;
+  const Buffer dy(most * n, 1);
+  Buffer dx(most * k, 2), want(most * k, 3);
+  set_thread_count(1);
+  packed_grad_input(weight, {most, dy.data(), n, 0, weight.tiles, want.data(), false});
+  for (size_t threads = 1; threads <= 3; ++threads) {
+    set_thread_count(threads);
+    for (const size_t m : {1, 2, 15, 16, 17, 33, 49, 64, 65, 97, 150}) {
+      const size_t skip = most - m;
+      packed_grad_input(weight,
+                        {m, dy.data() + skip * n, n, 0, weight.tiles, dx.data(), false});
+      checks.same("any m, any threads", dx.data(), want.data() + skip * k, m * k);
+    }
+  }
+}
+
+void check_all(Checks& checks) {
+  using F = WeightFormat;
+  std::vector<WeightCase> cases = weight_cases();
+  for (const F format : {F::kBf16, F::kInt8, F::kInt4, F::kNf4})
+    for (const size_t cols : {64, 320, 600}) {
+      const size_t group = cols % 64 == 0 ? 64 : 40;
+      cases.push_back({format, 77, cols, group, format == F::kNf4, format == F::kInt4});
+    }
+  for (const WeightCase& c : cases) {
+    const RandomWeight random(c);
+    for (const Compute compute : {Compute::kBf16, Compute::kInt8}) {
+      if (c.format == F::kF32) continue;  // has no packed form
+      const PackedWeight weight = pack_weight(random.view, compute);
+      check_values(checks, random.view, weight, 5, 0, weight.tiles);
+      if (weight.tiles > 2) check_values(checks, random.view, weight, 70, 1, weight.tiles - 2);
+      check_bits(checks, weight);
+    }
+  }
+  // More rows than are decoded at a time, and more rows of dy than share them.
+  const RandomWeight tall({F::kInt4, 600, 96, 32, false, false});
+  const PackedWeight weight = pack_weight(tall.view, Compute::kBf16);
+  check_values(checks, tall.view, weight, 530, 0, weight.tiles);
+}
+
+}  // namespace
+
+int main() { return run(check_all); }

@@ -1,6 +1,5 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { parse, YAMLParseError } from 'yaml';
-import { z } from 'zod';
+import * as z from 'zod';
 import { LlmkitError } from '../errors.js';
 import type { Command, ConfigOf } from './command.js';
 import { type Problem, problemsOf } from './problems.js';
@@ -33,13 +32,13 @@ interface Gathered {
  *
  * @throws LlmkitError `usage` or `config` with all problems at once
  */
-export function resolveConfig<Shape extends z.ZodRawShape>(
+export async function resolveConfig<Shape extends z.ZodRawShape>(
   command: Command<Shape>,
   sources: ConfigSources,
-): ConfigOf<Shape> {
+): Promise<ConfigOf<Shape>> {
   const schema = z.strictObject({ ...globalShape, ...command.shape });
-  const { values, labels } = gather(sources);
-  addModel(command, values);
+  const { values, labels } = await gather(sources);
+  await addModel(command, values);
   const parsed = schema.safeParse(values, { reportInput: true });
   const problems: Problem[] = parsed.success ? [] : problemsOf(parsed.error, schema);
   if (parsed.success) {
@@ -54,10 +53,10 @@ export function resolveConfig<Shape extends z.ZodRawShape>(
   return parsed.data as ConfigOf<Shape>;
 }
 
-function gather({ given, file, set = [] }: ConfigSources): Gathered {
-  const values = file === undefined ? {} : readConfigFile(file);
+async function gather({ given, file, set = [] }: ConfigSources): Promise<Gathered> {
+  const values = file === undefined ? {} : await readConfigFile(file);
   const labels = new Map<string, string>();
-  for (const text of set) applySet(values, text, labels);
+  for (const text of set) await applySet(values, text, labels);
   for (const [key, { value, label }] of Object.entries(given)) {
     values[key] = value;
     labels.set(key, label);
@@ -65,8 +64,9 @@ function gather({ given, file, set = [] }: ConfigSources): Gathered {
   return { values, labels };
 }
 
-/** Reads a YAML (or JSON) file whose top level is a mapping. */
-export function readConfigFile(path: string): Record<string, unknown> {
+/** Reads a YAML (or JSON) file whose top level is a mapping. The parser is loaded when one is read. */
+export async function readConfigFile(path: string): Promise<Record<string, unknown>> {
+  const { parse, YAMLParseError } = await import('./yaml.js');
   let value: unknown;
   try {
     value = parse(readFileSync(path, 'utf8')) ?? {};
@@ -84,11 +84,11 @@ export function readConfigFile(path: string): Record<string, unknown> {
   return value as Record<string, unknown>;
 }
 
-function applySet(
+async function applySet(
   values: Record<string, unknown>,
   text: string,
   labels: Map<string, string>,
-): void {
+): Promise<void> {
   const cut = text.indexOf('=');
   if (cut < 1) throw new LlmkitError('usage', `--set: expected KEY=VALUE, got '${text}'`);
   const path = text.slice(0, cut).split('.');
@@ -100,12 +100,13 @@ function applySet(
     target[key] = isMapping ? { ...inner } : {};
     target = target[key] as Record<string, unknown>;
   }
-  target[last] = setValue(text, cut);
+  target[last] = await setValue(text, cut);
   const top = path[0] ?? last;
   labels.set(top, `--set ${top}`);
 }
 
-function setValue(text: string, cut: number): unknown {
+async function setValue(text: string, cut: number): Promise<unknown> {
+  const { parse } = await import('./yaml.js');
   try {
     return parse(text.slice(cut + 1)) ?? null;
   } catch (error) {
@@ -115,14 +116,18 @@ function setValue(text: string, cut: number): unknown {
 }
 
 /** MODEL left out: the current folder's checkpoint, else `model:` of llmkit.yaml there. */
-function addModel(command: Command<z.ZodRawShape>, values: Record<string, unknown>): void {
+async function addModel(
+  command: Command<z.ZodRawShape>,
+  values: Record<string, unknown>,
+): Promise<void> {
   const argument = command.arguments.find(({ kind }) => kind === 'model');
   if (!argument || values[argument.key] !== undefined) return;
   if (holdsCheckpoint('.')) {
     values[argument.key] = '.';
     return;
   }
-  const model = existsSync('llmkit.yaml') ? readConfigFile('llmkit.yaml').model : undefined;
+  const file = existsSync('llmkit.yaml') ? await readConfigFile('llmkit.yaml') : {};
+  const { model } = file;
   if (model === undefined) {
     throw new LlmkitError(
       'usage',

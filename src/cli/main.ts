@@ -1,4 +1,5 @@
-import { run } from './run.js';
+import nodeModule from 'node:module';
+import { VERSION } from '../workflows/version.js';
 
 for (const stream of [process.stdout, process.stderr]) {
   stream.on('error', (error: NodeJS.ErrnoException) => {
@@ -8,5 +9,17 @@ for (const stream of [process.stdout, process.stderr]) {
   });
 }
 
-const code = await run(process.argv.slice(2));
+/** The version is printed before anything else is loaded. */
+async function main(argv: readonly string[]): Promise<number> {
+  if (argv[0] === '--version' || argv[0] === '-V') {
+    process.stdout.write(`${VERSION}\n`);
+    return 0;
+  }
+  // From Node 22 on, compiled code is kept from one run to the next.
+  (nodeModule as { enableCompileCache?: () => void }).enableCompileCache?.();
+  const { run } = await import('./run.js');
+  return run(argv);
+}
+
+const code = await main(process.argv.slice(2));
 process.stdout.write('', () => process.exit(code));

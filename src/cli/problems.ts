@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { didYouMean } from '../suggest.js';
 import { innermost } from './schema.js';
 

@@ -34,7 +34,6 @@ export interface CliOptions {
  * @throws LlmkitError `usage` for unknown commands and flags, with a did-you-mean
  */
 export async function parseArguments(argv: readonly string[]): Promise<Parsed> {
-  if (argv[0] === '--version' || argv[0] === '-V') return { text: `${VERSION}\n` };
   const verb = argv.find((word) => Object.hasOwn(commands, word));
   const needsAll = argv.length === 0 || verb === undefined || argv.includes('help');
   const loaded = await loadCommands(needsAll ? Object.keys(commands) : [verb ?? '']);

@@ -1,4 +1,3 @@
-import { stringify } from 'yaml';
 import { LlmkitError } from '../errors.js';
 import type { Command, Io } from './command.js';
 import { resolveConfig } from './config.js';
@@ -21,8 +20,8 @@ export async function run(argv: readonly string[]): Promise<number> {
       return 0;
     }
     const { command, sources, options } = parsed;
-    const config = resolveConfig(command, sources);
-    if (options.printConfig) return printConfig(config, options);
+    const config = await resolveConfig(command, sources);
+    if (options.printConfig) return await printConfig(config, options);
     const io = terminalIo(options, interruption.signal);
     return await runCommand(command, config, io);
   } catch (error) {
@@ -68,8 +67,11 @@ function aborted(signal: AbortSignal): Promise<never> {
   });
 }
 
-function printConfig(config: object, { json }: CliOptions): number {
-  process.stdout.write(json ? `${JSON.stringify(config, null, 2)}\n` : stringify(config));
+async function printConfig(config: object, { json }: CliOptions): Promise<number> {
+  const text = json
+    ? `${JSON.stringify(config, null, 2)}\n`
+    : (await import('./yaml.js')).stringify(config);
+  process.stdout.write(text);
   return 0;
 }
 

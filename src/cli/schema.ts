@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { COMPUTE_CHOICES } from '../tensor/compute.js';
 import type { Flag } from './command.js';
 

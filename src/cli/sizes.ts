@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 
 /** A number of bytes with a unit: `5GB`, `500 MB`, `2GiB`; without one, bytes. */
 export const sizeSchema = z

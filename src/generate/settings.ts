@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import type { Sampling } from './sampler.js';
 
 /** The part of Hugging Face's generation_config.json that chooses tokens; the rest is ignored. */

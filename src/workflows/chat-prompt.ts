@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { renderPrompt, type TemplateRecord } from '../data/template.js';
 import { LlmkitError } from '../errors.js';
 import { type ChatTemplate, parseChatTemplate } from '../tokenizer/chat-template.js';

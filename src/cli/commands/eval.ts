@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { LlmkitError } from '../../errors.js';
 import { didYouMean } from '../../suggest.js';
 import { type ConfigOf, defineCommand, type ExitCode, type Io } from '../command.js';

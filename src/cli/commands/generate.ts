@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { LlmkitError } from '../../errors.js';
 import type { CompletionRequest, Generator } from '../../workflows/generate.js';
 import { converse } from '../chat.js';

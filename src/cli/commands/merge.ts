@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import type { MergeResult } from '../../workflows/merge.js';
 import { defineCommand, type Io } from '../command.js';
 import { showDownloads } from '../downloads.js';

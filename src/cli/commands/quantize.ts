@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { schemes } from '../../quant/schemes/index.js';
 import type { QuantizeResult } from '../../workflows/quantize.js';
 import { type ConfigOf, defineCommand, type Io } from '../command.js';

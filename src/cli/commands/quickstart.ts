@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { z } from 'zod';
+import * as z from 'zod';
 import { LlmkitError } from '../../errors.js';
 import type { QuickstartStep, QuickstartSummary } from '../../workflows/quickstart.js';
 import { defineCommand, type Io } from '../command.js';

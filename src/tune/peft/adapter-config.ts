@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { LlmkitError } from '../../errors.js';
 import type { Linear } from '../../model/linear.js';
 import type { LoraConfig } from './lora-config.js';

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { dataFormats, type FormatName } from '../../data/formats/index.js';
 import { schemes } from '../../quant/schemes/index.js';
 import type { ComputeChoice } from '../../tensor/compute.js';

@@ -2,7 +2,7 @@ import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { z } from 'zod';
+import * as z from 'zod';
 import { defineCommand } from '../../../src/cli/command.js';
 import { resolveConfig } from '../../../src/cli/config.js';
 
@@ -46,19 +46,19 @@ beforeEach(() => {
 afterEach(() => process.chdir(before));
 
 /** The message of the error that a config file and flags give. */
-function messageOf(yaml: string, given = {}, set: string[] = []): string {
+async function messageOf(yaml: string, given = {}, set: string[] = []): Promise<string> {
   writeFileSync('c.yaml', yaml);
   try {
-    resolveConfig(command, { given: { model, ...given }, file: 'c.yaml', set });
+    await resolveConfig(command, { given: { model, ...given }, file: 'c.yaml', set });
   } catch (error) {
     return (error as Error).message;
   }
   return '';
 }
 
-test('flags beat --set beats the file beats the defaults', () => {
+test('flags beat --set beats the file beats the defaults', async () => {
   writeFileSync('c.yaml', 'bits: 4\nlearning_rate: 1e-5\nlora: {r: 2}\nseed: 3\nthreads: 2\n');
-  const config = resolveConfig(command, {
+  const config = await resolveConfig(command, {
     given: { model, seed: { value: 9, label: '--seed' } },
     file: 'c.yaml',
     set: ['lora.alpha=32', 'threads=1', 'bits=4'],
@@ -74,19 +74,19 @@ test('flags beat --set beats the file beats the defaults', () => {
   });
 });
 
-test('an unknown key names the one that was meant, at every depth', () => {
-  expect(messageOf('learning_rat: 1')).toBe(
+test('an unknown key names the one that was meant, at every depth', async () => {
+  expect(await messageOf('learning_rat: 1')).toBe(
     'c.yaml: learning_rat is not a known key; did you mean learning_rate?',
   );
-  expect(messageOf('lora: {rr: 1}')).toContain('lora.rr is not a known key; did you mean r?');
-  expect(messageOf('data: [{pth: x}]').split('\n').slice(1)).toEqual([
+  expect(await messageOf('lora: {rr: 1}')).toContain('lora.rr is not a known key; did you mean r?');
+  expect((await messageOf('data: [{pth: x}]')).split('\n').slice(1)).toEqual([
     '  - c.yaml: data[0].path is missing',
     '  - c.yaml: data[0].pth is not a known key; did you mean path?',
   ]);
 });
 
-test('all problems come in one error, each with its place', () => {
-  const message = messageOf('bits: 5.5\nscheme: nf5\nbatch_size: many\nlora: {r: x}', {
+test('all problems come in one error, each with its place', async () => {
+  const message = await messageOf('bits: 5.5\nscheme: nf5\nbatch_size: many\nlora: {r: x}', {
     seed: { value: 'a', label: '--seed' },
   });
   expect(message.split('\n')).toEqual([
@@ -99,56 +99,56 @@ test('all problems come in one error, each with its place', () => {
   ]);
 });
 
-test('a bound of one form of several is named', () => {
-  expect(messageOf('batch_size: 0')).toBe('c.yaml: batch_size must be at least 1, got 0');
+test('a bound of one form of several is named', async () => {
+  expect(await messageOf('batch_size: 0')).toBe('c.yaml: batch_size must be at least 1, got 0');
 });
 
-test('a value that a shorthand wraps is shown as it was written', () => {
-  expect(messageOf('sources: {format: mesages}')).toBe(
+test('a value that a shorthand wraps is shown as it was written', async () => {
+  expect(await messageOf('sources: {format: mesages}')).toBe(
     "c.yaml: sources[0].format must be text or messages, got 'mesages'; did you mean messages?",
   );
-  expect(messageOf('sources: {}')).toBe('c.yaml: sources[0].format is missing');
+  expect(await messageOf('sources: {}')).toBe('c.yaml: sources[0].format is missing');
 });
 
-test('--set with broken YAML is a usage error, not a stack trace', () => {
-  const message = messageOf('', {}, ['lora=[1']);
+test('--set with broken YAML is a usage error, not a stack trace', async () => {
+  const message = await messageOf('', {}, ['lora=[1']);
   expect(message).toMatch(/^--set: 'lora=\[1' has no valid YAML after the =: /);
   expect(message).not.toContain('\n');
 });
 
-test('a flood of problems is cut', () => {
+test('a flood of problems is cut', async () => {
   const keys = Array.from({ length: 30 }, (_, i) => `key${i}: 1`).join('\n');
-  expect(messageOf(keys).split('\n')).toHaveLength(11);
-  expect(messageOf(keys)).toContain('… and 21 more');
+  expect((await messageOf(keys)).split('\n')).toHaveLength(11);
+  expect(await messageOf(keys)).toContain('… and 21 more');
 });
 
-test('checks across keys name a flag as a flag', () => {
-  expect(messageOf('bits: 8')).toBe('c.yaml: bits 8 does not go with nf4');
+test('checks across keys name a flag as a flag', async () => {
+  expect(await messageOf('bits: 8')).toBe('c.yaml: bits 8 does not go with nf4');
   const given = { model, bits: { value: 8, label: '--bits' } };
-  expect(() => resolveConfig(command, { given })).toThrow('--bits 8 does not');
+  await expect(resolveConfig(command, { given })).rejects.toThrow('--bits 8 does not');
 });
 
-test('what this version cannot compute is refused', () => {
-  expect(messageOf('device: cuda')).toContain('device cuda is not available');
-  expect(messageOf('compute: bf16')).toContain('compute bf16 is not available');
+test('what this version cannot compute is refused', async () => {
+  expect(await messageOf('device: cuda')).toContain('device cuda is not available');
+  expect(await messageOf('compute: bf16')).toContain('compute bf16 is not available');
 });
 
-test('files that are no mapping, no YAML or not there', () => {
-  expect(messageOf('- 1')).toContain('expected a mapping');
-  expect(messageOf('a: [')).toContain('c.yaml: not valid YAML');
-  expect(() => resolveConfig(command, { given: { model }, file: 'none.yaml' })).toThrow(
+test('files that are no mapping, no YAML or not there', async () => {
+  expect(await messageOf('- 1')).toContain('expected a mapping');
+  expect(await messageOf('a: [')).toContain('c.yaml: not valid YAML');
+  await expect(resolveConfig(command, { given: { model }, file: 'none.yaml' })).rejects.toThrow(
     'config file none.yaml: there is no such file',
   );
 });
 
-test('MODEL left out: the current folder’s checkpoint, else llmkit.yaml, else an error', () => {
-  expect(() => resolveConfig(command, { given: {} })).toThrow(/which model\?/);
+test('MODEL left out: the current folder’s checkpoint, else llmkit.yaml, else an error', async () => {
+  await expect(resolveConfig(command, { given: {} })).rejects.toThrow(/which model\?/);
   writeFileSync('llmkit.yaml', 'model: org/name\nother: 1\n');
-  expect(resolveConfig(command, { given: {} }).model).toBe('org/name');
+  expect((await resolveConfig(command, { given: {} })).model).toBe('org/name');
   writeFileSync('config.json', '{}');
   writeFileSync('model.safetensors', '');
-  expect(resolveConfig(command, { given: {} }).model).toBe('.');
+  expect((await resolveConfig(command, { given: {} })).model).toBe('.');
   mkdirSync('sub');
   writeFileSync('c.yaml', 'model: from-file');
-  expect(resolveConfig(command, { given: {}, file: 'c.yaml' }).model).toBe('from-file');
+  expect((await resolveConfig(command, { given: {}, file: 'c.yaml' })).model).toBe('from-file');
 });

@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { z } from 'zod';
+import * as z from 'zod';
 import { openCheckpoint } from '../../../src/checkpoint/checkpoint.js';
 import type { Tokenizer } from '../../../src/tokenizer/tokenizer.js';
 import type { Base } from '../../../src/workflows/training/base.js';

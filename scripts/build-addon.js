@@ -54,14 +54,7 @@ if (tests && !existsSync(target)) {
 } else if (tests || sanitize || !isCurrent()) {
   mkdirSync(folder, { recursive: true });
   const flags = ['-DCMAKE_BUILD_TYPE=Release', `-DLLMKIT_TESTS=${tests ? 'ON' : 'OFF'}`];
-  run('cmake', [
-    '-S',
-    sources,
-    '-B',
-    folder,
-    ...flags,
-    `-DLLMKIT_SANITIZE=${sanitize}`,
-  ]);
+  run('cmake', ['-S', sources, '-B', folder, ...flags, `-DLLMKIT_SANITIZE=${sanitize}`]);
   run('cmake', ['--build', folder, '-j', String(availableParallelism())]);
   if (!sanitize) install();
   if (tests || sanitize) {

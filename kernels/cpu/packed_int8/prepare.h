@@ -39,11 +39,12 @@ inline int32_t round_group(const float* x, size_t n, size_t stride, float invers
   };
   size_t k = 0;
   for (; k + kLanes <= n; k += kLanes) store_bytes(values + k, rounded(load(x + k)));
-  if (k < stride) {  // the rest: at most 15 of x, at most 7 after them
-    int8_t rest[2 * kLanes] = {};
-    if (k < n) store_bytes(rest, rounded(load_partial(x + k, n - k)));
-    std::memcpy(values + k, rest, stride - k);
+  if (k < n) {
+    int8_t rest[kLanes];
+    store_bytes(rest, rounded(load_partial(x + k, n - k)));
+    std::memcpy(values + k, rest, n - k);
   }
+  std::memset(values + n, 0, stride - n);
   return static_cast<int32_t>(sum(to_float(total)));  // exact: at most 128 values of 127
 }
 

@@ -1,0 +1,128 @@
+#include <fstream>
+
+#include "base/mapped_file.h"
+#include "base/parallel.h"
+#include "cpu/packed/reference.h"
+#include "testing/testing.h"
+
+using namespace llmkit;
+using namespace llmkit::testing;
+
+namespace {
+
+/// What a product of the packed weight is to see in place of an element.
+float expected(const WeightView& view, const PackedWeight& w, size_t row, size_t col) {
+  const size_t element = row * view.cols + col;
+  if (w.code == PackedCode::kSixteenBit) return from_bf16(to_bf16(decode_reference(view, element)));
+  if (view.format != WeightFormat::kNf4 && view.format != WeightFormat::kFp4)
+    return decode_reference(view, element);
+  WeightView table = view;  // its values alone, by scales of 1
+  const std::vector<float> ones(element / view.group_size + 1, 1.0f);
+  table.scales = ones.data();
+  table.nested = {};
+  return from_bf16(to_bf16(decode_reference(table, element))) *
+         packed_scale(w, row, col / w.group);
+}
+
+/// Every element where packed_weight.h says, and zeros everywhere else.
+void check_layout(Checks& checks, const WeightView& view, const PackedWeight& w) {
+  for (size_t row = 0; row < w.tiles * 16; ++row)
+    for (size_t g = 0; g < w.groups; ++g) {
+      const float scale = w.code == PackedCode::kSixteenBit ? 1 : packed_scale(w, row, g);
+      if (row >= w.rows && w.code != PackedCode::kSixteenBit) checks.that("no scale", scale == 0);
+      for (size_t col = 0; col < w.group_stride; ++col) {
+        const size_t k = g * w.group + col;
+        if (row >= w.rows || col >= w.group || k >= w.cols) {
+          checks.that("padding is zero", packed_bits(w, row, g, col) == 0);
+          continue;
+        }
+        const float got = packed_unscaled(w, row, g, col) * scale;
+        const float want = expected(view, w, row, k);
+        checks.same("value", &got, &want, 1);
+      }
+    }
+}
+
+void check_sizes(Checks& checks, const WeightView& view, const PackedWeight& w) {
+  checks.that("tiles", w.tiles == (view.rows + 15) / 16 && w.tile_bytes == w.groups * w.group_bytes);
+  checks.that("memory", w.data.size() == w.tiles * w.tile_bytes);
+  checks.that("aligned", reinterpret_cast<uintptr_t>(w.data.bytes()) % 64 == 0);
+  checks.that("groups", w.group * w.groups >= w.cols && w.group_stride >= w.group);
+  if (w.compute == Compute::kInt8) checks.that("integers fit", w.group <= 128);
+}
+
+void check_case(Checks& checks, const WeightCase& c) {
+  const RandomWeight weight(c);
+  for (Compute compute : {Compute::kBf16, Compute::kInt8}) {
+    const PackedWeight w = pack_weight(weight.view, compute);
+    check_sizes(checks, weight.view, w);
+    check_layout(checks, weight.view, w);
+    const bool integers = c.format == WeightFormat::kInt4 || c.format == WeightFormat::kInt8;
+    if (compute == Compute::kBf16 || !integers) checks.that("bf16", w.compute == Compute::kBf16);
+  }
+}
+
+/// Scales stay in 16 bits where that loses nothing.
+void check_scale_types(Checks& checks) {
+  const std::vector<uint8_t> codes(64);
+  WeightView view;
+  view.format = WeightFormat::kInt4;
+  view.rows = 2;
+  view.cols = 64;
+  view.codes = codes.data();
+  view.group_size = 32;
+  const auto type_of = [&](std::vector<float> scales) {
+    view.scales = scales.data();
+    const PackedWeight w = pack_weight(view, Compute::kInt8);
+    for (size_t i = 0; i < 4; ++i)
+      checks.that("the same scale", packed_scale(w, i / 2, i % 2) == scales[i]);
+    return w.scale_type;
+  };
+  checks.that("bf16", type_of({0, 1, -0.5f, 0x1.fep60f}) == ScaleType::kBf16);
+  checks.that("f16", type_of({0x1.554p-5f, 65504, 0x1p-24f, -0x1.8p-23f}) == ScaleType::kF16);
+  checks.that("too fine", type_of({1, 1, 1, 0x1.002p0f}) == ScaleType::kF32);
+  checks.that("too large", type_of({1, 0x1.004p0f, 1, 65536}) == ScaleType::kF32);
+  checks.that("too small", type_of({1, 0x1.004p0f, 1, 0x1p-25f}) == ScaleType::kF32);
+  checks.that("half a step", type_of({1, 0x1.004p0f, 1, 0x1.8p-24f}) == ScaleType::kF32);
+}
+
+/// A weight in a mapped file: the pages it lets go of are read again.
+void check_mapped(Checks& checks) {
+  char path[] = "/tmp/llmkit-test-XXXXXX";
+  const int descriptor = mkstemp(path);
+  checks.that("a file", descriptor >= 0);
+  const std::vector<uint8_t> bytes = random_bytes(70000, 1);
+  std::ofstream(path, std::ios::binary)
+      .write(reinterpret_cast<const char*>(bytes.data()), static_cast<long>(bytes.size()));
+  std::string error;
+  const auto file = MappedFile::open(path, error);
+  static_cast<uint8_t*>(file->data())[0] = static_cast<uint8_t>(bytes[0] + 1);  // before the weight
+  const std::vector<float> scales = random_normal(8 * 150, 2);
+  WeightView view;
+  view.format = WeightFormat::kInt4;
+  view.rows = 150;
+  view.cols = 512;
+  view.group_size = 64;
+  view.scales = scales.data();
+  view.codes = static_cast<const uint8_t*>(file->data()) + 5001;
+  const PackedWeight w = pack_weight(view, Compute::kInt8);
+  checks.that("the file's bytes", std::memcmp(view.codes, bytes.data() + 5001, 64990) == 0);
+  const uint8_t first = *static_cast<const uint8_t*>(file->data());
+  checks.that("others' pages stay", first == static_cast<uint8_t>(bytes[0] + 1));
+  view.codes = bytes.data() + 5001;
+  check_layout(checks, view, w);
+  std::remove(path);
+}
+
+void check_all(Checks& checks) {
+  for (size_t threads : {1, 3}) {
+    set_thread_count(threads);
+    for (const WeightCase& c : packed_cases()) check_case(checks, c);
+  }
+  check_scale_types(checks);
+  check_mapped(checks);
+}
+
+}  // namespace
+
+int main() { return run(check_all); }

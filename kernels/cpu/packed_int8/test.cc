@@ -1,0 +1,182 @@
+#include <algorithm>
+
+#include "base/parallel.h"
+#include "cpu/packed/kernels.h"
+#include "cpu/packed/reference.h"
+#include "testing/testing.h"
+
+using namespace llmkit;
+using namespace llmkit::testing;
+
+namespace {
+
+struct NamedKernels {
+  const PackedKernels* kernels;
+  bool fuses;  // has a fused multiply-add
+};
+
+/// All that run here, best first.
+std::vector<NamedKernels> kernels_of_machine() {
+  std::vector<NamedKernels> found;
+#define PACKED_KERNELS(compute, required, name)          \
+  if (compute == Compute::kInt8 && runs_here(required)) \
+    found.push_back({&name, (required) != 0});
+#include "cpu/packed/kernels.inc"
+#undef PACKED_KERNELS
+  return found;
+}
+
+const int8_t* values_of(const PreparedRows& rows) { return static_cast<const int8_t*>(rows.values); }
+
+/// Rows of x in int8, as packed.h says.
+void check_prepared(Checks& checks, const PackedWeight& w, size_t m, const float* x) {
+  const PreparedRows rows = prepare_rows(w, m, x, w.cols);
+  checks.that("stride", rows.m == m && rows.stride == w.padded_cols());
+  for (size_t i = 0; i < m * w.groups; ++i) {
+    const size_t row = i / w.groups, begin = i % w.groups * w.group;
+    const int8_t* const values = values_of(rows) + i * w.group_stride;
+    const size_t count = std::min(w.group, w.cols - begin);
+    float most = 0;
+    int sum = 0;
+    for (size_t k = 0; k < count; ++k) most = std::fmax(most, std::fabs(x[row * w.cols + begin + k]));
+    checks.that("scale", rows.scales[i] == most / 127);
+    for (size_t k = 0; k < w.group_stride; ++k) {
+      sum += values[k];
+      const double want = k < count && most > 0 ? x[row * w.cols + begin + k] * 127.0 / most : 0;
+      // Half a step, and the rounding of two operations on a number of at most 127.
+      const double limit = 0.5 + 127 * 2 * std::numeric_limits<float>::epsilon();
+      checks.that("nearest", std::fabs(values[k] - want) <= (k < count ? limit : 0));
+    }
+    const int zero_point = w.has_zeros ? 1 : w.code == PackedCode::kFourBit ? 8 : 128;
+    checks.that("start", rows.starts[i] == -sum * zero_point);
+  }
+}
+
+/// One result in double from the rounded rows.
+Sum product_reference(const PackedWeight& w, const PreparedRows& x, size_t m, size_t row) {
+  Sum total;
+  for (size_t g = 0; g < w.groups; ++g) {
+    double sum = 0;
+    for (size_t k = 0; k < w.group_stride; ++k)
+      sum += packed_unscaled(w, row, g, k) * values_of(x)[(m * w.groups + g) * w.group_stride + k];
+    total.add(sum * packed_scale(w, row, g) * x.scales[m * w.groups + g]);
+  }
+  return total;
+}
+
+void check_values(Checks& checks, const PackedWeight& w) {
+  const size_t m = 3;
+  const Buffer x(m * w.cols, 1), bias(w.rows, 2);
+  Buffer y(m * w.rows, 3);
+  check_prepared(checks, w, m, x.data());
+  packed_linear(w, m, x.data(), bias.data(), y.data());
+  const PreparedRows rows = prepare_rows(w, m, x.data(), w.cols);
+  for (size_t i = 0; i < m * w.rows; ++i) {
+    Sum want = product_reference(w, rows, i / w.rows, i % w.rows);
+    want.add(bias[i % w.rows]);
+    checks.near("y", y[i], want.value, ulps_of(3 * w.groups), want.scale());
+  }
+}
+
+/// Any kernels, any number of rows, any tiles: the bits of the whole product.
+void check_ranges(Checks& checks, const PackedWeight& w) {
+  const size_t most = 64, ldy = w.tiles * 16 + 3;
+  const Buffer x(most * w.cols, 1), bias(w.rows, 2);
+  Buffer want(most * w.rows, 3), y(most * ldy, 4);
+  packed_linear(w, most, x.data(), bias.data(), want.data());
+  for (const NamedKernels& named : kernels_of_machine()) {
+    if (named.fuses != kernels_of_machine()[0].fuses) continue;
+    const PreparedRows rows = prepare_rows(w, most, x.data(), w.cols);
+    for (const auto product : {named.kernels->few, named.kernels->many})
+      for (size_t count : {1, 2, 3, 4, 5, 6, 7, 11, 12, 13, 25, 64})
+        for (size_t tile = 0; tile < w.tiles; ++tile) {
+          const size_t first = (count * 7 + tile) % (most - count + 1);
+          const size_t tiles = 1 + count % (w.tiles - tile);
+          const size_t cols = std::min(tiles * 16, w.rows - tile * 16);
+          product(w, {rows, {first, count, tile, tiles}, bias.data(), y.data(), ldy});
+          for (size_t i = 0; i < count; ++i)
+            checks.same("any range", y.data() + i * ldy,
+                        want.data() + (first + i) * w.rows + tile * 16, cols);
+        }
+  }
+}
+
+void check_threads(Checks& checks, const PackedWeight& w) {
+  const size_t most = 200;
+  const Buffer x(most * w.cols, 1);
+  Buffer want(most * w.rows, 3), y(most * w.rows, 4);
+  set_thread_count(1);
+  packed_linear(w, most, x.data(), nullptr, want.data());
+  for (size_t threads = 1; threads <= 3; ++threads) {
+    set_thread_count(threads);
+    for (size_t m : {1, 2, 5, 12, 13, 64, 65, 97, 200}) {
+      const size_t skip = most - m;
+      packed_linear(w, m, x.data() + skip * w.cols, nullptr, y.data());
+      checks.same("any threads", y.data(), want.data() + skip * w.rows, m * w.rows);
+    }
+  }
+}
+
+/// What is not finite shows; what is too small to count is zero.
+void check_special(Checks& checks, const PackedWeight& w) {
+  const float huge = 3e38f, tiny = 1e-40f;
+  for (float special : {INFINITY, -INFINITY, std::nanf("")}) {
+    std::vector<float> x(2 * w.cols, 1.0f), y(2 * w.rows);
+    x[w.cols / 2] = special;
+    packed_linear(w, 2, x.data(), nullptr, y.data());
+    checks.that("not finite", std::isnan(y[0]) && std::isnan(y[w.rows - 1]));
+    checks.that("of its row alone", std::isfinite(y[w.rows]));
+  }
+  for (float value : {0.0f, tiny, huge}) {
+    const std::vector<float> x(w.cols, value);
+    check_prepared(checks, w, 1, value == tiny ? std::vector<float>(w.cols).data() : x.data());
+    const PreparedRows rows = prepare_rows(w, 1, x.data(), w.cols);
+    checks.that("zeros", (values_of(rows)[0] == 0) == (value < 1));
+  }
+}
+
+/// The largest sums: no intermediate of any instruction set may saturate.
+void check_extremes(Checks& checks, WeightFormat format, size_t group) {
+  const size_t rows = 16, cols = 2 * group;
+  const std::vector<uint8_t> codes(rows * cols, 255);
+  const std::vector<float> scales(2 * rows, 1.0f);
+  for (uint8_t zero : {0, format == WeightFormat::kInt4 ? 15 : 255})
+    for (float sign : {1.0f, -1.0f}) {
+      const std::vector<uint8_t> zeros(2 * rows, zero);
+      WeightView view{format, rows, cols, codes.data(), group, scales.data(), {}, zeros.data()};
+      const PackedWeight w = pack_weight(view, Compute::kInt8);
+      const std::vector<float> x(14 * cols, 127 * sign);
+      std::vector<float> y(14 * rows);
+      const float code = format == WeightFormat::kInt4 ? 15 : 255;
+      const float want = (code - zero) * 127 * sign * static_cast<float>(cols);
+      for (size_t m : {1, 14}) {
+        packed_linear(w, m, x.data(), nullptr, y.data());
+        for (size_t i = 0; i < m * rows; ++i) checks.that("extreme", y[i] == want);
+      }
+    }
+}
+
+void check_all(Checks& checks) {
+  for (const WeightCase& c : packed_cases()) {
+    const RandomWeight weight(c);
+    const PackedWeight w = pack_weight(weight.view, Compute::kInt8);
+    if (w.compute != Compute::kInt8) continue;
+    check_values(checks, w);
+    check_ranges(checks, w);
+  }
+  using F = WeightFormat;
+  for (F format : {F::kInt4, F::kInt8}) {
+    // Large enough for the threads to be woken, and for panels of several pieces.
+    const RandomWeight wide({format, 600, 1024, 64, false, format == F::kInt4});
+    check_threads(checks, pack_weight(wide.view, Compute::kInt8));
+    const RandomWeight deep({format, 40, 20000, 20000, false, false});
+    check_ranges(checks, pack_weight(deep.view, Compute::kInt8));
+    check_special(checks, pack_weight(wide.view, Compute::kInt8));
+    check_extremes(checks, format, 32);
+    check_extremes(checks, format, 128);
+  }
+}
+
+}  // namespace
+
+int main() { return run(check_all); }

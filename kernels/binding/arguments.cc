@@ -94,4 +94,8 @@ WeightView Arguments::matrix(size_t index, size_t cols) const {
   return view;
 }
 
+const PackedWeight* Arguments::packed(size_t index) const {
+  return packed_of_handle(*this, info_[index]);
+}
+
 }  // namespace llmkit::binding

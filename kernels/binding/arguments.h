@@ -6,6 +6,7 @@
 #include <initializer_list>
 #include <string>
 
+#include "base/packed_weight.h"
 #include "base/weight_view.h"
 
 namespace llmkit::binding {
@@ -56,6 +57,9 @@ class Arguments {
   /// A weight's handle, or a Float32Array of rows of `cols`.
   WeightView matrix(size_t index, size_t cols) const;
 
+  /// Its packed form, if it has one.
+  const PackedWeight* packed(size_t index) const;
+
   /// The product, which must be at most 2^53: a larger one might wrap round to a size that fits.
   size_t product(std::initializer_list<size_t> factors) const;
   /// size / divisor, which must be whole.
@@ -94,6 +98,10 @@ class Arguments {
 
 /// The view behind a handle made by createWeight; throws RangeError after disposeWeight.
 const WeightView& weight_of_handle(const Arguments& args, const Napi::Value& handle);
+
+/// The packed form of a weight that does not compute in float32; null for all others and for a
+/// Float32Array.
+const PackedWeight* packed_of_handle(const Arguments& args, const Napi::Value& handle);
 
 /// Adds a function to the addon's exports.
 template <Napi::Value (*kFunction)(const Napi::CallbackInfo&)>

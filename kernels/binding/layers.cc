@@ -6,6 +6,7 @@
 #include "cpu/linear/linear.h"
 #include "cpu/matmul/matmul.h"
 #include "cpu/norm/norm.h"
+#include "cpu/packed/packed.h"
 #include "cpu/rope/rope.h"
 
 namespace llmkit::binding {
@@ -19,7 +20,12 @@ void linear_call(const Napi::CallbackInfo& info) {
   const Floats x = args.floats(0);
   const size_t m = args.quotient(x.size, cols, "x");
   const Floats bias = args.optional_floats(2, weight.rows, "bias");
-  linear(weight, m, x.data, bias.data, args.floats(3, m * weight.rows, "y").data);
+  float* const y = args.floats(3, m * weight.rows, "y").data;
+  const PackedWeight* const packed = args.packed(1);
+  if (packed != nullptr)
+    packed_linear(*packed, m, x.data, bias.data, y);
+  else
+    linear(weight, m, x.data, bias.data, y);
 }
 
 /// linearGradInput(dy, weight, dx, cols)
@@ -29,7 +35,12 @@ void linear_grad_input_call(const Napi::CallbackInfo& info) {
   const WeightView weight = args.matrix(1, cols);
   const Floats dx = args.floats(2);
   const size_t m = args.quotient(dx.size, cols, "dx");
-  linear_grad_input(weight, m, args.floats(0, m * weight.rows, "dy").data, dx.data);
+  const float* const dy = args.floats(0, m * weight.rows, "dy").data;
+  const PackedWeight* const packed = args.packed(1);
+  if (packed != nullptr)
+    packed_grad_input(*packed, {m, dy, weight.rows, 0, packed->tiles, dx.data, false});
+  else
+    linear_grad_input(weight, m, dy, dx.data);
 }
 
 /// matmul(a, b, y, batchA, batchB, m, n, k, transposeA, transposeB)

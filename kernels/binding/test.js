@@ -73,6 +73,8 @@ function checkWeights() {
   const codes = new Uint8Array(4);
   const good = { format: 'nf4', rows: 2, cols: 4, codes, groupSize: 4, scales: floats(1, 2) };
   addon.disposeWeight(addon.createWeight(good));
+  addon.disposeWeight(addon.createWeight(good, 'int8'));
+  assert.throws(() => addon.createWeight(good, 'fp8'), RangeError);
   for (const change of [
     { format: 'q4' },
     { rows: 3 },

@@ -5,6 +5,7 @@
 #include "base/mapped_file.h"
 #include "binding/arguments.h"
 #include "cpu/linear/linear.h"
+#include "cpu/packed/packed.h"
 
 namespace llmkit::binding {
 namespace {
@@ -26,6 +27,7 @@ Napi::Value map_file(const Napi::CallbackInfo& info) {
 /// What createWeight returns a handle of. The references keep the JavaScript arrays alive.
 struct HeldWeight {
   WeightView view;
+  std::unique_ptr<PackedWeight> packed;  // null for products in float32
   std::vector<Napi::ObjectReference> arrays;
 };
 
@@ -122,11 +124,27 @@ class WeightReader {
   HeldWeight& held_;
 };
 
+std::unique_ptr<PackedWeight> pack(const Arguments& args, const WeightView& view,
+                                   Compute compute) {
+  auto packed = std::make_unique<PackedWeight>(pack_weight(view, compute));
+  const size_t size = packed->tiles * packed->tile_bytes;
+  if (size > 0 && packed->data.bytes() == nullptr)
+    throw Napi::Error::New(args.env(), "createWeight: no memory for " + std::to_string(size) +
+                                           " bytes of packed weights");
+  return packed;
+}
+
+constexpr const char* kComputeNames[] = {"f32", "bf16", "int8"};
+
+/// createWeight(data, compute = 'f32')
 Napi::Value create_weight(const Napi::CallbackInfo& info) {
   const Arguments args(info, "createWeight");
   if (!info[0].IsObject()) args.type_error("argument 1 must be an object");
+  const size_t choice = info[1].IsUndefined() ? 0 : args.choice(1, kComputeNames);
   auto held = std::make_unique<HeldWeight>();
   WeightReader(args, info[0].As<Napi::Object>(), *held).read();
+  const auto compute = static_cast<Compute>(choice);
+  if (compute == Compute::kInt8) held->packed = pack(args, held->view, compute);
   return Napi::External<HeldWeight>::New(info.Env(), held.release(),
                                          [](Napi::Env, HeldWeight* weight) { delete weight; });
 }
@@ -159,6 +177,10 @@ const WeightView& weight_of_handle(const Arguments& args, const Napi::Value& han
   const WeightView& view = held_weight(args, handle).view;
   if (view.codes == nullptr && view.cols == 0) args.range_error("the weight has been disposed of");
   return view;
+}
+
+const PackedWeight* packed_of_handle(const Arguments& args, const Napi::Value& handle) {
+  return handle.IsExternal() ? held_weight(args, handle).packed.get() : nullptr;
 }
 
 void add_weights(Napi::Object exports) {

@@ -105,7 +105,8 @@ inline Index to_int(Vec a) {
 
 /// The larger, as signed integers.
 inline Index larger(Index a, Index b) {
-  LLMKIT_LANES(Index, static_cast<int32_t>(a.v[i]) > static_cast<int32_t>(b.v[i]) ? a.v[i] : b.v[i]);
+  const auto of = [](uint32_t x) { return static_cast<int32_t>(x); };
+  LLMKIT_LANES(Index, of(a.v[i]) > of(b.v[i]) ? a.v[i] : b.v[i]);
 }
 /// Products of signed integers of 16 bits; a is not negative.
 inline Index mul_16(Index a, Index b) { return mul(a, b); }
@@ -119,8 +120,10 @@ inline void store_bytes(void* p, Index a) {
 /// Adds the product of the four unsigned bytes of a lane of `codes` with the four signed of x.
 inline Index dot_bytes(Index acc, Index codes, Index x) {
   for (int shift = 0; shift < 32; shift += 8)
-    for (int i = 0; i < kLanes; ++i)
-      acc.v[i] += (codes.v[i] >> shift & 255) * static_cast<uint32_t>(static_cast<int8_t>(x.v[i] >> shift));
+    for (int i = 0; i < kLanes; ++i) {
+      const int32_t value = static_cast<int8_t>(x.v[i] >> shift);
+      acc.v[i] += (codes.v[i] >> shift & 255) * static_cast<uint32_t>(value);
+    }
   return acc;
 }
 /// dot_bytes of a with xa and of b with xb; the codes are at most 15.

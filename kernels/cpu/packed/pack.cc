@@ -51,10 +51,10 @@ int exact_half(float value) {
   const uint32_t fraction = bits & 0x7fffffu;
   if ((bits & 0x7fffffffu) == 0) return static_cast<int>(sign);
   if (exponent < -24 || exponent > 15) return -1;
-  if (exponent >= -14)
-    return (fraction & 0x1fffu) != 0
-               ? -1
-               : static_cast<int>(sign | static_cast<uint32_t>(exponent + 15) << 10 | fraction >> 13);
+  if (exponent >= -14) {
+    if ((fraction & 0x1fffu) != 0) return -1;
+    return static_cast<int>(sign | static_cast<uint32_t>(exponent + 15) << 10 | fraction >> 13);
+  }
   const int shift = -1 - exponent;  // subnormal: whole multiples of 2^-24
   const uint32_t mantissa = fraction | 0x800000u;
   if ((mantissa & ((1u << shift) - 1)) != 0) return -1;
@@ -97,7 +97,9 @@ PackedWeight plan(const WeightView& view, Compute compute) {
   const bool grouped = w.group > 0, eight = view.format == WeightFormat::kInt8;
   const bool integers = eight || view.format == WeightFormat::kInt4;
   w.compute = grouped && integers ? compute : Compute::kBf16;
-  w.code = !grouped ? PackedCode::kSixteenBit : eight ? PackedCode::kEightBit : PackedCode::kFourBit;
+  w.code = !grouped ? PackedCode::kSixteenBit
+           : eight  ? PackedCode::kEightBit
+                    : PackedCode::kFourBit;
   size_t cols_of_line = eight ? 4 : 8;
   if (grouped) {
     w.scale_type = scale_type_of(view);

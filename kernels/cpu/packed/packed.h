@@ -7,9 +7,11 @@
 
 namespace llmkit {
 
-/// Packs a weight with all threads. compute is kBf16 or kInt8; kInt8 of a format that is not int4 or
-/// int8 becomes kBf16. Groups that do not begin at rows (bitsandbytes, cols not a multiple of the
-/// block) are decoded and packed as kSixteenBit. data.bytes() is null when there is no memory.
+/// Packs a weight with all threads, and lets go of the pages of a mapped file that it has read.
+/// compute is kBf16 or kInt8; kInt8 of a format that is not int4 or int8 becomes kBf16. Groups that
+/// do not begin at rows (bitsandbytes, cols not a multiple of the block), of less than 8 columns, or
+/// of more than 128 without a divisor from 32 to 128, are decoded and packed as kSixteenBit.
+/// data.bytes() is null when there is no memory.
 PackedWeight pack_weight(const WeightView& view, Compute compute);
 
 /// Rows of x in the form a product wants, in memory of the caller's thread (valid until its next
@@ -19,8 +21,8 @@ struct PreparedRows {
   size_t stride = 0;               // elements of a row: padded_cols()
   const void* values = nullptr;    // kInt8: int8 [m, stride]; kBf16: bf16 bits [m, stride]
   const float* scales = nullptr;   // kInt8: [m, groups]: x is about values * scale
-  const int32_t* starts = nullptr; // kInt8: [m, groups], minus the sums of values; times 8 (4-bit
-                                   // codes) or 128 where the weight has no zero points of its own
+  const int32_t* starts = nullptr;  // kInt8: [m, groups], minus the sums of values; times 8 (4-bit
+                                    // codes) or 128 where the weight has no zero points of its own
   const float* totals = nullptr;   // kBf16 with zero points: [m, groups], the sums of values
 };
 /// With all threads. kFourBit under kBf16: each 8 columns in the order 0 2 4 6 1 3 5 7, the pairs that
@@ -28,12 +30,13 @@ struct PreparedRows {
 PreparedRows prepare_rows(const PackedWeight& weight, size_t m, const float* x, size_t ldx);
 
 /// The arithmetic of kInt8, the same bits on every instruction set that has a fused multiply-add:
-/// c = sum over a group of (code - zero) * value in int32, acc = fma(c, weight scale * row scale, acc),
-/// groups ascending from 0, then + bias.
+/// c = sum over a group of (code - zero) * value in int32, acc = fma(c, weight scale * row scale,
+/// acc), groups ascending from 0, then + bias.
 ///
-/// y[m, r] = sum over k of x[m, k] w[r, k] + bias[r], for rows [tile * 16, (tile + tiles) * 16) of the
-/// weight and rows [first, first + count) of x, on the calling thread. y is that of row `first` and
-/// row tile * 16 of the weight. An output has the same bits whatever count, first, tile and tiles.
+/// y[m, r] = sum over k of x[m, k] w[r, k] + bias[r], for rows [tile * 16, (tile + tiles) * 16) of
+/// the weight and rows [first, first + count) of x, on the calling thread. y is that of row `first`
+/// and row tile * 16 of the weight, bias that of row 0. An output has the same bits whatever count,
+/// first, tile and tiles.
 struct PackedRange {
   size_t first, count;
   size_t tile, tiles;

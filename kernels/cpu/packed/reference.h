@@ -9,7 +9,7 @@
 
 namespace llmkit {
 
-/// Where packed_weight.h says that a column of a group is: the line, and the bits of the row's dword.
+/// Where packed_weight.h says that a column of a group is: the line, the bits of the row's dword.
 struct PackedPlace {
   size_t line;
   int shift, bits;

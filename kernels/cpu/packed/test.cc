@@ -44,7 +44,8 @@ void check_layout(Checks& checks, const WeightView& view, const PackedWeight& w)
 }
 
 void check_sizes(Checks& checks, const WeightView& view, const PackedWeight& w) {
-  checks.that("tiles", w.tiles == (view.rows + 15) / 16 && w.tile_bytes == w.groups * w.group_bytes);
+  checks.that("tiles", w.tiles == (view.rows + 15) / 16);
+  checks.that("bytes", w.tile_bytes == w.groups * w.group_bytes);
   checks.that("memory", w.data.size() == w.tiles * w.tile_bytes);
   checks.that("aligned", reinterpret_cast<uintptr_t>(w.data.bytes()) % 64 == 0);
   checks.that("groups", w.group * w.groups >= w.cols && w.group_stride >= w.group);

@@ -7,8 +7,8 @@
 namespace llmkit {
 namespace {  // a copy per instruction set
 
-/// Below it 127 / max has no finite value; such a group counts as zeros.
-constexpr float kLeastMaximum = 0x1p-120f;
+/// Below it 1 / scale has no finite value; such a group counts as zeros.
+constexpr float kLeastMaximum = 0x1p-119f;
 
 inline float float_of(uint32_t bits) {
   float value;
@@ -48,13 +48,15 @@ inline int32_t round_group(const float* x, size_t n, size_t stride, float invers
   return static_cast<int32_t>(sum(to_float(total)));  // exact: at most 128 values of 127
 }
 
-/// A group as int8: the nearest integers, ties to even, to x * 127 / max. One that is not finite
-/// makes the row's results NaN.
-inline float prepare_group(const float* x, size_t n, size_t stride, int8_t* values, int32_t* total) {
-  const float most = largest_magnitude(x, n);
+/// A group as int8: the nearest integers, ties to even, to x / scale. One that is not finite makes
+/// the row's results NaN.
+/// @returns the scale: the largest magnitude / 127
+inline float prepare_group(const float* x, size_t n, size_t stride, int8_t* values,
+                           int32_t* total) {
+  const float most = largest_magnitude(x, n), scale = most / 127.0f;
   if (most >= kLeastMaximum && most <= 3.402823466e38f) {
-    *total = round_group(x, n, stride, 127.0f / most, values);
-    return most / 127.0f;
+    *total = round_group(x, n, stride, 1.0f / scale, values);
+    return scale;
   }
   std::memset(values, 0, stride);
   *total = 0;

@@ -26,7 +26,9 @@ std::vector<NamedKernels> kernels_of_machine() {
   return found;
 }
 
-const int8_t* values_of(const PreparedRows& rows) { return static_cast<const int8_t*>(rows.values); }
+const int8_t* values_of(const PreparedRows& rows) {
+  return static_cast<const int8_t*>(rows.values);
+}
 
 /// Rows of x in int8, as packed.h says.
 void check_prepared(Checks& checks, const PackedWeight& w, size_t m, const float* x) {
@@ -38,12 +40,13 @@ void check_prepared(Checks& checks, const PackedWeight& w, size_t m, const float
     const size_t count = std::min(w.group, w.cols - begin);
     float most = 0;
     int sum = 0;
-    for (size_t k = 0; k < count; ++k) most = std::fmax(most, std::fabs(x[row * w.cols + begin + k]));
+    for (size_t k = 0; k < count; ++k)
+      most = std::fmax(most, std::fabs(x[row * w.cols + begin + k]));
     checks.that("scale", rows.scales[i] == most / 127);
     for (size_t k = 0; k < w.group_stride; ++k) {
       sum += values[k];
       const double want = k < count && most > 0 ? x[row * w.cols + begin + k] * 127.0 / most : 0;
-      // Half a step, and the rounding of two operations on a number of at most 127.
+      // Half a step, and the rounding of four operations on a number of at most 127.
       const double limit = 0.5 + 127 * 2 * std::numeric_limits<float>::epsilon();
       checks.that("nearest", std::fabs(values[k] - want) <= (k < count ? limit : 0));
     }

@@ -1,5 +1,6 @@
 import type { Checkpoint } from '../checkpoint/checkpoint.js';
 import { LlmkitError } from '../errors.js';
+import { packWeight } from '../tensor/backends/index.js';
 import { type ComputeRequest, computeOf } from '../tensor/compute.js';
 import { Weight, type WeightData } from '../tensor/weight.js';
 import type { DecoderConfig } from './config.js';
@@ -158,7 +159,9 @@ function read(checkpoint: Checkpoint, source: Source, options: ReadOptions): Par
 function frozen(data: WeightData, { role }: ParameterSpec, { compute, tied }: ReadOptions): Weight {
   const multiplies = role === 'linear' || tied;
   if (!compute || !multiplies) return new Weight(data);
-  return new Weight(data, computeOf(compute.choice, compute.use, data.format));
+  const weight = new Weight(data, computeOf(compute.choice, compute.use, data.format));
+  if (packWeight(weight) && role === 'linear') weight.giveUpData();
+  return weight;
 }
 
 function readFloats(checkpoint: Checkpoint, { spec, stored }: Source): Float32Array {

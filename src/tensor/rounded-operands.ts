@@ -1,7 +1,11 @@
 import { decodeScales, dequantize, type Weight, type WeightData } from './weight.js';
 
-/** Columns that share a scale in int8 at most: a longer group is cut, and its scale repeated. */
+/** Columns of a group, and of a piece that a longer one is cut into. */
+const MIN_GROUP = 8;
 const MAX_GROUP = 128;
+const MIN_PIECE = 32;
+/** Magnitudes below it count as zero in int8: 127 divided by them overflows. */
+const MIN_MAGNITUDE = 2 ** -120;
 
 /**
  * The operands of products with a frozen weight as its compute type rounds them, in plain TypeScript: with
@@ -24,19 +28,28 @@ export function roundedOperands({ data, compute }: Weight): RoundedOperands {
     const exact = () => dequantize(data);
     return { input: same, weight: exact, gradient: same, gradientWeight: exact };
   }
-  const gradientWeight = () => toBf16(grouped(data) ? roundedValues(data) : dequantize(data));
-  const product =
-    compute === 'int8'
-      ? { input: (x: Float32Array) => quantizeRows(x, data), weight: () => dequantize(data) }
-      : { input: toBf16, weight: grouped(data) ? () => roundedValues(data) : gradientWeight };
-  return { ...product, gradient: toBf16, gradientWeight };
+  const group = groupOf(data);
+  const weight = group > 0 ? () => roundedValues(data) : () => toBf16(dequantize(data));
+  const gradients = { gradient: toBf16, gradientWeight: () => toBf16(weight()) };
+  if (compute === 'bf16' || group === 0) return { input: toBf16, weight, ...gradients };
+  const input = (x: Float32Array) => quantizeRows(x, data.cols, group);
+  return { input, weight: () => dequantize(data), ...gradients };
 }
 
 const same = (values: Float32Array) => values;
 
-/** Whether there are scales, and each belongs to one row; else values are rounded one by one. */
-function grouped({ scales, cols, groupSize = cols }: WeightData): boolean {
-  return scales !== undefined && cols % groupSize === 0;
+/**
+ * Columns of a row that are summed before their scale is applied: a stored group, or an even piece of a long
+ * one. 0 where values are rounded one by one: without scales, or with groups that do not begin at rows, are
+ * tiny or have no even pieces.
+ */
+function groupOf({ scales, cols, groupSize = cols }: WeightData): number {
+  if (scales === undefined || cols % groupSize !== 0) return 0;
+  if (groupSize <= MAX_GROUP) return groupSize < MIN_GROUP ? 0 : groupSize;
+  if (groupSize === cols) return MAX_GROUP;
+  let piece = MAX_GROUP;
+  while (groupSize % piece !== 0) piece--;
+  return piece < MIN_PIECE ? 0 : piece;
 }
 
 /** Code values rounded to bf16, which changes those of tables only, times the float32 scales. */
@@ -60,12 +73,11 @@ export function toBf16(values: Float32Array): Float32Array {
 }
 
 /** x [..., cols] as int8 codes times a scale per row and group: the largest magnitude becomes ±127. */
-function quantizeRows(x: Float32Array, { cols, groupSize = cols }: WeightData): Float32Array {
+function quantizeRows(x: Float32Array, cols: number, group: number): Float32Array {
   const rounded = new Float32Array(x.length);
-  const width = Math.min(groupSize, MAX_GROUP);
   for (let row = 0; row < x.length; row += cols) {
-    for (let start = 0; start < cols; start += width) {
-      const end = Math.min(start + width, cols);
+    for (let start = 0; start < cols; start += group) {
+      const end = Math.min(start + group, cols);
       quantizeGroup(x.subarray(row + start, row + end), rounded.subarray(row + start, row + end));
     }
   }
@@ -73,14 +85,15 @@ function quantizeRows(x: Float32Array, { cols, groupSize = cols }: WeightData): 
 }
 
 function quantizeGroup(x: Float32Array, rounded: Float32Array): void {
-  const scale = Math.fround(x.reduce((most, value) => Math.max(most, Math.abs(value)), 0) / 127);
-  const inverse = scale > 0 ? Math.fround(1 / scale) : 0;
+  const most = x.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+  if (most < MIN_MAGNITUDE) return;
+  const [inverse, scale] = [Math.fround(127 / most), Math.fround(most / 127)];
   for (let i = 0; i < x.length; i++) {
     rounded[i] = nearestEven(Math.fround((x[i] ?? 0) * inverse)) * scale;
   }
 }
 
-/** The nearest whole number, ties to even; |x| is far below 2^52. */
+/** The nearest whole number, ties to even; |x| is far below 2^51. */
 function nearestEven(x: number): number {
   return x + 1.5 * 2 ** 52 - 1.5 * 2 ** 52;
 }

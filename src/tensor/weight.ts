@@ -48,27 +48,40 @@ const BITS: Readonly<Record<WeightFormat, number>> = {
 
 /** A frozen matrix in its stored format; a backend that wants its own form of it makes it once. */
 export class Weight {
-  readonly data: WeightData;
+  readonly format: WeightFormat;
+  readonly rows: number;
+  readonly cols: number;
   /** The arithmetic of products with it; see `computeOf`. */
   readonly compute: Compute;
+  #data: WeightData | undefined;
   #handle: { readonly value: object; readonly release: () => void } | undefined;
+  #stored: Weight | undefined;
 
   constructor(data: WeightData, compute: Compute = 'f32') {
     checkWeight(data);
-    this.data = data;
+    this.format = data.format;
+    this.rows = data.rows;
+    this.cols = data.cols;
     this.compute = compute;
+    this.#data = data;
   }
 
-  get rows(): number {
-    return this.data.rows;
+  /** @throws LlmkitError `kernel` once the bytes are given up */
+  get data(): WeightData {
+    if (this.#data !== undefined) return this.#data;
+    throw new LlmkitError('kernel', `Weight: its ${this.format} bytes were given up when packed`);
   }
 
-  get cols(): number {
-    return this.data.cols;
+  /** The same bytes for reading rows, whose values are exact under every compute type. */
+  get stored(): Weight {
+    if (this.compute === 'f32') return this;
+    this.#stored ??= new Weight(this.data);
+    return this.#stored;
   }
 
-  get format(): WeightFormat {
-    return this.data.format;
+  /** Lets go of the bytes, where the backend's own form is all that products need from now on. */
+  giveUpData(): void {
+    this.#data = undefined;
   }
 
   /** Bytes of codes, scales and zero points together. */
@@ -97,6 +110,8 @@ export class Weight {
   dispose(): void {
     this.#handle?.release();
     this.#handle = undefined;
+    this.#stored?.dispose();
+    this.#stored = undefined;
   }
 }
 

@@ -1,6 +1,8 @@
 import { LlmkitError } from '../../errors.js';
 import * as tf from '../tfjs.js';
+import type { Weight } from '../weight.js';
 import { loadAddon } from './native.js';
+import { NativeBackend } from './native-backend.js';
 import { registerReference } from './reference.js';
 import { registerNative } from './register-native.js';
 
@@ -68,6 +70,18 @@ export function mapFile(path: string): Uint8Array | undefined {
     return undefined;
   }
   return new Uint8Array(loadAddon().mapFile(path));
+}
+
+/**
+ * Has the backend in use pack a weight now, at load, rather than at its first product.
+ *
+ * @returns whether it did: products need the stored bytes no longer
+ */
+export function packWeight(weight: Weight): boolean {
+  const backend = tf.backend();
+  if (weight.compute === 'f32' || !(backend instanceof NativeBackend)) return false;
+  backend.weight(weight);
+  return true;
 }
 
 /** A mistake of the user's is no reason to do without the addon. */

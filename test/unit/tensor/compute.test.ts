@@ -211,13 +211,15 @@ function noKernel(backend: string, op: string, compute: Compute): string {
 }
 
 describe('roundedOperands', () => {
+  const scale = Math.fround(1.001);
+  /** Codes 8, 9, 15, 0, 0, … under zero point 3, then 0 0 … under 0. */
   const int4: WeightData = {
     format: 'int4',
     rows: 1,
-    cols: 4,
-    codes: Uint8Array.of(0x98, 0x0f),
-    groupSize: 2,
-    scales: Float32Array.of(1.001, 2),
+    cols: 16,
+    codes: Uint8Array.of(0x98, 0x0f, 0, 0, 0xff, 0, 0, 0),
+    groupSize: 8,
+    scales: Float32Array.of(scale, 2),
     zeros: Uint8Array.of(3, 0),
   };
 
@@ -229,41 +231,66 @@ describe('roundedOperands', () => {
 
   test('bf16 of codes: exact code times exact scale; the gradient rounds the value', () => {
     const { weight, gradientWeight } = roundedOperands(new Weight(int4, 'bf16'));
-    const exact = [5 * Math.fround(1.001), 6 * Math.fround(1.001), 30, 0];
-    expect([...weight()]).toEqual(exact.map(Math.fround));
-    expect([...gradientWeight()]).toEqual([5, 6, 30, 0]);
+    const exact = [5 * scale, 6 * scale, 12 * scale, -3 * scale].map(Math.fround);
+    expect([...weight().subarray(0, 4), ...weight().subarray(8, 11)]).toEqual([
+      ...exact,
+      30,
+      30,
+      0,
+    ]);
+    expect([...gradientWeight().subarray(0, 4)]).toEqual([5, 6, 12, -3]);
   });
 
   test('bf16 of a table: its values are rounded, but where blocks straddle rows the product', () => {
     const nf4: WeightData = {
       format: 'nf4',
       rows: 2,
-      cols: 2,
-      codes: Uint8Array.of(0x1f, 0x77),
-      groupSize: 2,
+      cols: 8,
+      codes: Uint8Array.of(0x1f, 0x77, 0x77, 0x77, 0x77, 0x77, 0x77, 0x77),
+      groupSize: 8,
       scales: Float32Array.of(3, 1),
     };
-    const rounded = 3 * (toBf16(Float32Array.of(-0.6961928009986877))[0] ?? 0);
-    expect([...roundedOperands(new Weight(nf4, 'bf16')).weight()]).toEqual([rounded, 3, 0, 0]);
-    const straddling = { ...nf4, groupSize: 4, scales: Float32Array.of(3) };
+    const entry = Math.fround(-0.6961928009986877);
+    const rounded = 3 * (toBf16(Float32Array.of(entry))[0] ?? 0);
+    const { weight } = roundedOperands(new Weight(nf4, 'bf16'));
+    expect([...weight().subarray(0, 3)]).toEqual([rounded, 3, 0]);
+    const straddling = { ...nf4, groupSize: 16, scales: Float32Array.of(3) };
     const [first] = roundedOperands(new Weight(straddling, 'bf16')).weight();
-    expect(first).toBe(toBf16(Float32Array.of(-0.6961928009986877 * 3))[0]);
+    expect(first).toBe(toBf16(Float32Array.of(3 * entry))[0]);
     expect(first).not.toBe(rounded);
   });
 
   test('int8: the largest of each row and group becomes 127', () => {
     const { input, weight } = roundedOperands(new Weight(int4, 'int8'));
-    const x = input(Float32Array.of(1.27, 0.014, 0, 0, -2.54, 0.054, 12.7, 1));
-    expect([...x].map((value) => value.toFixed(3))).toEqual([
+    const x = new Float32Array(32);
+    x.set([1.27, 0.014], 0);
+    x.set([-2.54, 0.054], 16);
+    x.set([12.7, 1], 24);
+    const rounded = [...input(x)].filter((value) => value !== 0);
+    expect(rounded.map((value) => value.toFixed(3))).toEqual([
       '1.270',
       '0.010',
-      '0.000',
-      '0.000',
       '-2.540',
       '0.060',
       '12.700',
       '1.000',
     ]);
-    expect(weight()[0]).toBe(Math.fround(5 * Math.fround(1.001)));
+    expect(weight()[0]).toBe(Math.fround(5 * scale));
+  });
+
+  test('long groups are cut evenly, tiny and straddling ones are rounded value by value', () => {
+    const x = Float32Array.from({ length: 384 }, (_, i) => (i === 0 ? 127 : 0.4));
+    const kept = (groupSize: number, cols: number) => {
+      const groups = 384 / groupSize;
+      const weight = { format: 'int4', rows: 384 / cols, cols, groupSize } as const;
+      const codes = new Uint8Array(192);
+      const data = { ...weight, codes, scales: new Float32Array(groups).fill(1) };
+      // Beside 127, 0.4 rounds to 0: what is left was scaled apart from it.
+      return roundedOperands(new Weight(data, 'int8'))
+        .input(x)
+        .findIndex((value, i) => i > 0 && value !== 0);
+    };
+    expect([kept(384, 384), kept(192, 384), kept(96, 384)]).toEqual([128, 96, 96]);
+    expect([kept(4, 384), kept(64, 96)]).toEqual([1, 1]);
   });
 });

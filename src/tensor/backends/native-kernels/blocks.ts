@@ -146,7 +146,7 @@ const embedding: NativeKernel = ({ inputs, attrs }, native) => {
   const { weight } = attrs as { weight: Weight };
   const values = native.ints(ids);
   const y = native.output([...ids.shape, weight.cols], values.length * weight.cols);
-  native.addon.dequantizeRows(native.weight(weight), values, y.values);
+  native.addon.dequantizeRows(native.weight(weight.stored), values, y.values);
   return y.info;
 };
 

@@ -1,7 +1,7 @@
 import { roundedOperands } from '../rounded-operands.js';
 import * as tf from '../tfjs.js';
 import { Weight } from '../weight.js';
-import { asMatrix, expectLastAxis, expectShape, fused, runKernel } from './fused.js';
+import { asMatrix, expectLastAxis, expectShape, fused, hasKernel, runKernel } from './fused.js';
 
 /** Kernel of `linear` with a frozen weight: inputs x, bias?; attribute weight. */
 export const LINEAR = 'LlmkitLinear';
@@ -61,6 +61,9 @@ function frozenMatMul(x: tf.Tensor, weight: Weight): tf.Tensor {
 
 /** dx [M, cols] = dy [M, rows] · weight, in the weight's compute type. */
 export function frozenGradInput(dy: tf.Tensor2D, weight: Weight): tf.Tensor2D {
+  if (hasKernel(LINEAR_GRAD_INPUT)) {
+    return runKernel<tf.Tensor2D>(LINEAR_GRAD_INPUT, { inputs: { dy }, attrs: { weight } });
+  }
   const { gradient, gradientWeight } = roundedOperands(weight);
   const values = tf.tensor2d(gradientWeight(), [weight.rows, weight.cols]);
   return tf.matMul(rounding(dy, gradient), values);

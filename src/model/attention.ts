@@ -1,6 +1,5 @@
-import { attention, rope } from '../tensor/ops/index.js';
+import { attention, rope, viewAs } from '../tensor/ops/index.js';
 import {
-  reshape,
   split,
   type Tensor,
   type Tensor2D,
@@ -49,7 +48,7 @@ export class Attention {
     });
     const [B, T, H, E] = mixed.shape;
     const out = linearOf(this.#parts, this.#out);
-    return out.forward(reshape(mixed, [B, T, H * E]), context) as Tensor3D;
+    return out.forward(viewAs(mixed, [B, T, H * E]), context) as Tensor3D;
   }
 
   variables(): readonly Variable[] {
@@ -64,7 +63,7 @@ export class Attention {
     const parts = made.length === 1 ? split(made[0] as Tensor, [H * E, K * E, K * E], 2) : made;
     const [B, T] = x.shape;
     const heads = (part: Tensor | undefined, count: number) =>
-      reshape(part as Tensor, [B, T, count, E]) as Tensor4D;
+      viewAs<Tensor4D>(part as Tensor, [B, T, count, E]);
     return [heads(parts[0], H), heads(parts[1], K), heads(parts[2], K)];
   }
 }

@@ -1,4 +1,5 @@
-import { add, type Tensor3D, type Variable } from '../tensor/tfjs.js';
+import { addResidual } from '../tensor/ops/index.js';
+import type { Tensor3D, Variable } from '../tensor/tfjs.js';
 import { Attention } from './attention.js';
 import { Mlp } from './mlp.js';
 import type { ModelParts, Pass } from './modules.js';
@@ -36,6 +37,8 @@ export class Block {
   }
 
   #sublayer(x: Tensor3D, norm: Norm, run: (h: Tensor3D) => Tensor3D): Tensor3D {
-    return this.#preNorm ? add(x, run(norm.forward(x))) : norm.forward(add(x, run(x)));
+    return this.#preNorm
+      ? addResidual(x, run(norm.forward(x)))
+      : norm.forward(addResidual(x, run(x)));
   }
 }

@@ -7,17 +7,41 @@ export interface KernelCall {
   readonly attrs?: object;
 }
 
-/** Whether the backend in use has a kernel of this name. */
-export function hasKernel(kernelName: string): boolean {
-  return tf.getKernel(kernelName, tf.engine().backendName) !== undefined;
+/** Kernels of each backend by name: tfjs makes a new string for each look into its own table. */
+const kernelsOfBackend = new WeakMap<tf.KernelBackend, Map<string, tf.KernelFunc | undefined>>();
+
+/** The kernel of this name of the backend in use. */
+function kernelOf(kernelName: string): tf.KernelFunc | undefined {
+  const { backend, backendName } = tf.engine();
+  const known = kernelsOfBackend.get(backend);
+  if (known?.has(kernelName)) return known.get(kernelName);
+  const kernel = tf.getKernel(kernelName, backendName)?.kernelFunc;
+  kernelsOfBackend.set(backend, new Map(known).set(kernelName, kernel));
+  return kernel;
 }
 
-/** Runs a kernel of the backend in use; the tape records it. */
+/** Whether the backend in use has a kernel of this name. */
+export function hasKernel(kernelName: string): boolean {
+  return kernelOf(kernelName) !== undefined;
+}
+
+/**
+ * Runs a kernel of the backend in use; the tape records it. Without a tape it is called at once:
+ * tfjs's own way costs microseconds, several hundred times per token.
+ */
 export function runKernel<T extends tf.Tensor | tf.Tensor[] = tf.Tensor>(
   kernelName: string,
-  call: KernelCall,
+  { inputs, attrs = {} }: KernelCall,
 ): T {
-  return tf.engine().runKernel(kernelName, call.inputs, (call.attrs ?? {}) as tf.NamedAttrMap) as T;
+  const engine = tf.engine();
+  const kernel = kernelOf(kernelName);
+  if (kernel === undefined || engine.isTapeOn() || engine.state.profiling) {
+    return engine.runKernel(kernelName, inputs, attrs as tf.NamedAttrMap) as T;
+  }
+  const { backend } = engine;
+  const out = kernel({ inputs, attrs: attrs as tf.NamedAttrMap, backend });
+  const tensor = (info: tf.TensorInfo) => engine.makeTensorFromTensorInfo(info, backend);
+  return (Array.isArray(out) ? out.map(tensor) : tensor(out)) as T;
 }
 
 /**

@@ -21,6 +21,7 @@ export { int32 } from './int32.js';
 export { layerNorm } from './layer-norm.js';
 export { linear } from './linear.js';
 export { type LoraMatrices, loraLinear } from './lora-linear.js';
+export { addResidual, viewAs } from './residual.js';
 export { rmsNorm } from './rms-norm.js';
 export { rope } from './rope.js';
 

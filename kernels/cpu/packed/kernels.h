@@ -34,6 +34,7 @@ struct PackedKernels {
   void (*many)(const PackedWeight& weight, const PackedProductArgs& args);
   size_t few_rows;     // the most rows for which `few` is the faster
   size_t block_tiles;  // tiles that `many` takes at a time: ranges are best multiples of it
+  size_t value_bytes;  // of an element of PreparedRows::values
 };
 
 #define PACKED_KERNELS(compute, isa, name) extern const PackedKernels name;

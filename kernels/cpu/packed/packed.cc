@@ -50,7 +50,8 @@ const PackedKernels& packed_kernels(Compute compute) {
 PreparedRows prepare_rows(const PackedWeight& weight, size_t m, const float* x, size_t ldx) {
   const bool integers = weight.compute == Compute::kInt8;
   const bool totals = !integers && weight.has_zeros;
-  const size_t stride = weight.padded_cols(), groups = weight.groups, size = integers ? 1 : 2;
+  const PackedKernels& kernels = packed_kernels(weight.compute);
+  const size_t stride = weight.padded_cols(), groups = weight.groups, size = kernels.value_bytes;
   const size_t values_size = floats_of(m * stride * size);
   const size_t groups_size = integers || totals ? floats_of(m * groups * sizeof(float)) : 0;
   float* const values = scratch(Scratch::kPrepared, values_size + 2 * groups_size);
@@ -65,7 +66,7 @@ PreparedRows prepare_rows(const PackedWeight& weight, size_t m, const float* x, 
                               integers ? factors + group : nullptr,
                               integers ? starts + group : nullptr,
                               totals ? factors + group : nullptr};
-    packed_kernels(weight.compute).prepare(weight, args);
+    kernels.prepare(weight, args);
   });
   return {m, stride, values, integers ? factors : nullptr, integers ? starts : nullptr,
           totals ? factors : nullptr};

@@ -6,6 +6,6 @@
 namespace llmkit {
 
 const PackedKernels packed_int8_avx512_vnni = {prepare_int8, few_int8, many_int8, kFewRows,
-                                               kPanelTiles};
+                                               kPanelTiles, 1};
 
 }  // namespace llmkit

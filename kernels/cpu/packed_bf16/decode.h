@@ -1,0 +1,59 @@
+#pragma once
+
+#include "base/packed_weight.h"
+
+// Lines of a packed weight as columns: include the headers of an instruction set first.
+
+namespace llmkit {
+namespace {  // a copy per instruction set
+
+// Rows of x and tiles of 16 rows of the weight that fill the vector registers: few rows, and many
+// rows with codes that have scales and with plain bf16. Chains of additions that keep few rows busy.
+#if defined(__AVX512F__)
+constexpr int kFewRows = 8, kFewChains = 4, kManyRows = 6, kCodedTiles = 2, kPlainTiles = 4;
+#elif defined(__AVX2__)
+constexpr int kFewRows = 4, kFewChains = 2, kManyRows = 6, kCodedTiles = 1, kPlainTiles = 1;
+#else
+constexpr int kFewRows = 2, kFewChains = 1, kManyRows = 2, kCodedTiles = 1, kPlainTiles = 1;
+#endif
+/// How far ahead of the line in use the next ones are asked for.
+constexpr size_t kPrefetchBytes = 4096;
+
+/// Pairs of columns in a line.
+constexpr int pairs_of(PackedCode code) {
+  return code == PackedCode::kFourBit ? 4 : code == PackedCode::kEightBit ? 2 : 1;
+}
+
+template <PackedCode kCode>
+inline void decode(const uint8_t* line, const Table& table, Columns (&out)[pairs_of(kCode)]) {
+  if constexpr (kCode == PackedCode::kFourBit)
+    decode_four_bit(line, table, out);
+  else if constexpr (kCode == PackedCode::kEightBit)
+    decode_eight_bit(line, out);
+  else
+    decode_sixteen_bit(line, out);
+}
+
+/// Bytes of a group before its lines.
+inline size_t lines_offset(const PackedWeight& weight) {
+  return packed_scale_bytes(weight.scale_type) + (weight.has_zeros ? 16 : 0);
+}
+inline size_t lines_of_group(const PackedWeight& weight) {
+  return (weight.group_bytes - lines_offset(weight)) / 64;
+}
+
+/// The scales of the 16 rows of a group.
+inline Vec group_scales(const PackedWeight& weight, const uint8_t* group) {
+  if (weight.scale_type == ScaleType::kF32) return load(group);
+  return weight.scale_type == ScaleType::kF16 ? load_f16(group) : load_bf16(group);
+}
+/// What the sum of x over the group is multiplied by, where there are zero points: the lines hold
+/// code - 8 or code - 128.
+inline Vec group_corrections(const PackedWeight& weight, const uint8_t* group, Vec scales) {
+  const float middle = weight.code == PackedCode::kFourBit ? 8 : 128;
+  const Vec zeros = load_u8(group + packed_scale_bytes(weight.scale_type));
+  return mul(sub(splat(middle), zeros), scales);
+}
+
+}  // namespace
+}  // namespace llmkit

@@ -1,0 +1,160 @@
+#pragma once
+
+#include <algorithm>
+
+#include "cpu/packed/kernels.h"
+#include "cpu/packed_bf16/panel.h"
+
+// Many rows of x: columns of a few tiles are decoded into a panel in the second-level cache, and all
+// rows are multiplied with it, a block of rows and tiles at a time in registers. Sums of the columns
+// before wait in y.
+
+namespace llmkit {
+namespace {  // a copy per instruction set
+
+/// Where a block of rows goes.
+struct Block {
+  const PackedWeight& weight;
+  const PackedProductArgs& args;
+  size_t tile;  // of the range
+  bool last;    // no columns follow
+
+  size_t rows_of(int t) const {
+    return std::min<size_t>(16, weight.rows - (args.range.tile + tile + t) * 16);
+  }
+  float* y(size_t row, int t) const {
+    return args.y + row * args.ldy + (tile + static_cast<size_t>(t)) * 16;
+  }
+  Vec bias(int t) const {
+    if (!last || args.bias == nullptr) return zero();
+    return load_partial(args.bias + (args.range.tile + tile + t) * 16, rows_of(t));
+  }
+};
+
+/// s += `pairs` pairs of columns.
+template <int kRows, int kTiles>
+inline void multiply_pairs(const Value* const (&w)[kTiles], size_t pairs, const Value* x,
+                           size_t stride, Vec (&s)[kRows][kTiles]) {
+  for (size_t p = 0; p < pairs; ++p) {
+    Columns columns[kTiles];
+#pragma GCC unroll 4
+    for (int t = 0; t < kTiles; ++t) columns[t] = load_columns(w[t] + p * kValuesOfPair);
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r)
+#pragma GCC unroll 4
+      for (int t = 0; t < kTiles; ++t)
+        s[r][t] = multiply_add(columns[t], x + r * stride + 2 * p, s[r][t]);
+  }
+}
+
+/// Each group has a sum of its own, which is scaled and added to the accumulators.
+template <int kRows, int kTiles>
+inline void multiply_groups(const PackedWeight& weight, const Panel& panel, const PreparedRows& x,
+                            size_t row, Vec (&acc)[kRows][kTiles]) {
+  const Value* const values = static_cast<const Value*>(x.values) + row * x.stride;
+  const size_t pairs = weight.group_stride / 2;
+  for (size_t g = panel.begin; g < panel.end; ++g) {
+    const size_t i = g - panel.begin;
+    const Value* w[kTiles];
+    Vec s[kRows][kTiles];
+#pragma GCC unroll 4
+    for (int t = 0; t < kTiles; ++t) w[t] = panel.tiles[t] + i * pairs * kValuesOfPair;
+#pragma GCC unroll 32
+    for (int j = 0; j < kRows * kTiles; ++j) s[j / kTiles][j % kTiles] = zero();
+    multiply_pairs(w, pairs, values + g * weight.group_stride, x.stride, s);
+#pragma GCC unroll 4
+    for (int t = 0; t < kTiles; ++t) {
+      const size_t at = (i * kTiles + t) * 16;
+      const Vec scales = load(panel.scales + at);
+#pragma GCC unroll 8
+      for (int r = 0; r < kRows; ++r) acc[r][t] = fma(s[r][t], scales, acc[r][t]);
+      if (!weight.has_zeros) continue;
+      const Vec corrections = load(panel.corrections + at);
+#pragma GCC unroll 8
+      for (int r = 0; r < kRows; ++r)
+        acc[r][t] = fma(corrections, splat(x.totals[(row + r) * weight.groups + g]), acc[r][t]);
+    }
+  }
+}
+
+/// kRows rows of x from `row` of the range times a panel.
+template <PackedCode kCode, int kRows, int kTiles>
+void multiply_block(const Panel& panel, const Block& block, size_t row) {
+  const PreparedRows& x = block.args.x;
+  const size_t first = block.args.range.first + row;
+  Vec acc[kRows][kTiles];
+#pragma GCC unroll 8
+  for (int r = 0; r < kRows; ++r)
+#pragma GCC unroll 4
+    for (int t = 0; t < kTiles; ++t)
+      acc[r][t] =
+          panel.begin == 0 ? zero() : load_partial(block.y(row + r, t), block.rows_of(t));
+  if constexpr (kCode == PackedCode::kSixteenBit) {
+    const Value* w[kTiles];
+    std::copy_n(panel.tiles, kTiles, w);
+    const Value* const values = static_cast<const Value*>(x.values) + first * x.stride;
+    multiply_pairs(w, (panel.end - panel.begin) / 2, values + panel.begin, x.stride, acc);
+  } else {
+    multiply_groups(block.weight, panel, x, first, acc);
+  }
+#pragma GCC unroll 4
+  for (int t = 0; t < kTiles; ++t) {
+    const Vec bias = block.bias(t);
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r)
+      store_partial(block.y(row + r, t), block.last ? add(acc[r][t], bias) : acc[r][t],
+                    block.rows_of(t));
+  }
+}
+
+/// The last `count` rows, fewer than kRows + 1.
+template <PackedCode kCode, int kRows, int kTiles>
+void multiply_rest(const Panel& panel, const Block& block, size_t row, size_t count) {
+  if (count == kRows) return multiply_block<kCode, kRows, kTiles>(panel, block, row);
+  if constexpr (kRows > 1) multiply_rest<kCode, kRows - 1, kTiles>(panel, block, row, count);
+}
+
+template <PackedCode kCode, int kTiles>
+void multiply_rows(const Panel& panel, const Block& block) {
+  const size_t count = block.args.range.count;
+  for (size_t row = 0; row < count; row += kManyRows)
+    multiply_rest<kCode, kManyRows, kTiles>(panel, block, row,
+                                            std::min<size_t>(kManyRows, count - row));
+}
+
+/// kTiles tiles from tile `t` of the range times all rows.
+template <PackedCode kCode, int kTiles>
+void many_tiles(const PackedWeight& weight, const PackedProductArgs& args, size_t t) {
+  constexpr bool kPlain = kCode == PackedCode::kSixteenBit;
+  const size_t columns = kPlain ? 1 : weight.group_stride;
+  const size_t step = std::max<size_t>(kPanelColumns / columns, 1);
+  const size_t all = kPlain ? weight.group_stride : weight.groups, tile = args.range.tile + t;
+  for (size_t begin = 0; begin < all; begin += step) {
+    const size_t end = std::min(begin + step, all);
+    Panel panel;
+    if constexpr (kPlain)
+      panel = sixteen_bit_columns<kTiles>(weight, tile, begin, end);
+    else
+      panel = decode_groups<kCode, kTiles>(weight, tile, begin, end);
+    multiply_rows<kCode, kTiles>(panel, {weight, args, t, end == all});
+  }
+}
+
+template <PackedCode kCode, int kTiles>
+void many_of(const PackedWeight& weight, const PackedProductArgs& args) {
+  size_t t = 0;
+  for (; t + kTiles <= args.range.tiles; t += kTiles) many_tiles<kCode, kTiles>(weight, args, t);
+  for (; t < args.range.tiles; ++t) many_tiles<kCode, 1>(weight, args, t);
+}
+
+void many(const PackedWeight& weight, const PackedProductArgs& args) {
+  if (weight.cols == 0) return few(weight, args);
+  if (weight.code == PackedCode::kFourBit)
+    return many_of<PackedCode::kFourBit, kCodedTiles>(weight, args);
+  if (weight.code == PackedCode::kEightBit)
+    return many_of<PackedCode::kEightBit, kCodedTiles>(weight, args);
+  many_of<PackedCode::kSixteenBit, kPlainTiles>(weight, args);
+}
+
+}  // namespace
+}  // namespace llmkit

@@ -53,7 +53,7 @@ export class Weight {
   readonly cols: number;
   /** The arithmetic of products with it; see `computeOf`. */
   readonly compute: Compute;
-  #data: WeightData | undefined;
+  #data: WeightData;
   #handle: { readonly value: object; readonly release: () => void } | undefined;
   #stored: Weight | undefined;
 
@@ -66,10 +66,9 @@ export class Weight {
     this.#data = data;
   }
 
-  /** @throws LlmkitError `kernel` once the bytes are given up */
+  /** Reading its codes throws LlmkitError `kernel` once they are given up. */
   get data(): WeightData {
-    if (this.#data !== undefined) return this.#data;
-    throw new LlmkitError('kernel', `Weight: its ${this.format} bytes were given up when packed`);
+    return this.#data;
   }
 
   /** The same bytes for reading rows, whose values are exact under every compute type. */
@@ -81,7 +80,7 @@ export class Weight {
 
   /** Lets go of the bytes, where the backend's own form is all that products need from now on. */
   giveUpData(): void {
-    this.#data = undefined;
+    this.#data = withoutCodes(this.#data);
   }
 
   /** Bytes of codes, scales and zero points together. */
@@ -113,6 +112,15 @@ export class Weight {
     this.#stored?.dispose();
     this.#stored = undefined;
   }
+}
+
+function withoutCodes({ format, rows, cols }: WeightData): WeightData {
+  return {
+    ...{ format, rows, cols },
+    get codes(): never {
+      throw new LlmkitError('kernel', `Weight: its ${format} codes were given up when packed`);
+    },
+  };
 }
 
 /**

@@ -9,6 +9,7 @@
 #include "base/scratch.h"
 #include "cpu/gemm/gemm.h"
 #include "cpu/linear/linear.h"
+#include "cpu/packed/packed.h"
 #include "cpu/weight/weight.h"
 
 namespace llmkit {
@@ -24,6 +25,9 @@ const CrossEntropyKernels& kernels() {
 
 /// Rows of h in a task, in a pass of the gradient, and rows of the weight decoded at a time.
 constexpr size_t kRows = 96, kPassRows = 1024, kWords = 48, kStrip = 256;
+/// With a packed weight: rows of h in a task, words in a step of the gradient and in a task of it.
+/// Many, for a weight is unpacked once for them all.
+constexpr size_t kPackedRows = 512, kPackedChunk = 2048, kPackedWords = 64;
 
 size_t divide_up(size_t a, size_t b) { return (a + b - 1) / b; }
 
@@ -65,67 +69,80 @@ void make_logits(const CrossEntropyArgs& p, const float* h, size_t m, size_t wor
   }
 }
 
-/// One chunk of words of one pass of the gradient.
-struct GradPass {
+/// The targets of rows [row, row + count), counted from a word.
+std::vector<int64_t> targets_from(const int64_t* targets, size_t count, size_t word) {
+  std::vector<int64_t> from_here(targets, targets + count);
+  for (int64_t& target : from_here) target -= static_cast<int64_t>(word);
+  return from_here;
+}
+
+/// The rows of one pass of the gradient.
+struct PassRows {
+  size_t m;
+  const float* h;
+  const float* log_sum_exp;
+  const float* dlosses;
+  const int64_t* targets;
+  float* dh;
+  bool first;  // no pass before has added to dweight and dbias
+};
+
+/// dbias (+)= the sum of dlogits [m, n] over the rows
+void add_to_dbias(const PassRows& rows, size_t n, const float* dlogits, size_t ld, float* dbias) {
+  const float one = 1;
+  gemm_f32().axpy({1, n, rows.m, &one, 0, 0, dlogits, ld, dbias, n, !rows.first});
+}
+
+/// One chunk of words of one pass.
+struct DensePass {
   const CrossEntropyArgs& p;
-  const CrossEntropyGradArgs& g;
-  const float* h;  // of the pass's rows
-  size_t m, word, n;
-  bool first_rows;      // no pass before has added to dweight
+  const PassRows& rows;
+  size_t word, n;
   float* dlogits;       // [m, kLossChunk]
   const float* weight;  // [n, cols]
-  float* dh;            // [m, cols]
 
-  void make_dlogits(const float* log_sum_exp, const float* dlosses, const int64_t* targets) const {
-    const size_t cols = p.weight.cols, blocks = divide_up(m, kRows);
+  void make_dlogits() const {
+    const size_t cols = p.weight.cols, blocks = divide_up(rows.m, kRows);
     const size_t work = 2 * kRows * n * cols / 8;
     parallel_for(blocks, grain_for(work), [&](size_t begin, size_t end) {
-      const size_t row = begin * kRows, count = std::min(end * kRows, m) - row;
+      const size_t row = begin * kRows, count = std::min(end * kRows, rows.m) - row;
       float* const logits = dlogits + row * kLossChunk;
       const float* const bias = p.bias == nullptr ? nullptr : p.bias + word;
       for (size_t i = 0; i < n; i += kWords)
-        gemm_f32().dot({count, std::min(kWords, n - i), cols, h + row * cols, cols,
+        gemm_f32().dot({count, std::min(kWords, n - i), cols, rows.h + row * cols, cols,
                         weight + i * cols, cols, bias == nullptr ? nullptr : bias + i, logits + i,
                         kLossChunk});
-      std::vector<int64_t> from_here(count);
-      for (size_t i = 0; i < count; ++i)
-        from_here[i] = targets[row + i] - static_cast<int64_t>(word);
-      kernels().gradient({count, n, kLossChunk, logits}, log_sum_exp + row, dlosses + row,
-                         from_here.data());
+      kernels().gradient({count, n, kLossChunk, logits}, rows.log_sum_exp + row,
+                         rows.dlosses + row, targets_from(rows.targets + row, count, word).data());
     });
   }
 
   /// dh (+)= dlogits · weight
   void add_to_dh() const {
     const size_t cols = p.weight.cols, strips = divide_up(cols, kStrip);
-    parallel_for(divide_up(m, kRows) * strips, grain_for(2 * kRows * kStrip * n / 8),
+    parallel_for(divide_up(rows.m, kRows) * strips, grain_for(2 * kRows * kStrip * n / 8),
                  [&](size_t begin, size_t end) {
                    for (size_t task = begin; task < end; ++task) {
                      const size_t row = task / strips * kRows, col = task % strips * kStrip;
-                     gemm_f32().axpy({std::min(kRows, m - row), std::min(kStrip, cols - col), n,
-                                      dlogits + row * kLossChunk, kLossChunk, 1, weight + col, cols,
-                                      dh + row * cols + col, cols, word > 0});
+                     gemm_f32().axpy({std::min(kRows, rows.m - row), std::min(kStrip, cols - col),
+                                      n, dlogits + row * kLossChunk, kLossChunk, 1, weight + col,
+                                      cols, rows.dh + row * cols + col, cols, word > 0});
                    }
                  });
   }
 
-  /// dweight (+)= dlogitsᵀ · h, dbias (+)= the sum of dlogits over the rows
-  void add_to_dweight() const {
+  /// dweight (+)= dlogitsᵀ · h
+  void add_to_dweight(float* dweight) const {
     const size_t cols = p.weight.cols, strips = divide_up(cols, kStrip);
-    parallel_for(divide_up(n, kRows) * strips, grain_for(2 * kRows * kStrip * m / 8),
+    parallel_for(divide_up(n, kRows) * strips, grain_for(2 * kRows * kStrip * rows.m / 8),
                  [&](size_t begin, size_t end) {
                    for (size_t task = begin; task < end; ++task) {
                      const size_t row = task / strips * kRows, col = task % strips * kStrip;
-                     gemm_f32().axpy({std::min(kRows, n - row), std::min(kStrip, cols - col), m,
-                                      dlogits + row, 1, kLossChunk, h + col, cols,
-                                      g.dweight + (word + row) * cols + col, cols, !first_rows});
+                     gemm_f32().axpy({std::min(kRows, n - row), std::min(kStrip, cols - col),
+                                      rows.m, dlogits + row, 1, kLossChunk, rows.h + col, cols,
+                                      dweight + (word + row) * cols + col, cols, !rows.first});
                    }
                  });
-  }
-
-  void add_to_dbias() const {
-    const float one = 1;
-    gemm_f32().axpy({1, n, m, &one, 0, 0, dlogits, kLossChunk, g.dbias + word, n, !first_rows});
   }
 };
 
@@ -142,20 +159,68 @@ const float* decoded_words(const WeightView& weight, size_t word, size_t n,
   return decoded.data();
 }
 
+void dense_pass(const CrossEntropyArgs& p, const CrossEntropyGradArgs& g, const PassRows& rows,
+                float* dlogits) {
+  std::vector<float> decoded;
+  for (size_t word = 0; word < p.weight.rows; word += kLossChunk) {
+    const size_t n = std::min(kLossChunk, p.weight.rows - word);
+    const float* const weight = decoded_words(p.weight, word, n, decoded);
+    const DensePass pass = {p, rows, word, n, dlogits, weight};
+    pass.make_dlogits();
+    pass.add_to_dh();
+    if (g.dweight != nullptr) pass.add_to_dweight(g.dweight);
+    if (g.dbias != nullptr) add_to_dbias(rows, n, dlogits, kLossChunk, g.dbias + word);
+  }
+}
+
+/// dlogits [m, n] of words [word, word + n), rows kPackedChunk apart.
+void packed_dlogits(const CrossEntropyArgs& p, const PassRows& rows, const PreparedRows& h,
+                    size_t word, size_t n, float* dlogits) {
+  const size_t work = 2 * rows.m * kPackedWords * p.weight.cols / 64;
+  parallel_for(divide_up(n, kPackedWords), grain_for(work), [&](size_t begin, size_t end) {
+    for (size_t i = begin * kPackedWords; i < std::min(end * kPackedWords, n); i += kPackedWords) {
+      const size_t at = word + i, count = std::min(kPackedWords, n - i);
+      packed_product(*p.packed, h, {0, rows.m, at / 16, divide_up(count, 16)},
+                     p.bias == nullptr ? nullptr : p.bias + at, dlogits + i, kPackedChunk);
+      kernels().gradient({rows.m, count, kPackedChunk, dlogits + i}, rows.log_sum_exp,
+                         rows.dlosses, targets_from(rows.targets, rows.m, at).data());
+    }
+  });
+}
+
+void packed_pass(const CrossEntropyArgs& p, const CrossEntropyGradArgs& g, const PassRows& rows,
+                 float* dlogits) {
+  const PreparedRows h = prepare_rows(*p.packed, rows.m, rows.h, p.weight.cols);
+  for (size_t word = 0; word < p.weight.rows; word += kPackedChunk) {
+    const size_t n = std::min(kPackedChunk, p.weight.rows - word);
+    packed_dlogits(p, rows, h, word, n, dlogits);
+    packed_grad_input(*p.packed, {rows.m, dlogits, kPackedChunk, word / 16, divide_up(n, 16),
+                                  rows.dh, word > 0});
+    if (g.dbias != nullptr) add_to_dbias(rows, n, dlogits, kPackedChunk, g.dbias + word);
+  }
+}
+
 }  // namespace
 
 void cross_entropy(const CrossEntropyArgs& p, float* losses, float* log_sum_exp) {
   const ActiveRows active(p);
   const size_t m = active.places.size(), words = p.weight.rows, cols = p.weight.cols;
-  const size_t chunks = divide_up(words, kLossChunk), blocks = divide_up(m, kRows);
+  const size_t most_rows = p.packed == nullptr ? kRows : kPackedRows;
+  const size_t chunks = divide_up(words, kLossChunk), blocks = divide_up(m, most_rows);
+  const PreparedRows rows =
+      p.packed == nullptr ? PreparedRows{} : prepare_rows(*p.packed, m, active.h, cols);
   std::vector<float> most(chunks * m), sums(chunks * m), target_logits(m), totals(m);
-  const size_t work = 2 * std::min(m, kRows) * kLossChunk * cols / 8;
+  const size_t work = 2 * std::min(m, most_rows) * kLossChunk * cols / 8;
   parallel_for(blocks * chunks, grain_for(work), [&](size_t begin, size_t end) {
     for (size_t task = begin; task < end; ++task) {
-      const size_t chunk = task / blocks, word = chunk * kLossChunk, row = task % blocks * kRows;
-      const size_t n = std::min(kLossChunk, words - word), count = std::min(kRows, m - row);
-      float* const logits = scratch(Scratch::kScores, kRows * kLossChunk);
-      make_logits(p, active.h + row * cols, count, word, n, logits, kLossChunk);
+      const size_t chunk = task / blocks, word = chunk * kLossChunk, row = task % blocks * most_rows;
+      const size_t n = std::min(kLossChunk, words - word), count = std::min(most_rows, m - row);
+      float* const logits = scratch(Scratch::kScores, most_rows * kLossChunk);
+      if (p.packed == nullptr)
+        make_logits(p, active.h + row * cols, count, word, n, logits, kLossChunk);
+      else
+        packed_product(*p.packed, rows, {row, count, word / 16, divide_up(n, 16)},
+                       p.bias == nullptr ? nullptr : p.bias + word, logits, kLossChunk);
       kernels().sums({count, n, kLossChunk, logits}, &most[chunk * m + row],
                      &sums[chunk * m + row]);
       for (size_t i = 0; i < count; ++i) {
@@ -184,27 +249,17 @@ void cross_entropy_grad(const CrossEntropyArgs& p, const CrossEntropyGradArgs& g
     if (g.dbias != nullptr) std::fill(g.dbias, g.dbias + words, 0.0f);
     return;
   }
-  std::vector<float> dlogits(std::min(m, kPassRows) * kLossChunk), decoded;
+  const size_t chunk = p.packed == nullptr ? kLossChunk : kPackedChunk;
+  std::vector<float> dlogits(std::min(m, kPassRows) * chunk);
   std::vector<float> packed_dh(active.packed.empty() ? 0 : m * cols);
   float* const dh = packed_dh.empty() ? g.dh : packed_dh.data();
-  for (size_t row = 0; row < m; row += kPassRows)
-    for (size_t word = 0; word < words; word += kLossChunk) {
-      const size_t count = std::min(kPassRows, m - row), n = std::min(kLossChunk, words - word);
-      const GradPass pass = {p,
-                             g,
-                             active.h + row * cols,
-                             count,
-                             word,
-                             n,
-                             row == 0,
-                             dlogits.data(),
-                             decoded_words(p.weight, word, n, decoded),
-                             dh + row * cols};
-      pass.make_dlogits(&totals[row], &dlosses[row], &active.targets[row]);
-      pass.add_to_dh();
-      if (g.dweight != nullptr) pass.add_to_dweight();
-      if (g.dbias != nullptr) pass.add_to_dbias();
-    }
+  for (size_t row = 0; row < m; row += kPassRows) {
+    const PassRows rows = {std::min(kPassRows, m - row), active.h + row * cols,
+                           &totals[row],                 &dlosses[row],
+                           &active.targets[row],         dh + row * cols,
+                           row == 0};
+    (p.packed == nullptr ? dense_pass : packed_pass)(p, g, rows, dlogits.data());
+  }
   for (size_t i = 0; i < m && !packed_dh.empty(); ++i)
     std::memcpy(g.dh + active.places[i] * cols, &packed_dh[i * cols], cols * sizeof(float));
 }

@@ -1,5 +1,6 @@
 #include "base/parallel.h"
 #include "cpu/cross_entropy/reference.h"
+#include "cpu/packed/packed.h"
 #include "cpu/weight/reference.h"
 #include "testing/testing.h"
 
@@ -18,7 +19,8 @@ struct Results {
         dbias(p.weight.rows, 5) {}
   void fill(const CrossEntropyArgs& p, const float* dlosses) {
     cross_entropy(p, losses.data(), log_sum_exp.data());
-    cross_entropy_grad(p, {log_sum_exp.data(), dlosses, dh.data(), dweight.data(), dbias.data()});
+    float* const wanted = p.packed == nullptr ? dweight.data() : nullptr;
+    cross_entropy_grad(p, {log_sum_exp.data(), dlosses, dh.data(), wanted, dbias.data()});
   }
 };
 
@@ -29,34 +31,46 @@ void near_all(Checks& checks, const char* what, const Buffer& got, const std::ve
   for (size_t i = 0; i < want.size(); ++i) checks.near(what, got[i], want[i], ulps, largest);
 }
 
+/// A weight, packed or not, and how exact its products are, in units of epsilon.
+struct Head {
+  const WeightView& weight;
+  const PackedWeight* packed = nullptr;
+  double ulps = 0;
+};
+
 /// skip: every how many rows one has no target; 0: none.
-void check(Checks& checks, const WeightView& weight, size_t m, size_t skip, bool with_bias) {
+void check(Checks& checks, const Head& head, size_t m, size_t skip, bool with_bias) {
+  const WeightView& weight = head.weight;
   const size_t words = weight.rows, cols = weight.cols;
   Buffer h(m * cols, 11);
   const Buffer bias(words, 12), dlosses(m, 13);
-  for (size_t i = 0; i < h.size(); ++i) h[i] *= 0.3f;
+  for (size_t i = 0; i < h.size(); ++i) h[i] *= head.packed == nullptr ? 0.3f : 0.02f;
   std::vector<int32_t> targets(m);
   for (size_t i = 0; i < m; ++i)
     targets[i] = skip > 0 && i % skip == 0 ? -1 : static_cast<int32_t>((i * 37 + 1) % words);
   std::vector<float> w(words * cols);
   for (size_t i = 0; i < w.size(); ++i) w[i] = decode_reference(weight, i);
   const CrossEntropyArgs p = {m, h.data(), weight, with_bias ? bias.data() : nullptr,
-                              targets.data()};
+                              targets.data(), head.packed};
   Results got(p);
   set_thread_count(3);
   got.fill(p, dlosses.data());
   const CrossEntropyReference want(p, w.data(), dlosses.data());
-  const double ulps = ulps_of(cols) + ulps_of(512);
+  const double ulps = ulps_of(cols) + ulps_of(512) + head.ulps;
   near_all(checks, "losses", got.losses, want.losses, ulps);
   near_all(checks, "dh", got.dh, want.dh, ulps + ulps_of(words));
-  near_all(checks, "dweight", got.dweight, want.dweight, ulps + ulps_of(m));
+  if (head.packed == nullptr)
+    near_all(checks, "dweight", got.dweight, want.dweight, ulps + ulps_of(m));
   near_all(checks, "dbias", got.dbias, want.dbias, ulps + ulps_of(m));
 
   Results again(p), alone(p);
   set_thread_count(1);
   again.fill(p, dlosses.data());
   checks.same("dh, one thread", again.dh.data(), got.dh.data(), got.dh.size());
-  checks.same("dweight, one thread", again.dweight.data(), got.dweight.data(), got.dweight.size());
+  checks.same("dbias, one thread", again.dbias.data(), got.dbias.data(), got.dbias.size());
+  if (head.packed == nullptr)
+    checks.same("dweight, one thread", again.dweight.data(), got.dweight.data(),
+                got.dweight.size());
   for (size_t i = 0; i < m; i += 7) {
     CrossEntropyArgs one = p;
     one.m = 1;
@@ -68,6 +82,22 @@ void check(Checks& checks, const WeightView& weight, size_t m, size_t skip, bool
   }
 }
 
+/// Roundings to bf16, 2^-9 each, in units of epsilon: of h and the weight in the logits, which are
+/// about 1 in size, and of the gradient of the logits and the weight in dh; two to spare.
+constexpr double kBf16Ulps = 6 * 16384;
+
+void check_packed(Checks& checks) {
+  using F = WeightFormat;
+  for (const WeightCase& c : {WeightCase{F::kInt4, 2500, 64, 32, false, false},
+                              WeightCase{F::kNf4, 37, 128, 64, true, false},
+                              WeightCase{F::kBf16, 530, 20, 0, false, false}}) {
+    const RandomWeight weight(c);
+    const PackedWeight packed = pack_weight(weight.view, Compute::kBf16);
+    for (size_t m : {1, 20, 110})
+      for (size_t skip : {0, 3}) check(checks, {weight.view, &packed, kBf16Ulps}, m, skip, skip > 0);
+  }
+}
+
 void check_all(Checks& checks) {
   using F = WeightFormat;
   for (const WeightCase& c :
@@ -76,10 +106,11 @@ void check_all(Checks& checks) {
         WeightCase{F::kNf4, 700, 64, 64, true, false}}) {
     const RandomWeight weight(c);
     for (size_t m : {1, 20, 110})
-      for (size_t skip : {0, 1, 3}) check(checks, weight.view, m, skip, skip != 1);
+      for (size_t skip : {0, 1, 3}) check(checks, {weight.view}, m, skip, skip != 1);
   }
   const RandomWeight narrow({F::kF32, 30, 4, 0, false, false});
-  check(checks, narrow.view, 1100, 3, true);  // more than a pass of rows
+  check(checks, {narrow.view}, 1100, 3, true);  // more than a pass of rows
+  check_packed(checks);
 }
 
 }  // namespace

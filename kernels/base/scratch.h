@@ -6,7 +6,7 @@ namespace llmkit {
 
 /// Working memory of a thread: at least `count` floats, aligned to 64 bytes, valid until the
 /// thread asks for the same slot again. Not cleared.
-enum class Scratch { kDecoded, kScores, kPrepared, kPanel, kGradRows, kCount };
+enum class Scratch { kDecoded, kScores, kPrepared, kPanel, kGradRows, kLowRank, kCount };
 float* scratch(Scratch slot, size_t count);
 
 }  // namespace llmkit

@@ -16,6 +16,7 @@ CrossEntropyArgs cross_entropy_arguments(const Arguments& args, size_t cols_inde
   p.m = args.quotient(h.size, cols, "h");
   p.h = h.data;
   p.weight = args.matrix(1, cols);
+  p.packed = args.packed(1);
   p.bias = args.optional_floats(2, p.weight.rows, "bias").data;
   p.targets = args.ints(3, p.m, "targets").data;
   for (size_t i = 0; i < p.m; ++i)

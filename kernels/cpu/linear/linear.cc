@@ -22,7 +22,7 @@ size_t rows_per_block(size_t cols) {
   return std::clamp<size_t>(kDecodedFloats / std::max<size_t>(cols, 1) / 12 * 12, 12, 48);
 }
 
-void linear_few_rows(const WeightView& weight, const DotArgs& all) {
+void linear_few_rows(const WeightView& weight, const DotArgs& all, const LowRank* update) {
   const size_t block = 16;
   parallel_for(divide_up(all.n, block), grain_for(2 * block * all.k),
                [&](size_t begin, size_t end) {
@@ -32,6 +32,8 @@ void linear_few_rows(const WeightView& weight, const DotArgs& all) {
                  args.y += row;
                  if (args.bias != nullptr) args.bias += row;
                  weight_f32().fused_product(weight, row, args);
+                 if (update != nullptr)
+                   add_low_rank(*update, {0, args.m, row, args.n, args.y, args.ldy});
                });
 }
 
@@ -63,11 +65,12 @@ const float* weight_rows(const WeightView& weight, size_t row, size_t n) {
   return decoded_rows(weight, row, n);
 }
 
-void linear(const WeightView& weight, size_t m, const float* x, const float* bias, float* y) {
+void linear(const WeightView& weight, size_t m, const float* x, const float* bias, float* y,
+            const LowRank* update) {
   const size_t n = weight.rows, k = weight.cols;
   const DotArgs all = {m, n, k, x, k, nullptr, k, bias, y, n};
   if (m == 0 || n == 0) return;
-  if (m <= size_t{kMaxFusedRows} && can_fuse(weight)) return linear_few_rows(weight, all);
+  if (m <= size_t{kMaxFusedRows} && can_fuse(weight)) return linear_few_rows(weight, all, update);
   const size_t block = rows_per_block(k), blocks = divide_up(n, block);
   const size_t rows = blocks >= 4 * thread_count() ? m : std::min(m, kRowsPerTask);
   const size_t work = 2 * std::min(block, n) * rows * k / 8;  // eight operations per cycle
@@ -78,11 +81,14 @@ void linear(const WeightView& weight, size_t m, const float* x, const float* bia
       args.n = std::min(block, n - row);
       args.m = std::min(rows, m - first);
       linear_block(weight, args, row, first);
+      if (update != nullptr)
+        add_low_rank(*update, {first, args.m, row, args.n, y + first * n + row, n});
     }
   });
 }
 
-void linear_grad_input(const WeightView& weight, size_t m, const float* dy, float* dx) {
+void linear_grad_input(const WeightView& weight, size_t m, const float* dy, float* dx,
+                       const LowRank* update) {
   const size_t rows = weight.rows, cols = weight.cols;
   const bool dense = weight.format == WeightFormat::kF32;
   const size_t width = 256, depth = dense ? std::max<size_t>(rows, 1) : 128;
@@ -101,6 +107,7 @@ void linear_grad_input(const WeightView& weight, size_t m, const float* dy, floa
       }
       gemm_f32().axpy({m, count, n, dy + row, rows, 1, b, ldb, dx + col, cols, row > 0});
     }
+    if (update != nullptr) add_low_rank(*update, {0, m, col, count, dx + col, cols});
   };
   const size_t strips = divide_up(cols, width);
   parallel_for(strips, grain_for(2 * width * rows * m / 8), [&](size_t begin, size_t end) {

@@ -80,18 +80,23 @@ void packed_product(const PackedWeight& weight, const PreparedRows& x, const Pac
 }
 
 void packed_linear(const PackedWeight& weight, size_t m, const float* x, const float* bias,
-                   float* y) {
+                   float* y, const LowRank* update) {
   if (m == 0 || weight.rows == 0) return;
   const PreparedRows rows = prepare_rows(weight, m, x, weight.cols);
   const Split split = split_of(weight, packed_kernels(weight.compute), m);
   const auto run = [&](size_t begin, size_t end) {
     while (begin < end) {
       const size_t block = begin % split.blocks, first = begin / split.blocks * split.rows;
-      const size_t count = std::min(end - begin, split.blocks - block);
-      const size_t tile = block * split.block;
+      // With an update one block at a time: it is added to what is still in the cache.
+      const size_t count = update != nullptr ? 1 : std::min(end - begin, split.blocks - block);
+      const size_t tile = block * split.block, col = tile * 16;
       const size_t tiles = std::min(count * split.block, weight.tiles - tile);
-      packed_product(weight, rows, {first, std::min(split.rows, m - first), tile, tiles}, bias,
-                     y + first * weight.rows + tile * 16, weight.rows);
+      const PackedRange range = {first, std::min(split.rows, m - first), tile, tiles};
+      float* const out = y + first * weight.rows + col;
+      packed_product(weight, rows, range, bias, out, weight.rows);
+      if (update != nullptr)
+        add_low_rank(*update, {first, range.count, col, std::min(tiles * 16, weight.rows - col),
+                               out, weight.rows});
       begin += count;
     }
   };

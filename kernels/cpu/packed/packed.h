@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "base/packed_weight.h"
+#include "cpu/gemm/low_rank.h"
 
 namespace llmkit {
 
@@ -45,8 +46,10 @@ struct PackedRange {
 void packed_product(const PackedWeight& weight, const PreparedRows& x, const PackedRange& range,
                     const float* bias, float* y, size_t ldy);
 
-/// y [m, rows] = x [m, cols] · weightᵀ + bias, with all threads.
-void packed_linear(const PackedWeight& weight, size_t m, const float* x, const float* bias, float* y);
+/// y [m, rows] = x [m, cols] · weightᵀ + bias, with all threads; `update`, if any, is added block by
+/// block.
+void packed_linear(const PackedWeight& weight, size_t m, const float* x, const float* bias, float* y,
+                   const LowRank* update = nullptr);
 
 /// dx [m, cols] (+)= dy [m, tiles * 16] · rows [tile * 16, (tile + tiles) * 16) of the weight, with all
 /// threads, in bf16: dy and code * scale rounded to bf16, float32 sums, rows of the weight ascending.
@@ -58,6 +61,7 @@ struct PackedGradArgs {
   size_t tile, tiles;
   float* dx;  // rows of cols
   bool accumulate;
+  const LowRank* update = nullptr;  // added to dx block by block
 };
 void packed_grad_input(const PackedWeight& weight, const PackedGradArgs& args);
 

@@ -38,7 +38,8 @@ class Gradient {
         depth_(std::min(args.tiles * 16, weight.rows - args.tile * 16)),
         padded_depth_(divide_up(depth_, kGradStep) * kGradStep),
         element_(kernels().element),
-        blocks_(bytes_of(Scratch::kGradRows, divide_up(args.m, 16) * 16 * padded_depth_, element_)) {}
+        blocks_(bytes_of(Scratch::kGradRows, divide_up(args.m, 16) * 16 * padded_depth_,
+                         element_)) {}
 
   void run() const {
     pack_all();
@@ -122,6 +123,9 @@ class Gradient {
       else
         std::memcpy(dx, values, count * sizeof(float));
     }
+    if (p_.update != nullptr)
+      add_low_rank(*p_.update, {first, std::min<size_t>(16, p_.m - first), col, count,
+                                p_.dx + first * weight_.cols + col, weight_.cols});
   }
 
   const PackedWeight& weight_;

@@ -1,0 +1,45 @@
+#pragma once
+
+#include <cstddef>
+
+#include "base/packed_weight.h"
+#include "base/weight_view.h"
+
+namespace llmkit {
+
+/// A frozen weight [rows, cols] with a low-rank one beside it, https://arxiv.org/abs/2106.09685:
+/// scale · b · a. What the pair adds is in float32 whatever the compute type of the weight.
+struct LoraWeight {
+  WeightView weight;
+  const PackedWeight* packed;  // null: products with the weight are in float32
+  size_t rank;
+  const float* a;  // [rank, cols]
+  const float* b;  // [rows, rank]
+  float scale;
+};
+
+/// y = x · weightᵀ + bias + low · bᵀ, low = scale · dropped · aᵀ.
+struct LoraArgs {
+  size_t m;
+  const float* x;        // [m, cols]
+  const float* dropped;  // [m, cols]: x after dropout, or x itself
+  const float* bias;     // [rows] or null
+  float* y;              // [m, rows]
+  float* low;            // [m, rank]
+};
+/// Threaded. A row of y and low does not depend on m, bit for bit.
+void lora_linear(const LoraWeight& weight, const LoraArgs& args);
+
+struct LoraGradArgs {
+  size_t m;
+  const float* dy;       // [m, rows]
+  const float* dropped;  // [m, cols]
+  const float* low;      // [m, rank]
+  float* dx;             // [m, cols]
+  float* ddropped;       // [m, cols]; null where dropped is x: dx is then the sum of both
+  float* da;             // [rank, cols]
+  float* db;             // [rows, rank]
+};
+void lora_linear_grad(const LoraWeight& weight, const LoraGradArgs& args);
+
+}  // namespace llmkit

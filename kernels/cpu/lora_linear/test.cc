@@ -1,0 +1,161 @@
+#include "base/parallel.h"
+#include "cpu/gemm/low_rank.h"
+#include "cpu/gemm/reference.h"
+#include "cpu/linear/linear.h"
+#include "cpu/lora_linear/lora_linear.h"
+#include "cpu/packed/packed.h"
+#include "cpu/weight/reference.h"
+#include "testing/testing.h"
+
+using namespace llmkit;
+using namespace llmkit::testing;
+
+namespace {
+
+constexpr float kScale = 0.75f;
+
+/// Everything of one layer and one batch; dropped is x where `rate` is 0.
+struct Layer {
+  LoraWeight w;
+  size_t m;
+  Buffer x, dropped, bias, a, b, dy;
+
+  Layer(const WeightView& view, const PackedWeight* packed, size_t rank, size_t rows_of_x, bool drops)
+      : m(rows_of_x),
+        x(m * view.cols, 1),
+        dropped(m * view.cols, drops ? 2 : 1),
+        bias(view.rows, 3),
+        a(rank * view.cols, 4),
+        b(view.rows * rank, 5),
+        dy(m * view.rows, 6) {
+    w = {view, packed, rank, a.data(), b.data(), kScale};
+  }
+  LoraArgs forward(float* y, float* low) const {
+    return {m, x.data(), dropped.data(), bias.data(), y, low};
+  }
+};
+
+/// What the frozen weight alone gives.
+void product(const Layer& l, float* y) {
+  if (l.w.packed != nullptr) return packed_linear(*l.w.packed, l.m, l.x.data(), l.bias.data(), y);
+  linear(l.w.weight, l.m, l.x.data(), l.bias.data(), y);
+}
+void gradient(const Layer& l, float* dx) {
+  const size_t rows = l.w.weight.rows;
+  if (l.w.packed != nullptr)
+    return packed_grad_input(*l.w.packed,
+                             {l.m, l.dy.data(), rows, 0, l.w.packed->tiles, dx, false});
+  linear_grad_input(l.w.weight, l.m, l.dy.data(), dx);
+}
+
+/// y and low: low against double, y against the frozen product, bit for bit what is added to it.
+void check_forward(Checks& checks, const Layer& l) {
+  const size_t rows = l.w.weight.rows, cols = l.w.weight.cols, rank = l.w.rank;
+  Buffer y(l.m * rows, 7), low(l.m * rank, 8), want(l.m * rows, 9);
+  lora_linear(l.w, l.forward(y.data(), low.data()));
+  for (size_t i = 0; i < l.m * rank; ++i) {
+    const Sum sum = dot_reference(cols, l.dropped.data() + i / rank * cols, 1,
+                                  l.a.data() + i % rank * cols, 1);
+    checks.near("low", low[i], kScale * sum.value, ulps_of(cols), kScale * sum.scale());
+  }
+  product(l, want.data());
+  for (size_t i = 0; i < l.m * rows; ++i) {
+    const Sum sum = dot_reference(rank, low.data() + i / rows * rank, 1,
+                                  l.b.data() + i % rows * rank, 1, want[i]);
+    checks.near("y", y[i], sum.value, ulps_of(rank), sum.scale());
+  }
+  add_low_rank({rank, low.data(), l.b.data(), 1, rank}, {0, l.m, 0, rows, want.data(), rows});
+  checks.same("y as a whole", y.data(), want.data(), l.m * rows);
+}
+
+/// sum over the rows of x of left[m, i] * right[m, j]
+Sum over_rows(size_t m, const float* left, size_t left_cols, const float* right,
+              size_t right_cols) {
+  return dot_reference(m, left, left_cols, right, right_cols);
+}
+
+void check_gradient(Checks& checks, const Layer& l, bool drops) {
+  const size_t rows = l.w.weight.rows, cols = l.w.weight.cols, rank = l.w.rank, m = l.m;
+  const Buffer low(m * rank, 8);
+  Buffer dx(m * cols, 1), ddropped(m * cols, 2), da(rank * cols, 3), db(rows * rank, 4);
+  lora_linear_grad(l.w, {m, l.dy.data(), l.dropped.data(), low.data(), dx.data(),
+                         drops ? ddropped.data() : nullptr, da.data(), db.data()});
+  // dlow, and what its rounding errors grow with: they go on into dx and da.
+  std::vector<float> dlow(m * rank), scales(m * rank), want(m * cols);
+  for (size_t i = 0; i < dlow.size(); ++i) {
+    const Sum sum =
+        dot_reference(rows, l.dy.data() + i / rank * rows, 1, l.b.data() + i % rank, rank);
+    dlow[i] = static_cast<float>(kScale * sum.value);
+    scales[i] = static_cast<float>(kScale * sum.scale());
+  }
+  gradient(l, want.data());
+  const double ulps = ulps_of(rank) + ulps_of(rows);
+  for (size_t i = 0; i < m * cols; ++i) {
+    const Sum sum = dot_reference(rank, dlow.data() + i / cols * rank, 1,
+                                  l.a.data() + i % cols, cols, drops ? 0 : want[i]);
+    const Sum most = dot_reference(rank, scales.data() + i / cols * rank, 1,
+                                   l.a.data() + i % cols, cols, drops ? 0 : want[i]);
+    checks.near("dx", drops ? ddropped[i] : dx[i], sum.value, ulps, most.scale());
+  }
+  if (drops) checks.same("dx of the frozen weight", dx.data(), want.data(), m * cols);
+  for (size_t i = 0; i < rank * cols; ++i) {
+    const Sum sum = over_rows(m, dlow.data() + i / cols, rank, l.dropped.data() + i % cols, cols);
+    const Sum most =
+        over_rows(m, scales.data() + i / cols, rank, l.dropped.data() + i % cols, cols);
+    checks.near("da", da[i], sum.value, ulps_of(m) + ulps_of(rows), most.scale());
+  }
+  for (size_t i = 0; i < rows * rank; ++i) {
+    const Sum sum = over_rows(m, l.dy.data() + i / rank, rows, low.data() + i % rank, rank);
+    checks.near("db", db[i], sum.value, ulps_of(m), sum.scale());
+  }
+}
+
+/// The same bits for every number of rows and of threads.
+void check_bits(Checks& checks, const WeightView& view, const PackedWeight* packed) {
+  const size_t rows = view.rows, rank = 5, most = 60;
+  const Layer all(view, packed, rank, most, false);
+  Buffer want(most * rows, 1), y(most * rows, 2), low(most * rank, 3);
+  set_thread_count(1);
+  lora_linear(all.w, all.forward(want.data(), low.data()));
+  for (size_t threads = 1; threads <= 3; ++threads) {
+    set_thread_count(threads);
+    for (const size_t m : {1, 2, 7, 17, 60}) {
+      LoraArgs args = all.forward(y.data(), low.data());
+      args.m = m;
+      args.x += (most - m) * view.cols;
+      args.dropped = args.x;
+      lora_linear(all.w, args);
+      checks.same("any m", y.data(), want.data() + (most - m) * rows, m * rows);
+    }
+  }
+}
+
+void check_all(Checks& checks) {
+  using F = WeightFormat;
+  for (const WeightCase& c :
+       {WeightCase{F::kF32, 83, 75, 0, false, false}, WeightCase{F::kInt4, 150, 320, 64, false, true},
+        WeightCase{F::kInt8, 40, 96, 32, false, false},
+        WeightCase{F::kInt8, 100, 128, 64, false, false}}) {
+    const RandomWeight random(c);
+    std::vector<Compute> computes = {Compute::kF32};
+    if (c.format != F::kF32) (void)0;
+    if (c.format == F::kInt4 || c.format == F::kInt8) computes.push_back(Compute::kInt8);
+    for (const Compute compute : computes) {
+      const PackedWeight weight =
+          compute == Compute::kF32 ? PackedWeight{} : pack_weight(random.view, compute);
+      const PackedWeight* const packed = compute == Compute::kF32 ? nullptr : &weight;
+      for (const size_t m : {1, 5, 70})
+        for (const size_t rank : {1, 8, 16, 70})
+          for (const bool drops : {false, true}) {
+            const Layer layer(random.view, packed, rank, m, drops);
+            check_forward(checks, layer);
+            check_gradient(checks, layer, drops);
+          }
+      check_bits(checks, random.view, packed);
+    }
+  }
+}
+
+}  // namespace
+
+int main() { return run(check_all); }

@@ -4,6 +4,7 @@
 #include "cpu/activation/activation.h"
 #include "cpu/attention/attention.h"
 #include "cpu/linear/linear.h"
+#include "cpu/lora_linear/lora_linear.h"
 #include "cpu/matmul/matmul.h"
 #include "cpu/norm/norm.h"
 #include "cpu/packed/packed.h"
@@ -41,6 +42,54 @@ void linear_grad_input_call(const Napi::CallbackInfo& info) {
     packed_grad_input(*packed, {m, dy, weight.rows, 0, packed->tiles, dx.data, false});
   else
     linear_grad_input(weight, m, dy, dx.data);
+}
+
+/// weight, a, b and scale of the functions with LoRA, at `index` and after it.
+LoraWeight lora_weight(const Arguments& args, size_t index, size_t cols) {
+  LoraWeight w;
+  w.weight = args.matrix(index, cols);
+  w.packed = args.packed(index);
+  const Floats a = args.floats(index + 1);
+  w.rank = args.quotient(a.size, cols, "a");
+  w.a = a.data;
+  w.b = args.floats(index + 2, args.product({w.weight.rows, w.rank}), "b").data;
+  w.scale = args.real(index + 3);
+  return w;
+}
+
+/// loraLinear(x, dropped, weight, a, b, scale, bias, y, low, cols)
+void lora_linear_call(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "loraLinear");
+  const size_t cols = args.positive(9, "cols");
+  const LoraWeight weight = lora_weight(args, 2, cols);
+  const Floats x = args.floats(0);
+  LoraArgs p;
+  p.m = args.quotient(x.size, cols, "x");
+  p.x = x.data;
+  p.dropped = args.floats(1, x.size, "dropped").data;
+  p.bias = args.optional_floats(6, weight.weight.rows, "bias").data;
+  p.y = args.floats(7, p.m * weight.weight.rows, "y").data;
+  p.low = args.floats(8, p.m * weight.rank, "low").data;
+  lora_linear(weight, p);
+}
+
+/// loraLinearGrad(dy, dropped, low, weight, a, b, scale, dx, ddropped, da, db, cols)
+void lora_linear_grad_call(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "loraLinearGrad");
+  const size_t cols = args.positive(11, "cols");
+  const LoraWeight weight = lora_weight(args, 3, cols);
+  const Floats dropped = args.floats(1);
+  const size_t rows = weight.weight.rows, rank = weight.rank;
+  LoraGradArgs p;
+  p.m = args.quotient(dropped.size, cols, "dropped");
+  p.dy = args.floats(0, p.m * rows, "dy").data;
+  p.dropped = dropped.data;
+  p.low = args.floats(2, p.m * rank, "low").data;
+  p.dx = args.floats(7, dropped.size, "dx").data;
+  p.ddropped = args.optional_floats(8, dropped.size, "ddropped").data;
+  p.da = args.floats(9, rank * cols, "da").data;
+  p.db = args.floats(10, rows * rank, "db").data;
+  lora_linear_grad(weight, p);
 }
 
 /// matmul(a, b, y, batchA, batchB, m, n, k, transposeA, transposeB)
@@ -219,6 +268,8 @@ void gated_mlp_grad_call(const Napi::CallbackInfo& info) {
 void add_layers(Napi::Object exports) {
   add_procedure<linear_call>(exports, "linear");
   add_procedure<linear_grad_input_call>(exports, "linearGradInput");
+  add_procedure<lora_linear_call>(exports, "loraLinear");
+  add_procedure<lora_linear_grad_call>(exports, "loraLinearGrad");
   add_procedure<matmul_call>(exports, "matmul");
   add_procedure<rms_norm_call>(exports, "rmsNorm");
   add_procedure<rms_norm_grad_call>(exports, "rmsNormGrad");

@@ -16,6 +16,7 @@ function checkArguments() {
   const y = new Float32Array(2);
   addon.linear(floats(1, 2), floats(3, 4, 5, 6), floats(10, 20), y, 2);
   assert.deepEqual(y, floats(21, 37));
+  assert.deepEqual(loraOf({}), floats(12.5, 32));
   const bad = [
     [() => addon.linear(floats(1, 2, 3), floats(3, 4, 5, 6), null, y, 2), RangeError],
     [() => addon.linear(floats(1, 2), floats(3, 4, 5), null, y, 2), RangeError],
@@ -24,6 +25,9 @@ function checkArguments() {
     [() => addon.linear([1, 2], floats(3, 4, 5, 6), null, y, 2), TypeError],
     [() => addon.linear(floats(1, 2), {}, null, y, 2), TypeError],
     [() => addon.linear(), TypeError],
+    [() => loraOf({ b: floats(1) }), RangeError],
+    [() => loraOf({ low: floats(0, 0) }), RangeError],
+    [() => loraOf({ dropped: floats(1) }), RangeError],
     [() => addon.activation('swish', y, y), RangeError],
     [() => addon.gather(y, Int32Array.of(2), floats(0), 2, 1), RangeError],
     [() => addon.gather(y, Int32Array.of(-1), floats(0), 2, 1), RangeError],
@@ -42,6 +46,13 @@ function checkArguments() {
   ];
   for (const [call, error] of bad) assert.throws(call, error, String(call));
   attendTo(0);
+}
+
+/** LoRA of rank 1 beside a 2 x 2 matrix, with some of the arrays replaced. @returns y */
+function loraOf({ dropped = floats(1, 2), b = floats(1, 10), low = floats(0) }) {
+  const [matrix, a, y] = [floats(3, 4, 5, 6), floats(1, 1), floats(0, 0)];
+  addon.loraLinear(floats(1, 2), dropped, matrix, a, b, 0.5, null, y, low, 2);
+  return y;
 }
 
 /** Attention of one query to keys 0..last of one. */

@@ -135,10 +135,10 @@ void check_all(Checks& checks) {
   for (const WeightCase& c :
        {WeightCase{F::kF32, 83, 75, 0, false, false}, WeightCase{F::kInt4, 150, 320, 64, false, true},
         WeightCase{F::kInt8, 40, 96, 32, false, false},
-        WeightCase{F::kInt8, 100, 128, 64, false, false}}) {
+        WeightCase{F::kNf4, 100, 128, 64, true, false}}) {
     const RandomWeight random(c);
     std::vector<Compute> computes = {Compute::kF32};
-    if (c.format != F::kF32) (void)0;
+    if (c.format != F::kF32) computes.push_back(Compute::kBf16);
     if (c.format == F::kInt4 || c.format == F::kInt8) computes.push_back(Compute::kInt8);
     for (const Compute compute : computes) {
       const PackedWeight weight =

@@ -90,6 +90,37 @@ export interface Addon {
   ): void;
   /** dx [M, cols] = dy [M, rows] · weight */
   linearGradInput(dy: Float32Array, weight: Matrix, dx: Float32Array, cols: number): void;
+  /**
+   * y [M, rows] = x · weightᵀ + bias + low · bᵀ, where low [M, R] = scale · dropped · aᵀ, with a [R, cols]
+   * and b [rows, R]; dropped may be x.
+   */
+  loraLinear(
+    x: Float32Array,
+    dropped: Float32Array,
+    weight: Matrix,
+    a: Float32Array,
+    b: Float32Array,
+    scale: number,
+    bias: Float32Array | null,
+    y: Float32Array,
+    low: Float32Array,
+    cols: number,
+  ): void;
+  /** ddropped: null where dropped was x; dx is then the sum of both. */
+  loraLinearGrad(
+    dy: Float32Array,
+    dropped: Float32Array,
+    low: Float32Array,
+    weight: Matrix,
+    a: Float32Array,
+    b: Float32Array,
+    scale: number,
+    dx: Float32Array,
+    ddropped: Float32Array | null,
+    da: Float32Array,
+    db: Float32Array,
+    cols: number,
+  ): void;
   /** y [ids.length, cols] = the rows ids of weight, in float32; an id outside throws RangeError. */
   dequantizeRows(weight: WeightHandle, ids: Int32Array, y: Float32Array): void;
   /**

@@ -66,6 +66,8 @@ const ADDON_FUNCTIONS: Readonly<Record<keyof Addon, true>> = {
   layerNormGrad: true,
   linear: true,
   linearGradInput: true,
+  loraLinear: true,
+  loraLinearGrad: true,
   mapFile: true,
   matmul: true,
   reduce: true,

@@ -4,6 +4,7 @@ import { EMBEDDING } from '../../ops/embedding.js';
 import { GATED_MLP, GATED_MLP_GRAD } from '../../ops/gated-mlp.js';
 import { LAYER_NORM, LAYER_NORM_GRAD } from '../../ops/layer-norm.js';
 import { LINEAR, LINEAR_DENSE, LINEAR_GRAD_INPUT } from '../../ops/linear.js';
+import { LORA_LINEAR, LORA_LINEAR_GRAD } from '../../ops/lora-linear.js';
 import { RMS_NORM, RMS_NORM_GRAD } from '../../ops/rms-norm.js';
 import { ROPE } from '../../ops/rope.js';
 import type { TensorInfo } from '../../tfjs.js';
@@ -55,6 +56,55 @@ const linearGradInput: NativeKernel = (params, native) => {
   const dx = native.output(shape, (values.length / rows) * cols);
   native.addon.linearGradInput(values, matrix, dx.values, cols);
   return dx.info;
+};
+
+const loraLinear: NativeKernel = (params, native) => {
+  const { x, a, b, dropped } = params.inputs as Record<'x' | 'a' | 'b' | 'dropped', TensorInfo>;
+  const { matrix, rows, cols } = matrixOf(native, params);
+  const values = native.floats(x);
+  const [M, R] = [values.length / cols, a.shape[0] as number];
+  const y = native.output([...x.shape.slice(0, -1), rows], M * rows);
+  const low = native.output([M, R], M * R);
+  native.addon.loraLinear(
+    values,
+    dropped === undefined ? values : native.floats(dropped),
+    matrix,
+    native.floats(a),
+    native.floats(b),
+    (params.attrs as { scale: number }).scale,
+    optional(native, params.inputs, 'bias'),
+    y.values,
+    low.values,
+    cols,
+  );
+  return [y.info, low.info];
+};
+
+const loraLinearGrad: NativeKernel = (params, native) => {
+  const { dy, dropped, low, a, b } = params.inputs as Record<
+    'dy' | 'dropped' | 'low' | 'a' | 'b',
+    TensorInfo
+  >;
+  const { matrix, cols } = matrixOf(native, params);
+  const { scale, whole } = params.attrs as { scale: number; whole: boolean };
+  const like = (x: TensorInfo) => native.output(x.shape, sizeOf(x.shape));
+  const [dx, da, db] = [like(dropped), like(a), like(b)];
+  const ddropped = whole ? undefined : like(dropped);
+  native.addon.loraLinearGrad(
+    native.floats(dy),
+    native.floats(dropped),
+    native.floats(low),
+    matrix,
+    native.floats(a),
+    native.floats(b),
+    scale,
+    dx.values,
+    ddropped?.values ?? null,
+    da.values,
+    db.values,
+    cols,
+  );
+  return [dx, da, db, ddropped].flatMap((gradient) => gradient?.info ?? []);
 };
 
 const rmsNorm: NativeKernel = ({ inputs, attrs }, native) => {
@@ -171,6 +221,8 @@ export const blockKernels: KernelTable = {
   [LINEAR]: linear,
   [LINEAR_DENSE]: linear,
   [LINEAR_GRAD_INPUT]: linearGradInput,
+  [LORA_LINEAR]: loraLinear,
+  [LORA_LINEAR_GRAD]: loraLinearGrad,
   [RMS_NORM]: rmsNorm,
   [RMS_NORM_GRAD]: normGrad('rmsNormGrad'),
   [ROPE]: rope,

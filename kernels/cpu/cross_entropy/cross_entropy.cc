@@ -181,7 +181,7 @@ void packed_dlogits(const CrossEntropyArgs& p, const PassRows& rows, const Prepa
     for (size_t i = begin * kPackedWords; i < std::min(end * kPackedWords, n); i += kPackedWords) {
       const size_t at = word + i, count = std::min(kPackedWords, n - i);
       packed_product(*p.packed, h, {0, rows.m, at / 16, divide_up(count, 16)},
-                     p.bias == nullptr ? nullptr : p.bias + at, dlogits + i, kPackedChunk);
+                     p.bias, dlogits + i, kPackedChunk);
       kernels().gradient({rows.m, count, kPackedChunk, dlogits + i}, rows.log_sum_exp,
                          rows.dlosses, targets_from(rows.targets, rows.m, at).data());
     }
@@ -220,7 +220,7 @@ void cross_entropy(const CrossEntropyArgs& p, float* losses, float* log_sum_exp)
         make_logits(p, active.h + row * cols, count, word, n, logits, kLossChunk);
       else
         packed_product(*p.packed, rows, {row, count, word / 16, divide_up(n, 16)},
-                       p.bias == nullptr ? nullptr : p.bias + word, logits, kLossChunk);
+                       p.bias, logits, kLossChunk);
       kernels().sums({count, n, kLossChunk, logits}, &most[chunk * m + row],
                      &sums[chunk * m + row]);
       for (size_t i = 0; i < count; ++i) {

@@ -144,7 +144,7 @@ Napi::Value create_weight(const Napi::CallbackInfo& info) {
   auto held = std::make_unique<HeldWeight>();
   WeightReader(args, info[0].As<Napi::Object>(), *held).read();
   const auto compute = static_cast<Compute>(choice);
-  if (compute == Compute::kInt8) held->packed = pack(args, held->view, compute);
+  if (compute != Compute::kF32) held->packed = pack(args, held->view, compute);
   return Napi::External<HeldWeight>::New(info.Env(), held.release(),
                                          [](Napi::Env, HeldWeight* weight) { delete weight; });
 }

@@ -1,0 +1,64 @@
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { BenchContext } from '../context.js';
+import { type ChildResult, runChild } from '../measure/child.js';
+import { median } from '../measure/median.js';
+import { driverPath, libraryPath, programPath } from '../paths.js';
+import type { GenerateAnswer, GenerateJob } from './generate.js';
+import type { ScoreAnswer, ScoreJob } from './score.js';
+
+/** An answer with the memory its process held. */
+export type WithPeak<T> = T & { readonly peakBytes: number | undefined };
+
+/** Generates in a process of its own. */
+export function runGenerate(
+  { root, text }: BenchContext,
+  job: Omit<GenerateJob, 'library' | 'text'>,
+): Promise<WithPeak<GenerateAnswer>> {
+  return runDriver(driverPath(root, 'generate'), { ...job, library: libraryPath(root), text });
+}
+
+/** Scores a text in a process of its own. */
+export function runScore(
+  { root, text }: BenchContext,
+  job: Omit<ScoreJob, 'library' | 'text'>,
+): Promise<WithPeak<ScoreAnswer>> {
+  return runDriver(driverPath(root, 'score'), { ...job, library: libraryPath(root), text });
+}
+
+async function runDriver<T>(driver: string, job: GenerateJob | ScoreJob): Promise<WithPeak<T>> {
+  const { stdout, peakBytes } = await runChild(process.execPath, [driver, JSON.stringify(job)]);
+  return { ...(JSON.parse(stdout) as T), peakBytes };
+}
+
+/** Runs the command line. */
+export function runProgram({ root }: BenchContext, args: readonly string[]): Promise<ChildResult> {
+  return runChild(process.execPath, [programPath(root), ...args]);
+}
+
+/** Keys of a training config, as `llmkit lora-train` has them. */
+export type TrainingKeys = Readonly<Record<string, unknown>>;
+
+/** Trains a few steps. @returns the median seconds of a step, the first left out */
+export async function runTraining(
+  context: BenchContext,
+  keys: TrainingKeys,
+): Promise<WithPeak<{ stepSeconds: number }>> {
+  const output = mkdtempSync(join(tmpdir(), 'llmkit-bench-'));
+  try {
+    const values = { ...keys, output_dir: join(output, 'run'), lr_scheduler: 'constant' };
+    const sets = Object.entries(values).flatMap(([key, value]) => [
+      '--set',
+      `${key}=${JSON.stringify(value)}`,
+    ]);
+    const { peakBytes } = await runProgram(context, ['lora-train', ...sets]);
+    const lines = readFileSync(join(output, 'run', 'metrics.jsonl'), 'utf8')
+      .trim()
+      .split('\n');
+    const seconds = lines.slice(1).map((line) => JSON.parse(line).seconds as number);
+    return { stepSeconds: median(seconds), peakBytes };
+  } finally {
+    rmSync(output, { recursive: true, force: true });
+  }
+}

@@ -1,0 +1,46 @@
+import type { Contender, Figures } from './work.js';
+
+/** All runs of a contender. */
+export interface Runs {
+  readonly name: string;
+  readonly figures: Figures[];
+  /** Read bandwidth just before and just after each run, GB/s. */
+  readonly probes: number[];
+  /** Why it did not finish. */
+  error?: string;
+}
+
+/**
+ * Runs contenders in turns, A B C A B C, so that a slower minute of the machine hits all of them.
+ * One that fails is left out from then on; llmkit, the first, must not.
+ */
+export async function interleave(
+  contenders: readonly Contender[],
+  { rounds, probe }: { rounds: number; probe: () => Promise<number | undefined> },
+): Promise<Runs[]> {
+  const runs = contenders.map(({ name }): Runs => ({ name, figures: [], probes: [] }));
+  for (let round = 0; round < rounds; round++) {
+    for (const [i, contender] of contenders.entries()) {
+      const own = runs[i] as Runs;
+      if (own.error === undefined) await runOnce(contender, own, probe);
+      if (i === 0 && own.error !== undefined) throw new Error(own.error);
+    }
+  }
+  return runs;
+}
+
+async function runOnce(
+  contender: Contender,
+  runs: Runs,
+  probe: () => Promise<number | undefined>,
+): Promise<void> {
+  const before = await probe();
+  try {
+    runs.figures.push(await contender.measure());
+  } catch (error) {
+    runs.error = `${contender.name}: ${(error as Error).message}`;
+    return;
+  }
+  const probes = [before, await probe()];
+  runs.probes.push(...probes.filter((value) => value !== undefined));
+}

@@ -1,0 +1,25 @@
+import { appendFileSync, writeFileSync } from 'node:fs';
+import type { Limits } from '../measure/limits.js';
+import type { Row } from './rows.js';
+
+/** A run of the benchmark. */
+export interface Report {
+  /** ISO 8601. */
+  readonly date: string;
+  readonly cpu: string;
+  readonly cores: number;
+  readonly llmkit: string;
+  /** Threads → peaks; null where they could not be measured. */
+  readonly limits: Limits | null;
+  readonly rows: readonly Row[];
+}
+
+/** Writes the rows for programs. */
+export function writeRows(path: string, { rows }: Report): void {
+  writeFileSync(path, `${JSON.stringify(rows, undefined, 2)}\n`);
+}
+
+/** Adds a run to the history, one line of JSON. */
+export function appendHistory(path: string, report: Report): void {
+  appendFileSync(path, `${JSON.stringify(report)}\n`);
+}

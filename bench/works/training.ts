@@ -1,0 +1,140 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { BenchContext } from '../context.js';
+import { runTraining, type TrainingKeys } from '../llmkit/run.js';
+import { type Arithmetic, peakOf } from '../measure/limits.js';
+import type { Contender, Metric, Work } from '../measure/work.js';
+import type { Weights } from '../models/cache.js';
+import { matmulWeights, parseShape, type Shape } from '../models/shape.js';
+import type { TrainJob } from '../peers/pytorch.js';
+import { gigabytes } from './generation.js';
+import { threadsName } from './variants.js';
+
+const RANK = 16;
+
+/** A training run: what is trained, on how many tokens. */
+interface Run {
+  readonly title: string;
+  readonly shape: Shape;
+  readonly weights: Weights;
+  readonly method: 'lora' | 'full';
+  readonly batch: number;
+  readonly tokens: number;
+  readonly checkpointing: boolean;
+  /** Passes over the weights per token: forward and dX, and dW where they are trained. */
+  readonly passes: number;
+  readonly arithmetic: Arithmetic;
+}
+
+/** Steps of LoRA, QLoRA and full training, with as many threads as are named at most. */
+export function trainingWorks(context: BenchContext): Work[] {
+  const threads = Math.max(...context.options.threads);
+  return runsOf(context).map((run): Work => {
+    const name = `${run.title} B=${run.batch} S=${run.tokens}, ${threadsName(threads)}`;
+    return {
+      name,
+      threads,
+      metrics: metricsOf(run, name),
+      open: () => contenders(context, run, threads),
+    };
+  });
+}
+
+function runsOf({ options }: BenchContext): Run[] {
+  const { shape, quick } = options;
+  const tokens = quick ? 64 : 512;
+  const lora = { shape, method: 'lora', batch: 1, passes: 2, checkpointing: false } as const;
+  const bf16 = { arithmetic: 'bf16' } as const;
+  return [
+    { title: `LoRA r=${RANK}, bf16`, ...lora, ...bf16, weights: 'bf16', tokens },
+    { title: `QLoRA r=${RANK}, nf4`, ...lora, ...bf16, weights: 'nf4', tokens },
+    { title: `QLoRA r=${RANK}, int4`, ...lora, ...bf16, weights: 'int4', tokens },
+    {
+      title: `QLoRA r=${RANK}, nf4, checkpointing`,
+      ...{ ...lora, ...bf16, weights: 'nf4', passes: 3, checkpointing: true, tokens: 4 * tokens },
+    },
+    {
+      title: 'full training, 24 M',
+      shape: quick ? shape : parseShape('llama-24m'),
+      method: 'full',
+      weights: 'bf16',
+      batch: 4,
+      passes: 3,
+      checkpointing: false,
+      tokens,
+      arithmetic: 'f32',
+    },
+  ];
+}
+
+function metricsOf({ shape, passes, arithmetic }: Run, name: string): Metric[] {
+  const operations = 2 * passes * matmulWeights(shape);
+  return [
+    {
+      key: 'rate',
+      work: name,
+      unit: 'tok/s',
+      better: 'higher',
+      limit: (peaks) => (peakOf(peaks, arithmetic) * 1e9) / operations,
+    },
+    { key: 'peak', work: `memory of ${name}`, unit: 'GB', better: 'lower' },
+  ];
+}
+
+async function contenders(context: BenchContext, run: Run, threads: number): Promise<Contender[]> {
+  const { models, options, peers } = context;
+  const { method, batch, tokens, checkpointing } = run;
+  const steps = options.quick ? 1 : 2;
+  const figures = (answer: { stepSeconds: number; peakBytes: number | undefined }) => ({
+    rate: (batch * tokens) / answer.stepSeconds,
+    peak: gigabytes(answer.peakBytes),
+  });
+  const model = await models.checkpoint(run.shape, run.weights, options.groupSize);
+  const keys = trainingKeys(context, run, { model, threads, max_steps: steps + 1 });
+  const found: Contender[] = [
+    { name: 'llmkit', measure: async () => figures(await runTraining(context, keys)) },
+  ];
+  const { pyTorch } = peers;
+  if (pyTorch) {
+    const base = await models.checkpoint(run.shape, 'bf16', options.groupSize);
+    const job: TrainJob = {
+      ...{ model: base, threads, method, batch, tokens, checkpointing, steps },
+      rank: RANK,
+    };
+    const name = method === 'lora' ? 'PyTorch + PEFT bf16' : 'PyTorch bf16';
+    found.push({ name, measure: async () => figures(await pyTorch.train(job)) });
+  }
+  return found;
+}
+
+function trainingKeys(
+  context: BenchContext,
+  { method, batch, tokens, checkpointing }: Run,
+  keys: TrainingKeys,
+): TrainingKeys {
+  return {
+    ...keys,
+    method,
+    data: { path: trainingData(context, tokens), format: 'text' },
+    max_length: tokens,
+    batch_size: batch,
+    gradient_checkpointing: checkpointing,
+    learning_rate: 1e-4,
+    backend: 'native',
+    ...(method === 'lora' && { lora: { r: RANK, alpha: 2 * RANK } }),
+  };
+}
+
+const EXAMPLES = 16;
+
+/** Texts that are longer than the examples: each is cut to exactly `tokens`. */
+function trainingData({ models, text }: BenchContext, tokens: number): string {
+  const path = join(models.folder, `text-${tokens}.jsonl`);
+  const source = readFileSync(text, 'utf8');
+  const long = source.repeat(Math.ceil((8 * tokens) / source.length)).slice(0, 8 * tokens);
+  const lines = Array.from({ length: EXAMPLES }, (_, i) =>
+    JSON.stringify({ text: long.slice(97 * i) + long.slice(0, 97 * i) }),
+  );
+  writeFileSync(path, `${lines.join('\n')}\n`);
+  return path;
+}

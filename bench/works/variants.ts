@@ -1,0 +1,55 @@
+import type { Arithmetic, Peaks } from '../measure/limits.js';
+import { peakOf } from '../measure/limits.js';
+import type { GgufWeights, Weights } from '../models/cache.js';
+import { matmulWeights, type Shape } from '../models/shape.js';
+
+/** Weights of llmkit, what they compute in, and the files that peers run for comparison. */
+export interface Variant {
+  readonly weights: Weights;
+  readonly compute: Arithmetic;
+  readonly gguf: readonly GgufWeights[];
+  /** node-llama-cpp runs the Q4_0 file too. */
+  readonly node: boolean;
+}
+
+/** The combinations that are measured, the most used first. */
+export const VARIANTS: readonly Variant[] = [
+  { weights: 'int4', compute: 'int8', gguf: ['Q4_0', 'Q4_K_M'], node: true },
+  { weights: 'int4', compute: 'bf16', gguf: ['BF16'], node: false },
+  { weights: 'nf4', compute: 'bf16', gguf: ['BF16', 'Q4_0'], node: false },
+  { weights: 'bf16', compute: 'bf16', gguf: ['BF16'], node: false },
+];
+
+/** `int4 as int8`. */
+export function variantName({ weights, compute }: Variant): string {
+  return weights === compute ? weights : `${weights} as ${compute}`;
+}
+
+/** `2 threads`. */
+export function threadsName(threads: number): string {
+  return threads === 1 ? '1 thread' : `${threads} threads`;
+}
+
+/** Tokens per second that the arithmetic allows: a multiplication and an addition per weight. */
+export function prefillLimit(shape: Shape, compute: Arithmetic) {
+  return (peaks: Peaks) => (peakOf(peaks, compute) * 1e9) / (2 * matmulWeights(shape));
+}
+
+/** Tokens per second that reading the weights once for `sequences` tokens allows. */
+export function decodeLimit(bytes: number, sequences = 1) {
+  return (peaks: Peaks) => (sequences * peaks.read * 1e9) / bytes;
+}
+
+const SCALE_BITS = { int4: 16, nf4: 32 } as const;
+const NF4_BLOCK = 64;
+
+/** Bytes that a decoded token reads: every matrix once, codes and scales. */
+export function bytesPerToken(shape: Shape, weights: Weights, groupSize: number): number {
+  const all = matmulWeights(shape);
+  if (weights === 'bf16') return 2 * all;
+  const group = weights === 'nf4' ? NF4_BLOCK : groupSize;
+  const bits = 4 + SCALE_BITS[weights] / group;
+  // A head that is the embedding stays as it is.
+  const head = shape.tied ? shape.vocab * shape.hidden : 0;
+  return ((all - head) * bits) / 8 + 2 * head;
+}

@@ -21,7 +21,7 @@ async function main(): Promise<void> {
   const context: BenchContext = {
     options,
     root: ROOT,
-    models: openModelCache(ROOT, join(ROOT, 'bench', '.cache')),
+    models: openModelCache(ROOT, options.cache),
     peers: options.peers && !options.list ? await findPeers(ROOT, leftOut) : NO_PEERS,
     text: join(ROOT, 'fixtures', 'data', 'tales-heldout.txt'),
   };

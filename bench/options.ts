@@ -1,3 +1,4 @@
+import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { parseShape, type Shape } from './models/shape.js';
 
@@ -16,6 +17,8 @@ export interface BenchOptions {
   /** Turns of each contender. */
   readonly rounds: number;
   readonly peers: boolean;
+  /** Where models with random weights are kept. */
+  readonly cache: string;
 }
 
 export const USAGE = `npm run bench -- cpu [options]
@@ -27,6 +30,7 @@ export const USAGE = `npm run bench -- cpu [options]
   --rounds N         turns of each contender, of which the median counts (left out: 3)
   --quick            one turn, fewer tokens
   --no-peers         llmkit alone
+  --cache DIR        where the random models are kept (left out: bench/.cache)
   --json FILE        the rows for programs
   --list             the names of the works, and nothing is measured
 `;
@@ -45,6 +49,7 @@ export function parseOptions(args: readonly string[]): BenchOptions & { readonly
       'group-size': { type: 'string', default: '32' },
       rounds: { type: 'string' },
       'no-peers': { type: 'boolean', default: false },
+      cache: { type: 'string', default: join('bench', '.cache') },
       list: { type: 'boolean', default: false },
     },
   });
@@ -60,6 +65,7 @@ export function parseOptions(args: readonly string[]): BenchOptions & { readonly
     groupSize: positive('--group-size', values['group-size']),
     rounds: positive('--rounds', values.rounds ?? (values.quick ? '1' : '3')),
     peers: !values['no-peers'],
+    cache: resolve(values.cache),
     list: values.list,
   };
 }

@@ -1,14 +1,14 @@
 import { toDtype } from '../../src/checkpoint/writer.js';
 import type { TensorShape } from './shape.js';
 
-const NOISE_VALUES = 2 ** 20;
+const NOISE_VALUES = 2 ** 18;
 const DEVIATION = 0.02;
 
 let noise: Buffer | undefined;
 
 /**
  * The bytes of a tensor in bf16, the same on every run: norms are 1, biases 0, matrices normal
- * noise of which a million values are drawn and repeated from a place that the name decides.
+ * noise of which a quarter of a million values are drawn and repeated from a place that the name decides.
  */
 export function randomTensor({ name, shape }: TensorShape): Buffer {
   const values = shape.reduce((product, size) => product * size, 1);

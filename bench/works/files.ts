@@ -30,7 +30,7 @@ export function fileWorks(context: BenchContext): Work[] {
       name: `open int4, ${suffix}`,
       threads,
       metrics: [
-        { key: 'load', work: `load int4 as int8, ${suffix}`, unit: 's', better: 'lower' },
+        { key: 'load', work: `load int4, ${suffix}`, unit: 's', better: 'lower' },
         { key: 'first', work: `open int4 to first token, ${suffix}`, unit: 's', better: 'lower' },
         { key: 'peak', work: `memory of a loaded int4, ${suffix}`, unit: 'GB', better: 'lower' },
       ],
@@ -76,7 +76,7 @@ async function quantizers(context: BenchContext, threads: number): Promise<Conte
 async function openers(context: BenchContext, threads: number): Promise<Contender[]> {
   const { models, options, peers } = context;
   const model = await models.checkpoint(options.shape, 'int4', options.groupSize);
-  const flags = ['--max-new-tokens', '1', '--compute', 'int8', '--backend', 'native', '--json'];
+  const flags = ['--max-new-tokens', '1', '--backend', 'native', '--json'];
   const args = ['generate', model, '--prompt', 'The', '--threads', String(threads), ...flags];
   const found: Contender[] = [
     {

@@ -120,6 +120,14 @@ inline Vec to_float(Index a) { return {_mm256_cvtepi32_ps(a.lo), _mm256_cvtepi32
 /// Rounds to the nearest integer, ties to even.
 inline Index to_int(Vec a) { return {_mm256_cvtps_epi32(a.lo), _mm256_cvtps_epi32(a.hi)}; }
 
+/// An Index that a loop carries from turn to turn: with the element type of the instructions, GCC
+/// needs no copies between the turns.
+struct Carried {
+  __v8si lo, hi;
+};
+inline Carried carry(Index a) { return {(__v8si)a.lo, (__v8si)a.hi}; }
+inline Index index_of(Carried a) { return {(__m256i)a.lo, (__m256i)a.hi}; }
+
 /// The larger, as signed integers.
 inline Index larger(Index a, Index b) {
   return {_mm256_max_epi32(a.lo, b.lo), _mm256_max_epi32(a.hi, b.hi)};

@@ -81,6 +81,14 @@ inline Vec to_float(Index a) { return {_mm512_cvtepi32_ps(a.v)}; }
 /// Rounds to the nearest integer, ties to even.
 inline Index to_int(Vec a) { return {_mm512_cvtps_epi32(a.v)}; }
 
+/// An Index that a loop carries from turn to turn: with the element type of the instructions, GCC
+/// needs no copies between the turns.
+struct Carried {
+  __v16si v;
+};
+inline Carried carry(Index a) { return {(__v16si)a.v}; }
+inline Index index_of(Carried a) { return {(__m512i)a.v}; }
+
 /// The larger, as signed integers.
 inline Index larger(Index a, Index b) { return {_mm512_max_epi32(a.v, b.v)}; }
 /// Products of signed integers of 16 bits; a is not negative.

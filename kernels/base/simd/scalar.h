@@ -103,6 +103,11 @@ inline Index to_int(Vec a) {
   return sub(bits, splat_int(0x4b400000));
 }
 
+/// An Index that a loop carries from turn to turn.
+using Carried = Index;
+inline Carried carry(Index a) { return a; }
+inline Index index_of(Carried a) { return a; }
+
 /// The larger, as signed integers.
 inline Index larger(Index a, Index b) {
   const auto of = [](uint32_t x) { return static_cast<int32_t>(x); };

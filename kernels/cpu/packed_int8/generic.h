@@ -11,7 +11,7 @@ namespace {  // a copy per instruction set
 
 // Rows of x and tiles of a panel that fill the vector registers.
 #if defined(__AVX512F__)
-constexpr int kFewRows = 12, kManyRows = 6, kPanelTiles = 2;
+constexpr int kFewRows = 8, kManyRows = 6, kPanelTiles = 2;
 #elif defined(__AVX2__)
 constexpr int kFewRows = 3, kManyRows = 3, kPanelTiles = 1;
 #else
@@ -19,6 +19,14 @@ constexpr int kFewRows = 1, kManyRows = 1, kPanelTiles = 1;
 #endif
 /// A panel fills at most this much of the second-level cache.
 constexpr size_t kPanelBytes = 512 * 1024;
+
+/// The packed bytes are asked for this far ahead.
+constexpr size_t kPrefetch = 4096;
+
+/// Groups as the loops over them are made: kPlain and kZeros are of whole multiples of kUnrolled
+/// steps, without and with zero points; kAny is any.
+enum class GroupKind { kAny, kPlain, kZeros };
+constexpr size_t kUnrolled = 4;
 
 /// Codes of a step of 8 (4-bit) or 4 columns of a tile, a byte each: the second four in `b`.
 struct Codes {
@@ -66,6 +74,7 @@ class PackedSource {
     next_ += w_.group_bytes;
   }
   void next_step(Codes (&codes)[kTiles]) {
+    __builtin_prefetch(line_ + kPrefetch);
     codes[0] = unpack_line<kCode>(line_);
     line_ += 64;
   }
@@ -167,37 +176,50 @@ inline Index splat_four(const int8_t* x) {
   return splat_int(four);
 }
 
-/// The int32 sums of a group, from minus the zero point times the sum of x.
+/// Adds a step of columns to the sums of a group.
 template <typename Source, int kRows>
-inline void sum_group(const PackedWeight& w, Source& source, size_t g, const Rows& x,
-                      Index (&c)[kRows][Source::kTiles]) {
-  constexpr int kTiles = Source::kTiles;
+inline void add_step(Source& source, const int8_t* values, size_t stride,
+                     Carried (&c)[kRows][Source::kTiles]) {
+  Codes codes[Source::kTiles];
+  source.next_step(codes);
 #pragma GCC unroll 16
   for (int i = 0; i < kRows; ++i) {
-    const Index start = splat_int(static_cast<uint32_t>(x.starts[i * x.groups + g]));
-    for (int t = 0; t < kTiles; ++t) c[i][t] = w.has_zeros ? mul_16(source.zeros(t), start) : start;
-  }
-  const int8_t* values = x.values + g * w.group_stride;
-  for (const int8_t* end = values + w.group_stride; values < end;
-       values += kColsOfStep<Source::kCode>) {
-    Codes codes[kTiles];
-    source.next_step(codes);
-#pragma GCC unroll 16
-    for (int i = 0; i < kRows; ++i) {
-      const int8_t* const row = values + i * x.stride;
+    const int8_t* const row = values + i * stride;
 #pragma GCC unroll 4
-      for (int t = 0; t < kTiles; ++t)
-        if constexpr (Source::kCode == PackedCode::kFourBit)
-          c[i][t] = dot_nibbles(c[i][t], codes[t].a, splat_four(row), codes[t].b,
-                                splat_four(row + 4));
-        else
-          c[i][t] = dot_bytes(c[i][t], codes[t].a, splat_four(row));
-    }
+    for (int t = 0; t < Source::kTiles; ++t)
+      if constexpr (Source::kCode == PackedCode::kFourBit)
+        c[i][t] = carry(dot_nibbles(index_of(c[i][t]), codes[t].a, splat_four(row), codes[t].b,
+                                    splat_four(row + 4)));
+      else
+        c[i][t] = carry(dot_bytes(index_of(c[i][t]), codes[t].a, splat_four(row)));
   }
 }
 
+/// The int32 sums of a group, from minus the zero point times the sum of x.
+template <GroupKind kKind, typename Source, int kRows>
+inline void sum_group(const PackedWeight& w, Source& source, size_t g, const Rows& x,
+                      Carried (&c)[kRows][Source::kTiles]) {
+  constexpr size_t kUnroll = kKind == GroupKind::kAny ? 1 : kUnrolled;
+  constexpr size_t kCols = kColsOfStep<Source::kCode>;
+  const bool zeros = kKind == GroupKind::kAny ? w.has_zeros : kKind == GroupKind::kZeros;
+#pragma GCC unroll 16
+  for (int i = 0; i < kRows; ++i) {
+    const Index start = splat_int(static_cast<uint32_t>(x.starts[i * x.groups + g]));
+    for (int t = 0; t < Source::kTiles; ++t)
+      c[i][t] = carry(zeros ? mul_16(source.zeros(t), start) : start);
+  }
+  const int8_t* values = x.values + g * w.group_stride;
+  const int8_t* const end = values + w.group_stride;
+  do {
+#pragma GCC unroll 4
+    for (size_t step = 0; step < kUnroll; ++step)
+      add_step<Source, kRows>(source, values + step * kCols, x.stride, c);
+    values += kUnroll * kCols;
+  } while (values < end);
+}
+
 /// kRows rows of x times the tiles of a source. Sums of the groups before are taken from y.
-template <typename Source, int kRows>
+template <GroupKind kKind, typename Source, int kRows>
 inline void product_tile(const PackedWeight& w, const Cut& cut, Source source, const Rows& x,
                          const float* bias) {
   constexpr int kTiles = Source::kTiles;
@@ -209,14 +231,14 @@ inline void product_tile(const PackedWeight& w, const Cut& cut, Source source, c
                                  : load_some(x.y + i * x.ldy + t * kLanes,
                                              rows_of_tile(w, cut.tile + t));
   for (size_t g = cut.begin; g < cut.end; ++g) {
-    Index c[kRows][kTiles];
+    Carried c[kRows][kTiles];
     source.next_group();
-    sum_group<Source, kRows>(w, source, g, x, c);
+    sum_group<kKind, Source, kRows>(w, source, g, x, c);
 #pragma GCC unroll 16
     for (int i = 0; i < kRows; ++i)
       for (int t = 0; t < kTiles; ++t) {
         const Vec scale = mul(source.scale(t), splat(x.scales[i * x.groups + g]));
-        acc[i][t] = fma(to_float(c[i][t]), scale, acc[i][t]);
+        acc[i][t] = fma(to_float(index_of(c[i][t])), scale, acc[i][t]);
       }
   }
   for (int t = 0; t < kTiles; ++t) {
@@ -232,23 +254,35 @@ inline void product_tile(const PackedWeight& w, const Cut& cut, Source source, c
   }
 }
 
-template <typename Source, int kRows>
+template <GroupKind kKind, typename Source, int kRows>
 inline void product_rows(size_t rows, const PackedWeight& w, const Cut& cut, const Source& source,
                          const Rows& x, const float* bias) {
   if constexpr (kRows > 1)
-    if (rows < kRows) return product_rows<Source, kRows - 1>(rows, w, cut, source, x, bias);
-  product_tile<Source, kRows>(w, cut, source, x, bias);
+    if (rows < kRows)
+      return product_rows<kKind, Source, kRows - 1>(rows, w, cut, source, x, bias);
+  product_tile<kKind, Source, kRows>(w, cut, source, x, bias);
 }
 
 /// All rows of x, in even shares of at most kRows.
+template <GroupKind kKind, typename Source, int kRows>
+inline void product_shares(size_t count, const PackedWeight& w, const Cut& cut,
+                           const Source& source, const Rows& x, const float* bias) {
+  for (size_t row = 0, shares = (count + kRows - 1) / kRows; shares > 0; --shares) {
+    const size_t rows = (count - row + shares - 1) / shares;
+    product_rows<kKind, Source, kRows>(rows, w, cut, source, x.skip(row), bias);
+    row += rows;
+  }
+}
+
 template <typename Source, int kRows>
 inline void product_all(size_t count, const PackedWeight& w, const Cut& cut, const Source& source,
                         const Rows& x, const float* bias) {
-  for (size_t row = 0, shares = (count + kRows - 1) / kRows; shares > 0; --shares) {
-    const size_t rows = (count - row + shares - 1) / shares;
-    product_rows<Source, kRows>(rows, w, cut, source, x.skip(row), bias);
-    row += rows;
-  }
+  if (w.group_stride % (kUnrolled * kColsOfStep<Source::kCode>) != 0)
+    product_shares<GroupKind::kAny, Source, kRows>(count, w, cut, source, x, bias);
+  else if (w.has_zeros)
+    product_shares<GroupKind::kZeros, Source, kRows>(count, w, cut, source, x, bias);
+  else
+    product_shares<GroupKind::kPlain, Source, kRows>(count, w, cut, source, x, bias);
 }
 
 inline Rows rows_of(const PackedWeight& w, const PackedProductArgs& a) {

@@ -42,6 +42,7 @@ export function loraLinear(x: tf.Tensor, matrices: LoraMatrices, dropped = x): t
   expectShape('loraLinear: a', a.shape, [-1, weight.cols]);
   expectShape('loraLinear: b', b.shape, [weight.rows, a.shape[0]]);
   if (bias !== undefined) expectShape('loraLinear: bias', bias.shape, [weight.rows]);
+  if (!tf.engine().isTapeOn()) return tf.tidy(() => forward(x, matrices, dropped)[0]);
   const whole = dropped === x;
   const inputs = [x, a, b, ...(whole ? [] : [dropped]), ...(bias ? [bias] : [])];
   const source = savable(dropped);

@@ -240,6 +240,18 @@ const dropoutCases: OpCase[] = [
   },
 ];
 
+const residualCases: OpCase[] = [
+  {
+    name: 'addResidual',
+    shapes: [
+      [3, 37],
+      [3, 37],
+    ],
+    run: (x, branch) => ops.addResidual(x as tf.Tensor, branch as tf.Tensor),
+    expected: (x, branch) => Array.from(x as Float32Array, (v, i) => v + (branch?.[i] ?? 0)),
+  },
+];
+
 const checkpointedCases: OpCase[] = [
   {
     name: 'checkpointed, a block of several ops',
@@ -276,5 +288,6 @@ export const OP_CASES: readonly OpCase[] = [
   ...embeddingCases,
   ...crossEntropyCases,
   ...dropoutCases,
+  ...residualCases,
   ...checkpointedCases,
 ];

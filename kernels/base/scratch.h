@@ -6,7 +6,17 @@ namespace llmkit {
 
 /// Working memory of a thread: at least `count` floats, aligned to 64 bytes, valid until the
 /// thread asks for the same slot again. Not cleared.
-enum class Scratch { kDecoded, kScores, kPrepared, kPanel, kGradRows, kLowRank, kCount };
+enum class Scratch {
+  kDecoded,
+  kScores,
+  kPrepared,
+  kPanel,
+  kGradRows,
+  kLowRank,
+  kSample,
+  kPlaces,
+  kCount
+};
 float* scratch(Scratch slot, size_t count);
 
 }  // namespace llmkit

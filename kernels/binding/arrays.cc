@@ -4,6 +4,7 @@
 #include "cpu/arrange/arrange.h"
 #include "cpu/elementwise/elementwise.h"
 #include "cpu/reduce/reduce.h"
+#include "cpu/sample/sample.h"
 #include "cpu/softmax/softmax.h"
 
 namespace llmkit::binding {
@@ -116,6 +117,27 @@ void gather_call(const Napi::CallbackInfo& info) {
   gather(p);
 }
 
+/// sample(logits, seen, penalty, temperature, topK, topP, uniform)
+Napi::Value sample_call(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "sample");
+  const Floats logits = args.floats(0);
+  const bool any_seen = info[1].IsTypedArray();
+  const Ints seen = any_seen ? args.ints(1) : Ints{};
+  if (logits.size == 0 || logits.size > kSampleMostIds)
+    args.range_error("expected 1 to " + std::to_string(kSampleMostIds) + " logits");
+  check_ids(args, seen, logits.size);
+  const SampleArgs p = {logits.size,
+                        logits.data,
+                        seen.data,
+                        seen.size,
+                        args.number(2),
+                        args.number(3),
+                        args.size(4, "topK"),
+                        args.number(5),
+                        args.number(6)};
+  return Napi::Number::New(info.Env(), static_cast<double>(sample(p)));
+}
+
 /// scatterAdd(x, ids, y, cols)
 void scatter_add_call(const Napi::CallbackInfo& info) {
   const Arguments args(info, "scatterAdd");
@@ -158,6 +180,7 @@ void add_arrays(Napi::Object exports) {
   add_procedure<argmax_call>(exports, "argmax");
   add_procedure<transpose_call>(exports, "transpose");
   add_procedure<gather_call>(exports, "gather");
+  add_function<sample_call>(exports, "sample");
   add_procedure<scatter_add_call>(exports, "scatterAdd");
   add_procedure<cache_write_call>(exports, "cacheWrite");
 }

@@ -2,11 +2,12 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { LlmkitError } from '../errors.js';
 import type { Decoder } from '../model/decoder.js';
 import type { KvCache } from '../model/kv-cache.js';
+import { sample } from '../tensor/ops/index.js';
+import type { Sampling } from '../tensor/sampling.js';
 import * as tf from '../tensor/tfjs.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import { type Placed, placeToken } from './logprobs.js';
 import { uniformAt } from './random.js';
-import { chooseToken, type Sampling } from './sampler.js';
 import { Sequence } from './sequence.js';
 
 /** What to generate. */
@@ -84,27 +85,36 @@ export function newTokenLimit(context: number, promptTokens: number, maxNewToken
   );
 }
 
-/** Runs the prompt into the cache. @returns the logits after it, [V] */
+/** Runs the prompt into the cache. @returns the logits after it, [1, V] */
 async function prefill(
   model: Decoder,
   cache: KvCache,
   { promptIds, echo, logprobs, signal }: GenerateOptions,
-): Promise<{ logits: Float32Array; placed: Placed[] }> {
+): Promise<{ logits: tf.Tensor2D; placed: Placed[] }> {
   const placed: Placed[] = [];
   const scores = echo && logprobs !== undefined;
-  let logits = new Float32Array(0);
-  for (let start = 0; start < promptIds.length; start += PREFILL_TOKENS) {
+  for (let start = 0; ; start += PREFILL_TOKENS) {
     const ids = promptIds.slice(start, start + PREFILL_TOKENS);
-    const rows = forward(model, cache, [ids], scores ? 0 : ids.length - 1);
-    logits = rows.at(-1) as Float32Array<ArrayBuffer>;
-    rows.forEach((row, i) => {
-      const next = promptIds[start + i + 1];
-      if (scores && next !== undefined) placed.push(placeToken(row, next, logprobs));
-    });
-    await nextTurn();
-    signal?.throwIfAborted();
+    const last = start + ids.length >= promptIds.length;
+    const logits = forward(model, cache, [ids], scores ? 0 : ids.length - 1);
+    if (scores) {
+      rowsOf(logits).forEach((row, i) => {
+        const next = promptIds[start + i + 1];
+        if (next !== undefined) placed.push(placeToken(row, next, logprobs));
+      });
+    }
+    const end = tf.tidy(() => lastRow(logits));
+    logits.dispose();
+    try {
+      await nextTurn();
+      signal?.throwIfAborted();
+    } catch (error) {
+      end.dispose();
+      throw error;
+    }
+    if (last) return { logits: end, placed };
+    end.dispose();
   }
-  return { logits, placed };
 }
 
 /** What a step needs. */
@@ -115,50 +125,67 @@ interface Run {
   readonly sequences: readonly Sequence[];
 }
 
-/** Steps until every sequence has ended; ended ones leave the batch. */
-async function continueAll(run: Run, promptLogits: Float32Array): Promise<void> {
+/**
+ * Steps until every sequence has ended; ended ones leave the batch.
+ *
+ * @param promptLogits [1, V], disposed here
+ */
+async function continueAll(run: Run, promptLogits: tf.Tensor2D): Promise<void> {
   const { model, cache, options, sequences } = run;
   let active = [...sequences.keys()].filter((i) => !sequences[i]?.finishReason);
   if (active.length > 1) cache.select(active.map(() => 0));
-  let logits = active.map(() => promptLogits);
-  while (active.length > 0) {
-    const ids = active.map((index, row) => step(run, index, logits[row] as Float32Array));
-    const rows = [...active.keys()].filter(
-      (row) => !sequences[active[row] as number]?.finishReason,
-    );
-    if (rows.length === 0) return;
-    if (rows.length < active.length) cache.select(rows);
-    active = rows.map((row) => active[row] as number);
-    logits = forward(
-      model,
-      cache,
-      rows.map((row) => [ids[row] as number]),
-      0,
-    );
-    await nextTurn();
-    options.signal?.throwIfAborted();
+  let logits = active.length > 1 ? tf.tile(promptLogits, [active.length, 1]) : promptLogits.clone();
+  promptLogits.dispose();
+  try {
+    while (active.length > 0) {
+      const ids = step(run, active, logits);
+      logits.dispose();
+      const rows = [...active.keys()].filter(
+        (row) => !sequences[active[row] as number]?.finishReason,
+      );
+      if (rows.length === 0) return;
+      if (rows.length < active.length) cache.select(rows);
+      active = rows.map((row) => active[row] as number);
+      const next = rows.map((row) => [ids[row] as number]);
+      logits = forward(model, cache, next, 0);
+      await nextTurn();
+      options.signal?.throwIfAborted();
+    }
+  } finally {
+    logits.dispose();
   }
 }
 
-/** Chooses a sequence's next token from its logits. */
-function step({ options, sequences }: Run, index: number, logits: Float32Array): number {
-  const sequence = sequences[index] as Sequence;
-  const uniform = uniformAt(options.seed, index, sequence.ids.length);
-  const id = chooseToken(logits, sequence.seen, options.sampling, uniform);
-  if (options.logprobs !== undefined)
-    sequence.placed.push(placeToken(logits, id, options.logprobs));
-  sequence.push(id);
-  return id;
+/** Chooses the next token of each of these sequences from its row of logits [B, V]. */
+function step(
+  { options, sequences }: Run,
+  active: readonly number[],
+  logits: tf.Tensor2D,
+): Int32Array {
+  const { seed, logprobs, sampling } = options;
+  const rows = active.map((index) => {
+    const { seen, ids } = sequences[index] as Sequence;
+    return { seen, uniform: uniformAt(seed, index, ids.length) };
+  });
+  const chosen = sample(logits, rows, sampling);
+  const scored = logprobs === undefined ? undefined : rowsOf(logits);
+  active.forEach((index, row) => {
+    const sequence = sequences[index] as Sequence;
+    const id = chosen[row] as number;
+    if (scored) sequence.placed.push(placeToken(scored[row] as Float32Array, id, logprobs ?? 0));
+    sequence.push(id);
+  });
+  return chosen;
 }
 
-/** Logits of each row's positions from `from` on: [B · (T - from)] rows of [V]. */
+/** Logits of each row's positions from `from` on, [B · (T - from), V]. */
 function forward(
   model: Decoder,
   cache: KvCache,
   rows: readonly (readonly number[])[],
   from: number,
-): Float32Array[] {
-  const { values, width } = tf.tidy(() => {
+): tf.Tensor2D {
+  return tf.tidy(() => {
     const hidden = model.forward(
       rows.map((ids) => ({ ids })),
       { cache },
@@ -166,13 +193,18 @@ function forward(
     const [batch, tokens, size] = hidden.shape;
     const wanted =
       from === 0 ? hidden : tf.slice(hidden, [0, from, 0], [batch, tokens - from, size]);
-    const logits = model.logits(wanted);
-    return {
-      values: logits.dataSync<'float32'>() as Float32Array,
-      width: logits.shape.at(-1) as number,
-    };
+    return model.logits(tf.reshape(wanted, [batch * (tokens - from), size])) as tf.Tensor2D;
   });
-  return Array.from({ length: values.length / width }, (_, i) =>
-    values.slice(i * width, (i + 1) * width),
-  );
+}
+
+/** The rows of a matrix as arrays. */
+function rowsOf(matrix: tf.Tensor2D): Float32Array[] {
+  const [count, width] = matrix.shape;
+  const values = matrix.dataSync<'float32'>() as Float32Array;
+  return Array.from({ length: count }, (_, i) => values.subarray(i * width, (i + 1) * width));
+}
+
+function lastRow(matrix: tf.Tensor2D): tf.Tensor2D {
+  const [count, width] = matrix.shape;
+  return count === 1 ? matrix.clone() : tf.slice(matrix, [count - 1, 0], [1, width]);
 }

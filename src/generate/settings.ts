@@ -1,5 +1,5 @@
 import * as z from 'zod';
-import type { Sampling } from './sampler.js';
+import type { Sampling } from '../tensor/sampling.js';
 
 /** The part of Hugging Face's generation_config.json that chooses tokens; the rest is ignored. */
 export const generationConfigSchema = z.object({

@@ -313,6 +313,20 @@ export interface Addon {
   /** First index of the largest value of each row of cols. */
   argmax(x: Float32Array, y: Int32Array, cols: number): void;
 
+  /**
+   * The token chosen from logits [V] as `chooseToken` does; -1 when none is finite or one is
+   * infinite. seen: distinct ids that the penalty lowers; outside the vocabulary throws RangeError.
+   */
+  sample(
+    logits: Float32Array,
+    seen: Int32Array | null,
+    penalty: number,
+    temperature: number,
+    topK: number,
+    topP: number,
+    uniform: number,
+  ): number;
+
   /** y = x with axis i of y being axis permutation[i] of x; up to 6 axes. */
   transpose(
     x: Float32Array,

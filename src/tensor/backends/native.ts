@@ -74,6 +74,7 @@ const ADDON_FUNCTIONS: Readonly<Record<keyof Addon, true>> = {
   rmsNorm: true,
   rmsNormGrad: true,
   rope: true,
+  sample: true,
   scatterAdd: true,
   setThreads: true,
   softmax: true,

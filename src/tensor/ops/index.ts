@@ -24,6 +24,7 @@ export { type LoraMatrices, loraLinear } from './lora-linear.js';
 export { addResidual, viewAs } from './residual.js';
 export { rmsNorm } from './rms-norm.js';
 export { rope } from './rope.js';
+export { type SampleRow, sample } from './sample.js';
 
 /** Gradients of the fused kernels, for a backend that has them. */
 export const fusedGradients: readonly GradConfig[] = [

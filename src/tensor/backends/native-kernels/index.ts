@@ -5,6 +5,7 @@ import { gatherKernels } from './gathers.js';
 import type { KernelTable } from './kernel.js';
 import { matmulKernels } from './matmul.js';
 import { reductionKernels } from './reductions.js';
+import { sampleKernels } from './sample.js';
 import { sliceKernels } from './slices.js';
 import { trainingKernels } from './training.js';
 import { viewKernels } from './views.js';
@@ -17,6 +18,7 @@ export const nativeKernels: KernelTable = {
   ...gatherKernels,
   ...matmulKernels,
   ...reductionKernels,
+  ...sampleKernels,
   ...sliceKernels,
   ...trainingKernels,
   ...viewKernels,

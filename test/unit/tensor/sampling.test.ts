@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { uniformAt } from '../../../src/generate/random.js';
-import { chooseToken, distribution } from '../../../src/generate/sampler.js';
+import { chooseToken, distribution } from '../../../src/tensor/sampling.js';
 
 const GREEDY = { temperature: 0, topK: 0, topP: 1, repetitionPenalty: 1 };
 

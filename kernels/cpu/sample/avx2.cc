@@ -1,0 +1,9 @@
+#include "cpu/sample/generic.h"
+#include "cpu/sample/sample.h"
+
+namespace llmkit {
+
+const SampleKernels sample_f64_avx2 = {widen,   largest, weigh, above,
+                                        between, clear,   sum};
+
+}  // namespace llmkit

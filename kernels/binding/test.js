@@ -87,7 +87,12 @@ function checkWeights() {
   const codes = new Uint8Array(4);
   const good = { format: 'nf4', rows: 2, cols: 4, codes, groupSize: 4, scales: floats(1, 2) };
   addon.disposeWeight(addon.createWeight(good));
-  addon.disposeWeight(addon.createWeight(good, 'int8'));
+  const packed = addon.createWeight(good, 'int8');
+  assert.throws(
+    () => addon.dequantizeRows(packed, Int32Array.of(0), floats(0, 0, 0, 0)),
+    RangeError,
+  );
+  addon.disposeWeight(packed);
   assert.throws(() => addon.createWeight(good, 'fp8'), RangeError);
   for (const change of [
     { format: 'q4' },

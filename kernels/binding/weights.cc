@@ -1,5 +1,6 @@
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/mapped_file.h"
@@ -29,6 +30,16 @@ struct HeldWeight {
   WeightView view;
   std::unique_ptr<PackedWeight> packed;  // null for products in float32
   std::vector<Napi::ObjectReference> arrays;
+
+  /// Lets go of the stored form, where the packed one is all that is needed: sizes stay.
+  void keep_packed(std::unique_ptr<PackedWeight> made) {
+    packed = std::move(made);
+    arrays.clear();
+    view.codes = nullptr;
+    view.scales = nullptr;
+    view.nested = {};
+    view.zeros = nullptr;
+  }
 };
 
 constexpr const char* kFormatNames[] = {"f32", "bf16", "f16", "int8", "int4", "nf4", "fp4"};
@@ -144,7 +155,7 @@ Napi::Value create_weight(const Napi::CallbackInfo& info) {
   auto held = std::make_unique<HeldWeight>();
   WeightReader(args, info[0].As<Napi::Object>(), *held).read();
   const auto compute = static_cast<Compute>(choice);
-  if (compute != Compute::kF32) held->packed = pack(args, held->view, compute);
+  if (compute != Compute::kF32) held->keep_packed(pack(args, held->view, compute));
   return Napi::External<HeldWeight>::New(info.Env(), held.release(),
                                          [](Napi::Env, HeldWeight* weight) { delete weight; });
 }
@@ -164,6 +175,7 @@ void dequantize_rows_call(const Napi::CallbackInfo& info) {
   const Arguments args(info, "dequantizeRows");
   const WeightView& weight = weight_of_handle(args, info[0]);
   const Ints ids = args.ints(1);
+  if (args.packed(0) != nullptr) args.range_error("a packed weight has no rows to read");
   for (size_t i = 0; i < ids.size; ++i)
     if (ids.data[i] < 0 || static_cast<size_t>(ids.data[i]) >= weight.rows)
       args.range_error("id " + std::to_string(ids.data[i]) + " is not below " +

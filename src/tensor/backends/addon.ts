@@ -73,8 +73,9 @@ export interface Addon {
   mapFile(path: string): ArrayBuffer;
 
   /**
-   * Checks the sizes and keeps the arrays alive, without a copy. With bf16 or int8, also packs the
-   * weight for products in that arithmetic (linear, linearGradInput, crossEntropy), with all threads.
+   * Checks the sizes and keeps the arrays alive, without a copy. With bf16 or int8, packs the weight for
+   * products in that arithmetic (linear and its gradients, crossEntropy) with all threads instead, and
+   * lets go of the arrays: dequantizeRows then throws RangeError.
    */
   createWeight(data: WeightData, compute: Compute): WeightHandle;
   /** Frees the arrays; using the handle afterwards throws RangeError. */

@@ -35,13 +35,18 @@ struct PackedKernels {
   size_t few_rows;     // the most rows for which `few` is the faster
   size_t block_tiles;  // tiles that `many` takes at a time: ranges are best multiples of it
   size_t value_bytes;  // of an element of PreparedRows::values
+  /// Rows of x that are prepared together and lie as the kernels want them.
+  size_t row_block = 1;
+  /// Whether a product of m rows with the weight is for these kernels; null: every product.
+  bool (*takes)(const PackedWeight& weight, size_t m) = nullptr;
 };
 
 #define PACKED_KERNELS(compute, isa, name) extern const PackedKernels name;
 #include "cpu/packed/kernels.inc"
 #undef PACKED_KERNELS
 
-/// The best kernels of a compute type for this machine.
-const PackedKernels& packed_kernels(Compute compute);
+/// The best kernels of this machine for a product of m rows with the weight. Those of two values of m
+/// have the same bits.
+const PackedKernels& packed_kernels(const PackedWeight& weight, size_t m);
 
 }  // namespace llmkit

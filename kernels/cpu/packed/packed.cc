@@ -26,7 +26,7 @@ Split split_of(const PackedWeight& weight, const PackedKernels& kernels, size_t 
   if (m <= kernels.few_rows) return {1, weight.tiles, m, 1};
   const size_t blocks = divide_up(weight.tiles, kernels.block_tiles);
   const size_t wanted = divide_up(4 * thread_count(), blocks);
-  const size_t rows = std::min(m, std::max(divide_up(m, wanted), kRowsPerTask));
+  const size_t rows = std::min(m, std::max(divide_up(divide_up(m, wanted), 32) * 32, kRowsPerTask));
   return {kernels.block_tiles, blocks, rows, divide_up(m, rows)};
 }
 
@@ -39,9 +39,11 @@ size_t work_of(const PackedWeight& weight, const Split& split) {
 
 }  // namespace
 
-const PackedKernels& packed_kernels(Compute compute) {
-#define PACKED_KERNELS(compute_type, isa, name) \
-  if (compute == compute_type && runs_here(isa)) return name;
+const PackedKernels& packed_kernels(const PackedWeight& weight, size_t m) {
+#define PACKED_KERNELS(compute_type, isa, name)            \
+  if (weight.compute == compute_type && runs_here(isa) &&  \
+      (name.takes == nullptr || name.takes(weight, m)))    \
+    return name;
 #include "cpu/packed/kernels.inc"
 #undef PACKED_KERNELS
   __builtin_unreachable();  // the scalar kernels run everywhere
@@ -50,16 +52,18 @@ const PackedKernels& packed_kernels(Compute compute) {
 PreparedRows prepare_rows(const PackedWeight& weight, size_t m, const float* x, size_t ldx) {
   const bool integers = weight.compute == Compute::kInt8;
   const bool totals = !integers && weight.has_zeros;
-  const PackedKernels& kernels = packed_kernels(weight.compute);
+  const PackedKernels& kernels = packed_kernels(weight, m);
   const size_t stride = weight.padded_cols(), groups = weight.groups, size = kernels.value_bytes;
-  const size_t values_size = floats_of(m * stride * size);
-  const size_t groups_size = integers || totals ? floats_of(m * groups * sizeof(float)) : 0;
+  const size_t blocks = divide_up(m, kernels.row_block), all = blocks * kernels.row_block;
+  const size_t values_size = floats_of(all * stride * size);
+  const size_t groups_size = integers || totals ? floats_of(all * groups * sizeof(float)) : 0;
   float* const values = scratch(Scratch::kPrepared, values_size + 2 * groups_size);
   float* const factors = values + values_size;
   int32_t* const starts = reinterpret_cast<int32_t*>(factors + groups_size);
-  parallel_for(m, grain_for(8 * stride), [&](size_t begin, size_t end) {
-    const size_t group = begin * groups;
-    const PrepareArgs args = {end - begin,
+  const size_t work = 8 * stride * kernels.row_block;
+  parallel_for(blocks, grain_for(work), [&](size_t first, size_t last) {
+    const size_t begin = first * kernels.row_block, group = begin * groups;
+    const PrepareArgs args = {std::min(last * kernels.row_block, m) - begin,
                               x + begin * ldx,
                               ldx,
                               reinterpret_cast<uint8_t*>(values) + begin * stride * size,
@@ -74,7 +78,7 @@ PreparedRows prepare_rows(const PackedWeight& weight, size_t m, const float* x, 
 
 void packed_product(const PackedWeight& weight, const PreparedRows& x, const PackedRange& range,
                     const float* bias, float* y, size_t ldy) {
-  const PackedKernels& kernels = packed_kernels(weight.compute);
+  const PackedKernels& kernels = packed_kernels(weight, x.m);
   const auto product = range.count <= kernels.few_rows ? kernels.few : kernels.many;
   product(weight, {x, range, bias, y, ldy});
 }
@@ -83,7 +87,7 @@ void packed_linear(const PackedWeight& weight, size_t m, const float* x, const f
                    float* y, const LowRank* update) {
   if (m == 0 || weight.rows == 0) return;
   const PreparedRows rows = prepare_rows(weight, m, x, weight.cols);
-  const Split split = split_of(weight, packed_kernels(weight.compute), m);
+  const Split split = split_of(weight, packed_kernels(weight, m), m);
   const auto run = [&](size_t begin, size_t end) {
     while (begin < end) {
       const size_t block = begin % split.blocks, first = begin / split.blocks * split.rows;

@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "base/bf16.h"
-#include "cpu/packed/packed.h"
+#include "cpu/packed/kernels.h"
 #include "cpu/weight/reference.h"
 
 namespace llmkit {
@@ -55,6 +55,30 @@ inline float packed_unscaled(const PackedWeight& w, size_t row, size_t group, si
   if (w.code == PackedCode::kFourBit && !w.has_zeros) return from_bf16(w.values[bits]);
   return static_cast<float>(static_cast<int>(bits) - packed_zero(w, row, group));
 }
+
+/// Rows of x as some kernels want them, which need not be those that prepare_rows would choose.
+class PreparedFor {
+ public:
+  PreparedFor(const PackedKernels& kernels, const PackedWeight& w, size_t m, const float* x) {
+    const size_t all = (m + kernels.row_block - 1) / kernels.row_block * kernels.row_block;
+    const bool integers = w.compute == Compute::kInt8;
+    values_.resize(all * w.padded_cols() * kernels.value_bytes);
+    factors_.resize(all * w.groups);
+    starts_.resize(all * w.groups);
+    float* const scales = integers ? factors_.data() : nullptr;
+    int32_t* const starts = integers ? starts_.data() : nullptr;
+    float* const totals = !integers && w.has_zeros ? factors_.data() : nullptr;
+    kernels.prepare(w, {m, x, w.cols, values_.data(), scales, starts, totals});
+    rows = {m, w.padded_cols(), values_.data(), scales, starts, totals};
+  }
+  PreparedFor(const PreparedFor&) = delete;
+  PreparedRows rows;
+
+ private:
+  std::vector<uint8_t> values_;
+  std::vector<float> factors_;
+  std::vector<int32_t> starts_;
+};
 
 /// Weights for tests of packed products: every format, groups of all kinds, tails everywhere.
 inline std::vector<WeightCase> packed_cases() {

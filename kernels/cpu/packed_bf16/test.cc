@@ -10,32 +10,19 @@ using namespace llmkit::testing;
 
 namespace {
 
-/// All kernels that run here, best first.
-std::vector<const PackedKernels*> kernels_of_machine() {
+/// All kernels for a weight that run here, best first.
+std::vector<const PackedKernels*> kernels_for(const PackedWeight& w) {
   std::vector<const PackedKernels*> found;
 #define PACKED_KERNELS(compute, required, name) \
   if (compute == Compute::kBf16 && runs_here(required)) found.push_back(&name);
 #include "cpu/packed/kernels.inc"
 #undef PACKED_KERNELS
+  const auto refuses = [&](const PackedKernels* kernels) {
+    return kernels->takes != nullptr && !kernels->takes(w, 64);
+  };
+  found.erase(std::remove_if(found.begin(), found.end(), refuses), found.end());
   return found;
 }
-
-/// Rows of x as some kernels want them, which need not be those that prepare_rows would choose.
-class Prepared {
- public:
-  Prepared(const PackedKernels& kernels, const PackedWeight& w, size_t m, const float* x)
-      : values_(m * w.padded_cols() * kernels.value_bytes), totals_(m * w.groups) {
-    float* const totals = w.has_zeros ? totals_.data() : nullptr;
-    kernels.prepare(w, {m, x, w.cols, values_.data(), nullptr, nullptr, totals});
-    rows = {m, w.padded_cols(), values_.data(), nullptr, nullptr, totals};
-  }
-  Prepared(const Prepared&) = delete;
-  PreparedRows rows;
-
- private:
-  std::vector<uint8_t> values_;
-  std::vector<float> totals_;
-};
 
 /// One result in double, from x rounded to bf16. Zero points are a sum of their own, as packed.h has
 /// it: its size counts for the rounding errors.
@@ -72,7 +59,7 @@ void check_values(Checks& checks, const PackedWeight& w) {
 void check_ranges(Checks& checks, const PackedWeight& w, const PackedKernels& kernels) {
   const size_t most = 64, ldw = w.rows, ldy = w.tiles * 16 + 3;
   const Buffer x(most * w.cols, 1), bias(w.rows, 2);
-  const Prepared rows(kernels, w, most, x.data());
+  const PreparedFor rows(kernels, w, most, x.data());
   Buffer want(most * ldw, 3), y(most * ldy, 4);
   kernels.many(w, {rows.rows, {0, most, 0, w.tiles}, bias.data(), want.data(), ldw});
   for (const auto product : {kernels.few, kernels.many})
@@ -92,8 +79,8 @@ void check_ranges(Checks& checks, const PackedWeight& w, const PackedKernels& ke
 void check_kernels(Checks& checks, const PackedWeight& w) {
   const Buffer x(2 * w.cols, 5);
   Buffer y(2 * w.rows, 6);
-  for (const PackedKernels* kernels : kernels_of_machine()) {
-    const Prepared rows(*kernels, w, 2, x.data());
+  for (const PackedKernels* kernels : kernels_for(w)) {
+    const PreparedFor rows(*kernels, w, 2, x.data());
     kernels->many(w, {rows.rows, {0, 2, 0, w.tiles}, nullptr, y.data(), w.rows});
     for (size_t i = 0; i < 2 * w.rows; ++i) {
       const Sum want = product_reference(w, x.data() + i / w.rows * w.cols, i % w.rows);

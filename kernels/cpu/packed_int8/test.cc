@@ -89,7 +89,9 @@ void check_ranges(Checks& checks, const PackedWeight& w) {
   packed_linear(w, most, x.data(), bias.data(), want.data());
   for (const NamedKernels& named : kernels_of_machine()) {
     if (named.fuses != kernels_of_machine()[0].fuses) continue;
-    const PreparedRows rows = prepare_rows(w, most, x.data(), w.cols);
+    if (named.kernels->takes != nullptr && !named.kernels->takes(w, most)) continue;
+    const PreparedFor prepared(*named.kernels, w, most, x.data());
+    const PreparedRows& rows = prepared.rows;
     for (const auto product : {named.kernels->few, named.kernels->many})
       for (size_t count : {1, 2, 3, 4, 5, 6, 7, 11, 12, 13, 25, 64})
         for (size_t tile = 0; tile < w.tiles; ++tile) {

@@ -148,10 +148,8 @@ function checkSupported(
   config: Record<string, unknown>,
   problem: (key: string, message: string) => void,
 ): void {
-  if (config.device === 'cuda')
+  if (config.device === 'cuda') {
     problem('device', 'cuda is not available in this version; use cpu or auto');
-  if (config.compute === 'bf16' || config.compute === 'int8') {
-    problem('compute', `${config.compute} is not available in this version; use f32 or auto`);
   }
 }
 

@@ -33,6 +33,7 @@ export function computeOf(choice: ComputeChoice, use: ComputeUse, format: Weight
   return wanted === 'int8' && INTEGER.has(format) ? 'int8' : 'bf16';
 }
 
-function automatic(_use: ComputeUse, _format: WeightFormat): Compute {
-  return 'f32';
+function automatic(use: ComputeUse, format: WeightFormat): Compute {
+  if (use === 'exact') return 'f32';
+  return use === 'generate' && INTEGER.has(format) ? 'int8' : 'bf16';
 }

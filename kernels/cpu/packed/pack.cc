@@ -128,15 +128,11 @@ uint32_t pair_nibbles(uint32_t x) {
 
 uint32_t swap_nibbles(uint32_t x) { return (x & 0x0f0f0f0fu) << 4 | (x >> 4 & 0x0f0f0f0fu); }
 
-/// The dword of a line of `count` 4-bit codes from an element of the weight on.
+/// The dword of a line of up to 8 4-bit codes from any element of the weight on.
 uint32_t four_bit_dword(const WeightView& view, size_t element, size_t count) {
   const bool low_first = view.format == WeightFormat::kInt4;
   uint32_t nibbles = 0;
-  if (element % 2 == 0 && count >= 8) {
-    std::memcpy(&nibbles, view.codes + element / 2, sizeof nibbles);
-    return pair_nibbles(low_first ? nibbles : swap_nibbles(nibbles));
-  }
-  for (size_t j = 0; j < std::min<size_t>(count, 8); ++j) {
+  for (size_t j = 0; j < count; ++j) {
     const size_t i = element + j;
     const uint32_t code = view.codes[i / 2] >> ((i % 2 == 0) == low_first ? 0 : 4) & 15u;
     nibbles |= code << 4 * j;
@@ -144,18 +140,27 @@ uint32_t four_bit_dword(const WeightView& view, size_t element, size_t count) {
   return pair_nibbles(nibbles);
 }
 
-/// Codes [element, element + count) into the dwords of a row, 16 apart.
-void pack_codes(const WeightView& view, PackedCode code, size_t element, size_t count,
-                uint8_t* line) {
-  const size_t step = code == PackedCode::kFourBit ? 8 : 4;
-  for (size_t k = 0; k < count; k += step, line += kLineBytes) {
-    uint32_t dword = 0;
-    if (code == PackedCode::kFourBit)
-      dword = four_bit_dword(view, element + k, count - k);
-    else
-      std::memcpy(&dword, view.codes + element + k, std::min<size_t>(count - k, 4));
+/// 4-bit codes [element, element + count) into the dwords of a row, a line apart.
+template <bool kLowFirst>
+void pack_four_bit(const WeightView& view, size_t element, size_t count, uint8_t* line) {
+  size_t k = 0;
+  if (element % 2 == 0)
+    for (const uint8_t* p = view.codes + element / 2; k + 8 <= count; k += 8, p += 4) {
+      uint32_t nibbles;
+      std::memcpy(&nibbles, p, sizeof nibbles);
+      nibbles = pair_nibbles(kLowFirst ? nibbles : swap_nibbles(nibbles));
+      std::memcpy(line, &nibbles, sizeof nibbles);
+      line += kLineBytes;
+    }
+  for (; k < count; k += 8, line += kLineBytes) {
+    const uint32_t dword = four_bit_dword(view, element + k, std::min<size_t>(count - k, 8));
     std::memcpy(line, &dword, sizeof dword);
   }
+}
+
+void pack_eight_bit(const WeightView& view, size_t element, size_t count, uint8_t* line) {
+  for (size_t k = 0; k < count; k += 4, line += kLineBytes)
+    std::memcpy(line, view.codes + element + k, std::min<size_t>(count - k, 4));
 }
 
 void pack_scale(ScaleType type, float scale, size_t row, uint8_t* scales) {
@@ -165,21 +170,28 @@ void pack_scale(ScaleType type, float scale, size_t row, uint8_t* scales) {
   std::memcpy(scales + 2 * row, &half, sizeof half);
 }
 
-/// Row r of a tile, its codes and scales.
-void pack_grouped_row(const WeightView& view, const PackedWeight& w, size_t tile, size_t r) {
-  const size_t scale_bytes = packed_scale_bytes(w.scale_type);
-  const size_t first = (tile * kTileRows + r) * w.cols;
-  uint8_t* group = w.data.bytes() + tile * w.tile_bytes;
-  for (size_t k = 0; k < w.cols; k += w.group, group += w.group_bytes) {
-    const size_t stored = (first + k) / view.group_size;
-    pack_scale(w.scale_type, scale_of(view, stored), r, group);
-    uint8_t* lines = group + scale_bytes;
-    if (w.has_zeros) {
-      lines[r] = view.zeros[stored];
-      lines += kTileRows;
-    }
-    pack_codes(view, w.code, first + k, std::min(w.group, w.cols - k), lines + 4 * r);
+/// A group of row r of a tile: its scale, its zero point and the dwords of its lines.
+void pack_group(const WeightView& view, const PackedWeight& w, size_t element, size_t count,
+                size_t r, uint8_t* group) {
+  const size_t stored = element / view.group_size;
+  pack_scale(w.scale_type, scale_of(view, stored), r, group);
+  uint8_t* lines = group + packed_scale_bytes(w.scale_type);
+  if (w.has_zeros) {
+    lines[r] = view.zeros[stored];
+    lines += kTileRows;
   }
+  lines += 4 * r;
+  if (w.code == PackedCode::kEightBit) return pack_eight_bit(view, element, count, lines);
+  view.format == WeightFormat::kInt4 ? pack_four_bit<true>(view, element, count, lines)
+                                     : pack_four_bit<false>(view, element, count, lines);
+}
+
+void pack_grouped_tile(const WeightView& view, const PackedWeight& w, size_t tile) {
+  const size_t first = tile * kTileRows, rows = std::min(kTileRows, w.rows - first);
+  uint8_t* group = w.data.bytes() + tile * w.tile_bytes;
+  for (size_t k = 0; k < w.cols; k += w.group, group += w.group_bytes)
+    for (size_t r = 0; r < rows; ++r)
+      pack_group(view, w, (first + r) * w.cols + k, std::min(w.group, w.cols - k), r, group);
 }
 
 void pack_bf16_row(const WeightView& view, const PackedWeight& w, size_t tile, size_t r) {
@@ -199,6 +211,11 @@ void pack_bf16_row(const WeightView& view, const PackedWeight& w, size_t tile, s
   }
 }
 
+void pack_bf16_tile(const WeightView& view, const PackedWeight& w, size_t tile) {
+  const size_t rows = std::min(kTileRows, w.rows - tile * kTileRows);
+  for (size_t r = 0; r < rows; ++r) pack_bf16_row(view, w, tile, r);
+}
+
 /// Bytes of codes before an element, of whole bytes.
 size_t code_bytes(WeightFormat format, size_t elements) {
   constexpr size_t kBits[] = {32, 16, 16, 8, 4, 4, 4};
@@ -211,11 +228,10 @@ PackedWeight pack_weight(const WeightView& view, Compute compute) {
   PackedWeight w = plan(view, compute);
   w.data = HugeBuffer(w.tiles * w.tile_bytes);
   if (w.data.bytes() == nullptr) return w;
-  const auto pack_row = w.code == PackedCode::kSixteenBit ? pack_bf16_row : pack_grouped_row;
+  const auto pack_tile = w.code == PackedCode::kSixteenBit ? pack_bf16_tile : pack_grouped_tile;
   parallel_for(w.tiles, grain_for(w.tile_bytes), [&](size_t begin, size_t end) {
     const size_t last = std::min(end * kTileRows, w.rows);
-    for (size_t row = begin * kTileRows; row < last; ++row)
-      pack_row(view, w, row / kTileRows, row % kTileRows);
+    for (size_t tile = begin; tile < end; ++tile) pack_tile(view, w, tile);
     const size_t skip = code_bytes(view.format, begin * kTileRows * w.cols);
     release_file_pages(view.codes + skip, code_bytes(view.format, last * w.cols) - skip);
   });

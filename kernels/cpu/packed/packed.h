@@ -10,8 +10,8 @@ namespace llmkit {
 
 /// Packs a weight with all threads, and lets go of the pages of a mapped file that it has read.
 /// compute is kBf16 or kInt8; kInt8 of a format that is not int4 or int8 becomes kBf16. Groups that
-/// do not begin at rows (bitsandbytes, cols not a multiple of the block), of less than 8 columns, or
-/// of more than 128 without a divisor from 32 to 128, are decoded and packed as kSixteenBit.
+/// do not begin at rows (bitsandbytes, cols not a multiple of the block), of less than 8 columns,
+/// or of more than 128 without a divisor from 32 to 128, are decoded and packed as kSixteenBit.
 /// data.bytes() is null when there is no memory.
 PackedWeight pack_weight(const WeightView& view, Compute compute);
 
@@ -48,12 +48,12 @@ void packed_product(const PackedWeight& weight, const PreparedRows& x, const Pac
 
 /// y [m, rows] = x [m, cols] · weightᵀ + bias, with all threads; `update`, if any, is added block by
 /// block.
-void packed_linear(const PackedWeight& weight, size_t m, const float* x, const float* bias, float* y,
-                   const LowRank* update = nullptr);
+void packed_linear(const PackedWeight& weight, size_t m, const float* x, const float* bias,
+                   float* y, const LowRank* update = nullptr);
 
-/// dx [m, cols] (+)= dy [m, tiles * 16] · rows [tile * 16, (tile + tiles) * 16) of the weight, with all
-/// threads, in bf16: dy and code * scale rounded to bf16, float32 sums, rows of the weight ascending.
-/// A row's bits do not depend on m.
+/// dx [m, cols] (+)= dy [m, tiles * 16] · rows [tile * 16, (tile + tiles) * 16) of the weight, with
+/// all threads, in bf16: dy and code * scale rounded to bf16, float32 sums, rows of the weight
+/// ascending. A row's bits do not depend on m.
 struct PackedGradArgs {
   size_t m;
   const float* dy;

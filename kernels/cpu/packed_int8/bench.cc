@@ -187,6 +187,6 @@ int main(int argc, char** argv) {
   const size_t rows = argument(2, 5632), cols = argument(3, 2048), group = argument(4, 32);
   Bench bench(rows, cols, group);
   std::printf("%s, %zu threads, %zu x %zu\n", isa_name(), thread_count(), rows, cols);
-  for (size_t m : {1, 2, 4, 8}) bench.few(m);
+  for (size_t m : {1, 2, 4, 8, 16}) bench.few(m);
   for (size_t m : {16, 64, 512}) bench.many(m);
 }

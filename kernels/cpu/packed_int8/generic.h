@@ -9,13 +9,17 @@
 namespace llmkit {
 namespace {  // a copy per instruction set
 
-// Rows of x and tiles of a panel that fill the vector registers.
+// Rows of x and tiles of a panel that fill the vector registers, and the rows up to which it is
+// faster to unpack the weight again for every share of them (measured).
 #if defined(__AVX512F__)
-constexpr int kFewRows = 8, kManyRows = 6, kPanelTiles = 2;
+constexpr int kShareRows = 8, kManyRows = 6, kPanelTiles = 2;
+constexpr size_t kFewRows = 32;
 #elif defined(__AVX2__)
-constexpr int kFewRows = 3, kManyRows = 3, kPanelTiles = 1;
+constexpr int kShareRows = 3, kManyRows = 3, kPanelTiles = 1;
+constexpr size_t kFewRows = 16;
 #else
-constexpr int kFewRows = 1, kManyRows = 1, kPanelTiles = 1;
+constexpr int kShareRows = 1, kManyRows = 1, kPanelTiles = 1;
+constexpr size_t kFewRows = 1;
 #endif
 /// A panel fills at most this much of the second-level cache.
 constexpr size_t kPanelBytes = 512 * 1024;
@@ -226,10 +230,11 @@ inline void product_tile(const PackedWeight& w, const Cut& cut, Source source, c
   Vec acc[kRows][kTiles];
 #pragma GCC unroll 16
   for (int i = 0; i < kRows; ++i)
-    for (int t = 0; t < kTiles; ++t)
-      acc[i][t] = cut.begin == 0 ? zero()
-                                 : load_some(x.y + i * x.ldy + t * kLanes,
-                                             rows_of_tile(w, cut.tile + t));
+    for (int t = 0; t < kTiles; ++t) {
+      float* const y = x.y + i * x.ldy + t * kLanes;
+      __builtin_prefetch(y, 1);
+      acc[i][t] = cut.begin == 0 ? zero() : load_some(y, rows_of_tile(w, cut.tile + t));
+    }
   for (size_t g = cut.begin; g < cut.end; ++g) {
     Carried c[kRows][kTiles];
     source.next_group();
@@ -298,7 +303,7 @@ inline void few_of(const PackedWeight& w, const PackedProductArgs& a) {
   Rows x = rows_of(w, a);
   const size_t end = a.range.tile + a.range.tiles;
   for (size_t tile = a.range.tile; tile < end; ++tile, x.y += kLanes)
-    product_all<PackedSource<kCode>, kFewRows>(a.range.count, w, {tile, 0, w.groups},
+    product_all<PackedSource<kCode>, kShareRows>(a.range.count, w, {tile, 0, w.groups},
                                                PackedSource<kCode>(w, tile), x, a.bias);
 }
 

@@ -5,6 +5,7 @@
 
 namespace llmkit {
 
-const PackedKernels packed_int8_scalar = {prepare_int8, few_int8, many_int8, kFewRows, kPanelTiles, 1};
+const PackedKernels packed_int8_scalar = {prepare_int8, few_int8,    many_int8,
+                                          kFewRows,     kPanelTiles, 1};
 
 }  // namespace llmkit

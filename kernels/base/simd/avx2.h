@@ -170,6 +170,33 @@ inline Index dot_nibbles(Index acc, Index a, Index xa, Index b, Index xb) {
           dot_nibbles_8(acc.hi, a.hi, xa.hi, b.hi, xb.hi)};
 }
 
+inline void transpose_8(__m256 (&a)[8]) {
+  __m256 pairs[8], quads[8];
+  for (int i = 0; i < 8; i += 2) {
+    pairs[i] = _mm256_unpacklo_ps(a[i], a[i + 1]);
+    pairs[i + 1] = _mm256_unpackhi_ps(a[i], a[i + 1]);
+  }
+  for (int i = 0; i < 8; i += 4)
+    for (int j = 0; j < 2; ++j) {
+      quads[i + 2 * j] = _mm256_shuffle_ps(pairs[i + j], pairs[i + 2 + j], 0x44);
+      quads[i + 2 * j + 1] = _mm256_shuffle_ps(pairs[i + j], pairs[i + 2 + j], 0xee);
+    }
+  for (int j = 0; j < 4; ++j) {
+    a[j] = _mm256_permute2f128_ps(quads[j], quads[4 + j], 0x20);
+    a[4 + j] = _mm256_permute2f128_ps(quads[j], quads[4 + j], 0x31);
+  }
+}
+/// Lane j of vector i becomes lane i of vector j.
+inline void transpose(Vec (&a)[kLanes]) {
+  __m256 blocks[2][2][8];
+  for (int i = 0; i < 16; ++i) {
+    blocks[i / 8][0][i % 8] = a[i].lo;
+    blocks[i / 8][1][i % 8] = a[i].hi;
+  }
+  for (int i = 0; i < 4; ++i) transpose_8(blocks[i / 2][i % 2]);
+  for (int i = 0; i < 16; ++i) a[i] = {blocks[0][i / 8][i % 8], blocks[1][i / 8][i % 8]};
+}
+
 /// Sums of 8 vectors, whose halves have been added.
 inline __m256 sums_of_8(const __m256* a) {
   __m256 quads[4];  // quads[j]: the four partial sums of a[j] and of a[4 + j]
@@ -238,3 +265,5 @@ inline Vec load_f16(const uint8_t* p) {
 
 }  // namespace
 }  // namespace llmkit
+
+#include "base/simd/power_of_two.h"

@@ -122,6 +122,32 @@ inline Index dot_nibbles(Index acc, Index a, Index xa, Index b, Index xb) {
 #endif
 }
 
+/// a · 2^n for whole n
+inline Vec times_power_of_two(Vec a, Vec n) { return {_mm512_scalef_ps(a.v, n.v)}; }
+
+/// Lane j of vector i becomes lane i of vector j.
+inline void transpose(Vec (&a)[kLanes]) {
+  __m512 pairs[16], quads[16], halves[16];
+  for (int i = 0; i < 16; i += 2) {
+    pairs[i] = _mm512_unpacklo_ps(a[i].v, a[i + 1].v);
+    pairs[i + 1] = _mm512_unpackhi_ps(a[i].v, a[i + 1].v);
+  }
+  for (int i = 0; i < 16; i += 4)
+    for (int j = 0; j < 2; ++j) {
+      quads[i + 2 * j] = _mm512_shuffle_ps(pairs[i + j], pairs[i + 2 + j], 0x44);
+      quads[i + 2 * j + 1] = _mm512_shuffle_ps(pairs[i + j], pairs[i + 2 + j], 0xee);
+    }
+  for (int i = 0; i < 16; i += 8)
+    for (int j = 0; j < 4; ++j) {
+      halves[i + j] = _mm512_shuffle_f32x4(quads[i + j], quads[i + 4 + j], 0x88);
+      halves[i + 4 + j] = _mm512_shuffle_f32x4(quads[i + j], quads[i + 4 + j], 0xdd);
+    }
+  for (int j = 0; j < 8; ++j) {
+    a[j].v = _mm512_shuffle_f32x4(halves[j], halves[8 + j], 0x88);
+    a[8 + j].v = _mm512_shuffle_f32x4(halves[j], halves[8 + j], 0xdd);
+  }
+}
+
 /// Sums of 16 vectors, one per lane. Each is the tree of README.md: lanes i and i+8, then 4, 2, 1.
 inline Vec sums(const Vec* a) {
   __m512 quads[4];  // quads[j] holds, by 128-bit block b, the four partial sums of a[4b + j]

@@ -21,24 +21,25 @@ inline Vec polynomial(Vec x, const float (&coefficients)[kCount]) {
   return y;
 }
 
-/// 2^n for n in [-126, 127]
-inline Vec power_of_two(Index n) { return as_float(shift_left<23>(add(n, splat_int(127)))); }
-
 // ln 2 in two parts; a small integer times the first is exact.
 constexpr float kLn2High = 0x1.62e4p-1f, kLn2Low = 1.42860682e-6f;
 
-/// e^x to 2 units in the last place; e^-inf is 0.
-inline Vec exp(Vec x) {
-  const Vec limited = larger(splat(-104.0f), smaller(splat(88.8f), x));  // keeps NaN
-  const Index n = to_int(mul(limited, splat(1.44269504f)));
-  const Vec whole = to_float(n);
-  const Vec r = fma(whole, splat(-kLn2Low), fma(whole, splat(-kLn2High), limited));
-  const float inverse_factorials[] = {1.0f / 5040, 1.0f / 720, 1.0f / 120, 1.0f / 24,
-                                      1.0f / 6,    1.0f / 2,   1.0f,       1.0f};
-  const Vec p = polynomial(r, inverse_factorials);
-  const Index half = shift_right_signed<1>(n);  // two steps: n may be beyond a float's exponent
-  return mul(mul(p, power_of_two(half)), power_of_two(sub(n, half)));
+/// e^x to 2 units in the last place, for x in [-104, 88.8].
+inline Vec exp_within(Vec x) {
+  const Vec shift = splat(12582912.0f);  // 1.5·2^23: what is added to it is rounded to a whole
+  const Vec whole = sub(fma(x, splat(1.44269504f), shift), shift);
+  const Vec r = fma(whole, splat(-kLn2Low), fma(whole, splat(-kLn2High), x));
+  const float coefficients[] = {0.00138145394f, 0.00836874545f, 0.041668389f, 0.166665211f,
+                                0.49999994f,    1.0f,           1.0f};
+  return times_power_of_two(polynomial(r, coefficients), whole);
 }
+
+/// The same for every x; e^-inf is 0.
+inline Vec exp(Vec x) { return exp_within(larger(splat(-104), smaller(splat(88.8f), x))); }
+
+/// e^x for x <= 0, and e^-60 below -60. A softmax cannot tell that from 0, and the products of
+/// smaller numbers may be denormal, which makes a processor stumble.
+inline Vec exp_of_negative(Vec x) { return exp_within(larger(splat(-60), x)); }
 
 /// Natural logarithm; -inf at 0, NaN below.
 inline Vec log(Vec x) {

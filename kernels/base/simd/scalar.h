@@ -136,6 +136,16 @@ inline Index dot_nibbles(Index acc, Index a, Index xa, Index b, Index xb) {
   return dot_bytes(dot_bytes(acc, a, xa), b, xb);
 }
 
+/// Lane j of vector i becomes lane i of vector j.
+inline void transpose(Vec (&a)[kLanes]) {
+  for (int i = 0; i < kLanes; ++i)
+    for (int j = 0; j < i; ++j) {
+      const float value = a[i].v[j];
+      a[i].v[j] = a[j].v[i];
+      a[j].v[i] = value;
+    }
+}
+
 /// Sum of the lanes, by the tree of README.md: lanes i and i+8, then 4, 2, 1.
 inline float sum(Vec a) {
   for (int half = kLanes / 2; half > 0; half /= 2)
@@ -182,3 +192,5 @@ inline Vec load_f16(const uint8_t* p) {
 
 }  // namespace
 }  // namespace llmkit
+
+#include "base/simd/power_of_two.h"

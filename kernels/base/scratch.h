@@ -9,6 +9,7 @@ namespace llmkit {
 enum class Scratch {
   kDecoded,
   kScores,
+  kPages,
   kPrepared,
   kPanel,
   kGradRows,

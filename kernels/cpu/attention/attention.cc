@@ -2,32 +2,12 @@
 
 #include <algorithm>
 
-#include "base/cpu_features.h"
 #include "base/parallel.h"
 #include "base/scratch.h"
+#include "cpu/attention/paged_heads.h"
 
 namespace llmkit {
 namespace {
-
-const AttentionKernels& kernels() {
-#define ATTENTION_KERNELS(isa, name) \
-  if (runs_here(isa)) return name;
-#include "cpu/attention/kernels.inc"
-#undef ATTENTION_KERNELS
-  __builtin_unreachable();  // the scalar kernels run everywhere
-}
-
-/// run(task) for pieces of `step` of the `count` rows or keys of every key/value head.
-template <typename Run>
-void each_piece(const AttentionArgs& p, size_t count, size_t step, size_t work, const Run& run) {
-  const size_t pieces = (count + step - 1) / step;
-  parallel_for(p.B * p.K * pieces, grain_for(work), [&](size_t begin, size_t end) {
-    for (size_t i = begin; i < end; ++i) {
-      const size_t at = i % pieces * step;
-      run(AttentionTask{i / pieces / p.K, i / pieces % p.K, at, std::min(at + step, count)});
-    }
-  });
-}
 
 /// Keys that a query sees at most.
 size_t longest_range(const AttentionArgs& p) {
@@ -39,25 +19,24 @@ size_t longest_range(const AttentionArgs& p) {
 }  // namespace
 
 void attention(const AttentionArgs& args, float* y, float* log_sum_exp) {
-  const size_t rows = args.T * (args.H / args.K);
-  const size_t work = std::min(rows, kQueryRows) * longest_range(args) * args.E / 2;
-  each_piece(args, rows, kQueryRows, work, [&](const AttentionTask& task) {
-    float* const memory = scratch(Scratch::kScores, kQueryRows * (2 * args.S + 3 * args.E));
-    kernels().forward(args, task, y, log_sum_exp, memory);
-  });
-}
-
-void attention_grad(const AttentionArgs& args, const AttentionGradArgs& grad) {
-  const size_t rows = args.T * (args.H / args.K), range = longest_range(args);
-  const size_t work = std::min(rows, kQueryRows) * range * args.E;
-  each_piece(args, rows, kQueryRows, work, [&](const AttentionTask& task) {
-    float* const memory = scratch(Scratch::kScores, kQueryRows * (2 * args.S + 3 * args.E));
-    kernels().grad_query(args, grad, task, memory);
-  });
-  each_piece(args, args.S, kGradKeys, kGradKeys * rows * args.E, [&](const AttentionTask& task) {
-    float* const memory = scratch(Scratch::kScores, 3 * kGradRows * (args.E + kGradKeys));
-    kernels().grad_keys(args, grad, task, memory);
-  });
+  const AttentionKernels& kernels = attention_kernels();
+  const size_t rows = args.T * (args.H / args.K), heads = args.B * args.K;
+  const size_t tasks = (rows + kTaskRows - 1) / kTaskRows, step = PagedHeads::at_once(args);
+  const size_t work = std::min(rows, kTaskRows) * longest_range(args) * args.E / 8;
+  for (size_t first = 0; first < heads; first += step) {
+    const size_t last = std::min(first + step, heads);
+    const PagedHeads pages(args, first, last, false);
+    parallel_for((last - first) * tasks, grain_for(work), [&](size_t begin, size_t end) {
+      float* const memory = scratch(Scratch::kScores, kernels.scratch_size(args.E));
+      for (size_t i = begin; i < end; ++i) {
+        // The last rows see most under a causal mask: first come, threads end together.
+        const size_t head = first + i / tasks, at = (tasks - 1 - i % tasks) * kTaskRows;
+        const AttentionTask task = {head / args.K, head % args.K, at,
+                                    std::min(at + kTaskRows, rows)};
+        kernels.forward(args, pages.of(head), task, y, log_sum_exp, memory);
+      }
+    });
+  }
 }
 
 }  // namespace llmkit

@@ -7,11 +7,13 @@ namespace llmkit {
 
 /// Attention of B sequences, T queries, S keys, H heads sharing K key/value heads, E values a head
 /// (legend of README.md). For query t of head h, over keys j in [first, last]:
-///   s_j = scale · q·k_j; soft-capped, cap · tanh(s_j / cap), when softcap > 0;
+///   s_j = (scale · q)·k_j; soft-capped, cap · tanh(s_j / cap), when softcap > 0;
 ///         + slopes[h] · (j - last) when there are slopes (https://arxiv.org/abs/2108.12409)
 ///   y = sum of softmax(s)_j v_j, and zeros when last < first
-/// Keys outside the range are not read. A query's bits depend on its keys only: sums run from
-/// `first` upward whatever the batch, T and S.
+/// Keys outside the range do not matter. A query's bits depend on its keys only: a score is one
+/// chain of multiply-adds, e ascending; the sums of exp(s_j - largest) and of weighted values are
+/// chains, j ascending, over kKeyBlock keys counted from `first`; such blocks are then put on one
+/// scale and added, the first one first.
 struct AttentionArgs {
   size_t B, T, S, H, K, E;  // H a multiple of K
   const float* q;           // [B, T, H, E]
@@ -36,23 +38,43 @@ struct AttentionGradArgs {
 };
 void attention_grad(const AttentionArgs& args, const AttentionGradArgs& grad);
 
+/// Keys that are added up at a time, and keys of a page; neither depends on the machine.
+constexpr int32_t kKeyBlock = 128;
+constexpr size_t kPageKeys = 128;
+
 /// Rows of one key/value head: row r is query r / (H / K), head r mod (H / K) of its group.
 struct AttentionTask {
   size_t b, kv, begin, end;
 };
-/// Rows whose scores are held at a time.
-constexpr size_t kQueryRows = 12, kGradRows = 48, kGradKeys = 64;
+constexpr size_t kTaskRows = 48;
 
-/// On one thread. scratch: kQueryRows (2 S + 3 E) floats; for grad_keys 3 kGradRows (E +
-/// kGradKeys).
+/// A head's keys and values in pages that the kernels packed (pages.h): pointers to each page.
+struct AttentionPages {
+  const float* const* keys;         // tiles
+  const float* const* values;       // columns; for a gradient those of the keys
+  const float* const* value_tiles;  // for a gradient only
+};
+
+/// The gradient of some rows as far as every splits-th block of kGradKeys keys goes, from block
+/// `split` on: all there is of those keys' dk and dv, and a part of dq.
+struct AttentionGradTask {
+  AttentionTask rows;  // in turn: those of 0 come first, and set dk and dv
+  size_t split, splits;
+  float* dq;  // [rows, E]
+};
+constexpr size_t kGradKeys = 64;
+
+/// On one thread.
 struct AttentionKernels {
-  void (*forward)(const AttentionArgs& args, const AttentionTask& rows, float* y,
-                  float* log_sum_exp, float* scratch);
-  void (*grad_query)(const AttentionArgs& args, const AttentionGradArgs& grad,
-                     const AttentionTask& rows, float* scratch);
-  /// begin and end are keys, at most kGradKeys of them.
-  void (*grad_keys)(const AttentionArgs& args, const AttentionGradArgs& grad,
-                    const AttentionTask& keys, float* scratch);
+  /// Floats of scratch for heads of E values.
+  size_t (*scratch_size)(size_t E);
+  /// Packs `count` <= kPageKeys rows of x, `ld` apart, into a page of tiles or columns.
+  void (*pack_tiles)(const float* x, size_t ld, size_t count, size_t E, float* page);
+  void (*pack_columns)(const float* x, size_t ld, size_t count, size_t E, float* page);
+  void (*forward)(const AttentionArgs& args, const AttentionPages& pages,
+                  const AttentionTask& rows, float* y, float* log_sum_exp, float* scratch);
+  void (*grad)(const AttentionArgs& args, const AttentionGradArgs& grad,
+               const AttentionPages& pages, const AttentionGradTask& task, float* scratch);
 };
 
 #define ATTENTION_KERNELS(isa, name) extern const AttentionKernels name;

@@ -1,10 +1,21 @@
 #include "base/simd/avx512.h"
 
 #include "cpu/attention/attention.h"
+
+namespace llmkit {
+namespace {
+
+/// Register tile: vectors of query rows by keys or columns.
+constexpr int kRowVecs = 3, kSplats = 8;
+
+}  // namespace
+}  // namespace llmkit
+
 #include "cpu/attention/generic.h"
 
 namespace llmkit {
 
-const AttentionKernels attention_f32_avx512 = {forward_rows, grad_query_rows, grad_key_block};
+const AttentionKernels attention_f32_avx512 = {scratch_size, pack_tiles, pack_columns, forward_rows,
+                                              grad_rows};
 
 }  // namespace llmkit

@@ -17,18 +17,19 @@ struct Features {
   bool slopes;
 };
 
-/// Inputs and their visible ranges: causal, ending at the last key, with a window.
+/// Inputs and their visible ranges: causal, ending at the last key, with a window, in packed
+/// segments of so many keys.
 struct Problem {
   Buffer q, k, v, slopes;
   std::vector<int32_t> first, last;
   AttentionArgs args;
 
-  Problem(Shape s, int32_t window, Features features)
+  Problem(Shape s, int32_t window, Features features, int32_t segment = 1 << 20)
       : q(s.B * s.T * s.H * s.E, 1), k(s.B * s.S * s.K * s.E, 2), v(k.size(), 3), slopes(s.H, 4) {
     const int32_t history = static_cast<int32_t>(s.S) - static_cast<int32_t>(s.T);
     for (size_t i = 0; i < s.B * s.T; ++i) {
       last.push_back(history + static_cast<int32_t>(i % s.T));
-      first.push_back(std::max(0, last.back() - window + 1));
+      first.push_back(std::max(last.back() / segment * segment, last.back() - window + 1));
     }
     args = {s.B,         s.T,
             s.S,         s.H,
@@ -121,6 +122,18 @@ void check_nothing_seen(Checks& checks) {
   for (size_t i = 10; i < 20; ++i) checks.that("zeros", y[i] == 0);
 }
 
+/// Sequences of more than a block of keys, whose blocks begin and end at other keys in every row.
+void check_blocks(Checks& checks) {
+  const Shape shape = {1, 290, 290, 2, 1, 20}, cached = {1, 33, 420, 3, 1, 16};
+  for (const auto& [window, segment] : std::vector<std::pair<int32_t, int32_t>>{
+           {1000, 1000}, {150, 1000}, {257, 1000}, {1000, 23}, {1000, 150}, {129, 200}}) {
+    const Problem problem(shape, window, {0, true}, segment);
+    check(checks, problem);
+    check_alone(checks, problem);
+    check_alone(checks, Problem(cached, window, {0, false}, segment));
+  }
+}
+
 void check_all(Checks& checks) {
   const Shape shapes[] = {{1, 1, 1, 1, 1, 1},    {2, 5, 5, 2, 2, 8},    {1, 30, 30, 4, 2, 16},
                           {2, 17, 40, 6, 2, 20}, {1, 1, 130, 4, 1, 64}, {1, 70, 150, 2, 1, 33},
@@ -134,6 +147,7 @@ void check_all(Checks& checks) {
         check_alone(checks, problem);
       }
   check_nothing_seen(checks);
+  check_blocks(checks);
 }
 
 }  // namespace

@@ -2,12 +2,22 @@
 #include "base/mapped_file.h"
 #include "base/parallel.h"
 #include "binding/arguments.h"
+#include "cpu/packed/packed.h"
 
 namespace llmkit::binding {
 namespace {
 
-Napi::Value isa(const Napi::CallbackInfo& info) {
+Napi::Value isa_in_use(const Napi::CallbackInfo& info) {
   return Napi::String::New(info.Env(), isa_name());
+}
+
+/// computeIsas() -> {f32, bf16, int8}
+Napi::Value compute_isas(const Napi::CallbackInfo& info) {
+  Napi::Object names = Napi::Object::New(info.Env());
+  names.Set("f32", runs_here(isa::kAvx512) ? "avx512" : runs_here(isa::kAvx2) ? "avx2" : "scalar");
+  names.Set("bf16", packed_isa(Compute::kBf16));
+  names.Set("int8", packed_isa(Compute::kInt8));
+  return names;
 }
 
 Napi::Value threads(const Napi::CallbackInfo& info) {
@@ -21,7 +31,8 @@ void set_threads(const Napi::CallbackInfo& info) {
 }  // namespace
 
 void add_machine(Napi::Object exports) {
-  add_function<isa>(exports, "isa");
+  add_function<isa_in_use>(exports, "isa");
+  add_function<compute_isas>(exports, "computeIsas");
   add_function<threads>(exports, "threads");
   add_procedure<set_threads>(exports, "setThreads");
 }

@@ -84,6 +84,8 @@ test('backend list names every backend, with a reason where one does not load', 
   const { backends } = JSON.parse(stdout);
   const byName = Object.fromEntries(backends.map((one: { name: string }) => [one.name, one]));
   expect(byName.reference.loads).toBe(true);
+  if (byName.native.loads)
+    expect(Object.keys(byName.native.compute)).toEqual(['f32', 'bf16', 'int8']);
   expect(byName.tensorflow).toMatchObject({ loads: false, detail: expect.stringMatching(/./) });
   expect((await runCli(['backend'])).stdout).toMatch(
     /^native +(loads|missing) .+\nreference +loads/,

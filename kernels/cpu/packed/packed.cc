@@ -1,6 +1,7 @@
 #include "cpu/packed/packed.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "base/cpu_features.h"
 #include "base/parallel.h"
@@ -44,6 +45,16 @@ const PackedKernels& packed_kernels(const PackedWeight& weight, size_t m) {
   if (weight.compute == compute_type && runs_here(isa) &&  \
       (name.takes == nullptr || name.takes(weight, m)))    \
     return name;
+#include "cpu/packed/kernels.inc"
+#undef PACKED_KERNELS
+  __builtin_unreachable();  // the scalar kernels run everywhere
+}
+
+const char* packed_isa(Compute compute) {
+  // What follows the compute type in the kernels' names.
+#define PACKED_KERNELS(compute_type, isa, name) \
+  if (compute == compute_type && runs_here(isa)) \
+    return std::strchr(#name + sizeof "packed", '_') + 1;
 #include "cpu/packed/kernels.inc"
 #undef PACKED_KERNELS
   __builtin_unreachable();  // the scalar kernels run everywhere

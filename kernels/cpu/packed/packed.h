@@ -65,4 +65,7 @@ struct PackedGradArgs {
 };
 void packed_grad_input(const PackedWeight& weight, const PackedGradArgs& args);
 
+/// The best instruction set of this machine with kernels of a packed compute type: `avx512_vnni`.
+const char* packed_isa(Compute compute);
+
 }  // namespace llmkit

@@ -13,8 +13,10 @@ export const backend = defineCommand({
     const { describeBackends } = await import('../../workflows/backend.js');
     const backends = await describeBackends();
     if (io.json) io.printJson({ backends });
-    for (const { name, loads, detail } of io.json ? [] : backends) {
-      io.stdout(`${name.padEnd(11)} ${loads ? 'loads  ' : 'missing'}  ${detail}\n`);
+    for (const { name, loads, detail, compute = {} } of io.json ? [] : backends) {
+      const kernels = Object.entries(compute).map(([type, isa]) => `${type} ${isa}`);
+      const text = kernels.length > 0 ? `${detail}: ${kernels.join(', ')}` : detail;
+      io.stdout(`${name.padEnd(11)} ${loads ? 'loads  ' : 'missing'}  ${text}\n`);
     }
     return 0;
   },

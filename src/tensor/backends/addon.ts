@@ -62,6 +62,8 @@ export type AttentionShape = readonly [
 export interface Addon {
   /** Instruction set in use: 'scalar', 'avx2', 'avx512' or 'amx' (capped by LLMKIT_ISA). */
   isa(): string;
+  /** The instruction set whose kernels each compute type has here: `avx512_vnni`. */
+  computeIsas(): Readonly<Record<Compute, string>>;
   /** Threads in use, the caller included: LLMKIT_THREADS, else the CPUs this process may use. */
   threads(): number;
   setThreads(count: number): void;

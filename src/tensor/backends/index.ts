@@ -1,4 +1,5 @@
 import { LlmkitError } from '../../errors.js';
+import type { Compute } from '../compute.js';
 import * as tf from '../tfjs.js';
 import type { Weight } from '../weight.js';
 import { loadAddon } from './native.js';
@@ -42,14 +43,22 @@ export async function useBackend(
   }
 }
 
+/** A backend on this machine. */
+export interface BackendStatus {
+  readonly name: BackendName;
+  readonly loads: boolean;
+  /** What it computes with, or why it does not load. */
+  readonly detail: string;
+  /** The instruction set of each compute type's kernels; a backend without kernels composes them. */
+  readonly compute?: Readonly<Record<Compute, string>>;
+}
+
 /** Every backend, and whether it loads on this machine or why it does not. */
-export async function listBackends(): Promise<
-  readonly { name: BackendName; loads: boolean; detail: string }[]
-> {
-  return Object.entries(BACKENDS).map(([key, { describe }]) => {
+export async function listBackends(): Promise<readonly BackendStatus[]> {
+  return Object.entries(BACKENDS).map(([key, { describe, compute }]) => {
     const name = key as BackendName;
     try {
-      return { name, loads: true, detail: describe() };
+      return { name, loads: true, detail: describe(), ...(compute && { compute: compute() }) };
     } catch (error) {
       throwUsage(error);
       return { name, loads: false, detail: error instanceof Error ? error.message : String(error) };
@@ -93,6 +102,7 @@ function throwUsage(error: unknown): void {
 interface BackendEntry {
   /** One line for people. */
   readonly describe: () => string;
+  readonly compute?: () => Readonly<Record<Compute, string>>;
   /** Makes it known to tfjs. */
   readonly register: () => void;
 }
@@ -105,6 +115,7 @@ const BACKENDS: Readonly<Record<BackendName, BackendEntry>> = {
       const threads = addon.threads();
       return `native (${addon.isa()}, ${threads} thread${threads === 1 ? '' : 's'})`;
     },
+    compute: () => loadAddon().computeIsas(),
     register: () => registerNative(loadAddon()),
   },
   reference: { describe: () => 'reference (tfjs cpu, 1 thread)', register: registerReference },

@@ -52,6 +52,7 @@ const ADDON_FUNCTIONS: Readonly<Record<keyof Addon, true>> = {
   attentionGrad: true,
   binary: true,
   cacheWrite: true,
+  computeIsas: true,
   createWeight: true,
   crossEntropy: true,
   crossEntropyGrad: true,

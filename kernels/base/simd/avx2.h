@@ -132,6 +132,13 @@ inline Index index_of(Carried a) { return {(__m256i)a.lo, (__m256i)a.hi}; }
 inline Index larger(Index a, Index b) {
   return {_mm256_max_epi32(a.lo, b.lo), _mm256_max_epi32(a.hi, b.hi)};
 }
+inline uint32_t largest_lane(Index a) {
+  const __m256i v8 = _mm256_max_epi32(a.lo, a.hi);
+  __m128i v4 = _mm_max_epi32(_mm256_castsi256_si128(v8), _mm256_extracti128_si256(v8, 1));
+  v4 = _mm_max_epi32(v4, _mm_shuffle_epi32(v4, 0x4e));
+  v4 = _mm_max_epi32(v4, _mm_shuffle_epi32(v4, 0xb1));
+  return static_cast<uint32_t>(_mm_cvtsi128_si32(v4));
+}
 /// Products of signed integers of 16 bits; a is not negative.
 inline Index mul_16(Index a, Index b) {
   return {_mm256_madd_epi16(a.lo, b.lo), _mm256_madd_epi16(a.hi, b.hi)};

@@ -91,6 +91,9 @@ inline Index index_of(Carried a) { return {(__m512i)a.v}; }
 
 /// The larger, as signed integers.
 inline Index larger(Index a, Index b) { return {_mm512_max_epi32(a.v, b.v)}; }
+inline uint32_t largest_lane(Index a) {
+  return static_cast<uint32_t>(_mm512_reduce_max_epi32(a.v));
+}
 /// Products of signed integers of 16 bits; a is not negative.
 inline Index mul_16(Index a, Index b) { return {_mm512_madd_epi16(a.v, b.v)}; }
 /// The low byte of every lane.

@@ -113,6 +113,14 @@ inline Index larger(Index a, Index b) {
   const auto of = [](uint32_t x) { return static_cast<int32_t>(x); };
   LLMKIT_LANES(Index, of(a.v[i]) > of(b.v[i]) ? a.v[i] : b.v[i]);
 }
+inline uint32_t largest_lane(Index a) {
+  int32_t most = static_cast<int32_t>(a.v[0]);
+  for (const uint32_t lane : a.v) {
+    const auto value = static_cast<int32_t>(lane);
+    most = value > most ? value : most;
+  }
+  return static_cast<uint32_t>(most);
+}
 /// Products of signed integers of 16 bits; a is not negative.
 inline Index mul_16(Index a, Index b) { return mul(a, b); }
 /// The low byte of every lane.

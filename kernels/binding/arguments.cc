@@ -13,7 +13,9 @@ void Arguments::type_error(const std::string& message) const {
 }
 
 void Arguments::wrong_array(size_t index, napi_typedarray_type wanted) const {
-  const char* const type = wanted == napi_float32_array ? "a Float32Array" : "an Int32Array";
+  const char* const type = wanted == napi_float32_array ? "a Float32Array"
+                           : wanted == napi_uint8_array ? "a Uint8Array"
+                                                        : "an Int32Array";
   type_error("argument " + std::to_string(index + 1) + " must be " + type);
 }
 

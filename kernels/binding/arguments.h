@@ -29,6 +29,7 @@ class Arguments {
 
   Floats floats(size_t index) const { return array<float>(index, napi_float32_array); }
   Ints ints(size_t index) const { return array<int32_t>(index, napi_int32_array); }
+  Bytes bytes(size_t index) const { return array<uint8_t>(index, napi_uint8_array); }
   Floats floats(size_t index, size_t size, const char* what) const {
     return sized(floats(index), size, what);
   }
@@ -103,6 +104,22 @@ const WeightView& weight_of_handle(const Arguments& args, const Napi::Value& han
 /// Float32Array.
 const PackedWeight* packed_of_handle(const Arguments& args, const Napi::Value& handle);
 
+/// Keeps the stored weight of a handle while another thread works with it: disposing of it throws
+/// RangeError meanwhile. Made and ended on the JavaScript thread.
+class WeightUse {
+ public:
+  WeightUse(const Arguments& args, const Napi::Value& handle);
+  ~WeightUse();
+  WeightUse(const WeightUse&) = delete;
+  WeightUse& operator=(const WeightUse&) = delete;
+  const WeightView& view() const { return view_; }
+
+ private:
+  size_t& users_;
+  const WeightView& view_;
+  Napi::Reference<Napi::Value> handle_;
+};
+
 /// Adds a function to the addon's exports.
 template <Napi::Value (*kFunction)(const Napi::CallbackInfo&)>
 void add_function(Napi::Object exports, const char* name) {
@@ -116,6 +133,7 @@ void add_procedure(Napi::Object exports, const char* name) {
 // One per file of this folder.
 void add_machine(Napi::Object exports);
 void add_weights(Napi::Object exports);
+void add_quantization(Napi::Object exports);
 void add_layers(Napi::Object exports);
 void add_training(Napi::Object exports);
 void add_arrays(Napi::Object exports);

@@ -117,6 +117,41 @@ function checkWeights() {
   assert.throws(() => addon.createWeight({ ...good, scales: undefined }), TypeError);
 }
 
+/** Work beside JavaScript: what it fills, what it keeps from being disposed of, what it refuses. */
+async function checkQuantization() {
+  const values = (rows) => {
+    const codes = new Uint8Array(floats(-7.5, 0, 1, 7.5, 3, 3, 3, 3).buffer);
+    return addon.createWeight({ format: 'f32', rows, cols: 8 / rows, codes }, 'f32');
+  };
+  const data = {
+    format: 'int4',
+    rows: 2,
+    cols: 4,
+    groupSize: 4,
+    codes: new Uint8Array(4),
+    scales: new Float32Array(2),
+  };
+  const quantized = addon.createWeight(data, 'f32');
+  const done = addon.quantize(values(2), quantized, 'f32');
+  assert.throws(() => addon.disposeWeight(quantized), RangeError);
+  const [errors, squares] = await done;
+  assert.deepEqual(data.scales, floats(1, Math.fround(3 / 7.5)));
+  assert.deepEqual(data.codes, Uint8Array.of(0x80, 0xf9, 0xff, 0xff));
+  assert.ok(squares > 148 && squares < 149.6 && errors > 0.4 && errors < 0.7, `${errors}`);
+  assert.deepEqual(await addon.quantizationError(values(2), quantized), [errors, squares]);
+  const bad = [
+    () => addon.quantize(values(1), quantized, 'f32'),
+    () => addon.quantize(quantized, quantized, 'f32'),
+    () => addon.quantize(values(2), values(2), 'f32'),
+    () => addon.quantize(values(2), quantized, 'f64'),
+    () => addon.quantize(values(2), addon.createWeight(data, 'bf16'), 'f32'),
+  ];
+  for (const call of bad) assert.throws(call, RangeError, String(call));
+  assert.throws(() => addon.quantize(values(2)), TypeError);
+  addon.disposeWeight(quantized);
+  assert.throws(() => addon.quantize(values(2), quantized, 'f32'), RangeError);
+}
+
 /** A large sum on all threads. */
 const bigWork = `
   const addon = require(${JSON.stringify(addonPath)});
@@ -160,6 +195,7 @@ try {
   checkArguments();
   checkMapping(folder);
   checkWeights();
+  await checkQuantization();
   checkProcesses();
   await checkWorkers();
 } finally {

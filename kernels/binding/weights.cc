@@ -30,6 +30,7 @@ struct HeldWeight {
   WeightView view;
   std::unique_ptr<PackedWeight> packed;  // null for products in float32
   std::vector<Napi::ObjectReference> arrays;
+  size_t users = 0;  // threads that work with it
 
   /// Lets go of the stored form, where the packed one is all that is needed: sizes stay.
   void keep_packed(std::unique_ptr<PackedWeight> made) {
@@ -165,8 +166,16 @@ HeldWeight& held_weight(const Arguments& args, const Napi::Value& handle) {
   return *handle.As<Napi::External<HeldWeight>>().Data();
 }
 
+/// releasePages(bytes)
+void release_pages(const Napi::CallbackInfo& info) {
+  const Bytes bytes = Arguments(info, "releasePages").bytes(0);
+  release_file_pages(bytes.data, bytes.size);
+}
+
 void dispose_weight(const Napi::CallbackInfo& info) {
-  HeldWeight& held = held_weight(Arguments(info, "disposeWeight"), info[0]);
+  const Arguments args(info, "disposeWeight");
+  HeldWeight& held = held_weight(args, info[0]);
+  if (held.users > 0) args.range_error("the weight is in use");
   held = HeldWeight{};
 }
 
@@ -195,9 +204,20 @@ const PackedWeight* packed_of_handle(const Arguments& args, const Napi::Value& h
   return handle.IsExternal() ? held_weight(args, handle).packed.get() : nullptr;
 }
 
+WeightUse::WeightUse(const Arguments& args, const Napi::Value& handle)
+    : users_(held_weight(args, handle).users),
+      view_(weight_of_handle(args, handle)),
+      handle_(Napi::Persistent(handle)) {
+  if (packed_of_handle(args, handle) != nullptr) args.range_error("the weight is packed");
+  ++users_;
+}
+
+WeightUse::~WeightUse() { --users_; }
+
 void add_weights(Napi::Object exports) {
   add_function<map_file>(exports, "mapFile");
   add_function<create_weight>(exports, "createWeight");
+  add_procedure<release_pages>(exports, "releasePages");
   add_procedure<dispose_weight>(exports, "disposeWeight");
   add_procedure<dequantize_rows_call>(exports, "dequantizeRows");
 }

@@ -50,6 +50,9 @@ export type AttentionShape = readonly [
   E: number,
 ];
 
+/** Sums of (w - restored)² and of w², in float32 over a few thousand elements, then in float64. */
+export type SquareSums = readonly [errors: number, values: number];
+
 /**
  * The raw functions of the addon (kernels/binding). Arguments are positional to keep a call cheap.
  *
@@ -82,6 +85,24 @@ export interface Addon {
   createWeight(data: WeightData, compute: Compute): WeightHandle;
   /** Frees the arrays; using the handle afterwards throws RangeError. */
   disposeWeight(weight: WeightHandle): void;
+
+  /** Lets go of the pages of these bytes where they are a mapped file's; reading brings them back. */
+  releasePages(bytes: Uint8Array): void;
+
+  /**
+   * Fills the codes, scales and zero points (where it has them) of `quantized` with the nearest to the
+   * f32, bf16 or f16 matrix `values`: the bytes of src/quant/schemes. Scales of int4 and int8 are
+   * rounded to scaleType first. Runs beside JavaScript, which must leave the arrays alone meanwhile.
+   *
+   * @returns what it changed, or null when a value is not finite: the arrays are then of no use
+   */
+  quantize(
+    values: WeightHandle,
+    quantized: WeightHandle,
+    scaleType: 'f32' | 'bf16' | 'f16',
+  ): Promise<SquareSums | null>;
+  /** What the quantized matrix lost. */
+  quantizationError(values: WeightHandle, quantized: WeightHandle): Promise<SquareSums>;
 
   /** y [M, rows] = x [M, cols] · weightᵀ + bias [rows] */
   linear(

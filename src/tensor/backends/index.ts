@@ -93,6 +93,16 @@ export function packWeight(weight: Weight): boolean {
   return true;
 }
 
+/** Lets go of the memory behind bytes of a mapped file until they are read again. */
+export function releasePages(bytes: Uint8Array): void {
+  loadAddon().releasePages(bytes);
+}
+
+/** The backend that `useBackend` made ready. */
+export function backendInUse(): BackendName {
+  return tf.getBackend() as BackendName;
+}
+
 /** A mistake of the user's is no reason to do without the addon. */
 function throwUsage(error: unknown): void {
   if (error instanceof LlmkitError && error.code === 'usage') throw error;

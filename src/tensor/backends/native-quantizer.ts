@@ -1,0 +1,55 @@
+import type { WeightData } from '../weight.js';
+import type { SquareSums } from './addon.js';
+import { loadAddon } from './native.js';
+
+/** What a matrix is rounded to. */
+export interface RoundingSpec {
+  readonly format: 'int4' | 'int8' | 'nf4' | 'fp4';
+  readonly groupSize: number;
+  /** int4, int8: what the scales are rounded to before the codes are chosen. */
+  readonly scaleType: 'f32' | 'bf16' | 'f16';
+  /** int4, int8: one zero point per group. */
+  readonly zeroPoints: boolean;
+}
+
+/**
+ * Rounds a dense matrix to the nearest codes on the addon's threads: the bytes of src/quant/schemes.
+ *
+ * @param values f32, bf16 or f16
+ * @returns the codes and the relative error; undefined when a value is not finite
+ */
+export async function quantizeNative(
+  values: WeightData,
+  spec: RoundingSpec,
+): Promise<{ data: WeightData; relativeError: number } | undefined> {
+  const { format, groupSize, scaleType, zeroPoints } = spec;
+  const { rows, cols } = values;
+  const groups = Math.ceil((rows * cols) / groupSize);
+  const data: WeightData = {
+    format,
+    rows,
+    cols,
+    codes: new Uint8Array(format === 'int8' ? rows * cols : Math.ceil((rows * cols) / 2)),
+    groupSize,
+    scales: new Float32Array(groups),
+    ...(zeroPoints && { zeros: new Uint8Array(groups) }),
+  };
+  const addon = loadAddon();
+  const [from, to] = [addon.createWeight(values, 'f32'), addon.createWeight(data, 'f32')];
+  const sums = await addon.quantize(from, to, scaleType);
+  return sums ? { data, relativeError: rootRatio(sums) } : undefined;
+}
+
+/** Frobenius norm of what quantization changed, as a part of the norm of the whole. */
+export async function relativeErrorNative(
+  values: WeightData,
+  quantized: WeightData,
+): Promise<number> {
+  const addon = loadAddon();
+  const [from, to] = [addon.createWeight(values, 'f32'), addon.createWeight(quantized, 'f32')];
+  return rootRatio(await addon.quantizationError(from, to));
+}
+
+function rootRatio([errors, values]: SquareSums): number {
+  return values === 0 ? 0 : Math.sqrt(errors / values);
+}

@@ -30,6 +30,8 @@ export interface Checkpoint extends TensorSource {
   readonly quantized: ReadonlySet<string>;
   /** The matrix of a module (`<module>.weight`) in its stored format: dense, or as config.json's quantization_config says. */
   matrix(module: string): WeightData;
+  /** Lets go of the memory behind a tensor's bytes, until they are asked for or read again. */
+  release(name: string): void;
   close(): void;
 }
 
@@ -173,6 +175,10 @@ class OpenCheckpoint implements Checkpoint {
   bytes(name: string): Uint8Array {
     const file = this.#fileOf.get(findTensor(this.tensors, name, this.folder).name);
     return (file as SafetensorsFile).bytes(name);
+  }
+
+  release(name: string): void {
+    this.#fileOf.get(name)?.release(name);
   }
 
   floats(name: string): Float32Array {

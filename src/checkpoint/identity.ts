@@ -3,8 +3,8 @@ import { setImmediate } from 'node:timers/promises';
 import type { Checkpoint } from './checkpoint.js';
 import type { Dtype } from './dtype.js';
 
-/** One call may not hash more than 2 GiB. */
-const PIECE_BYTES = 2 ** 26;
+/** Hashed at one time: a few milliseconds, so that signals, progress and other work get through. */
+const PIECE_BYTES = 2 ** 22;
 
 /** What the identity of a checkpoint knows of a tensor. */
 export interface HashedTensor {
@@ -27,8 +27,7 @@ export async function identityOf(checkpoint: Checkpoint): Promise<string> {
 export async function hashTensors(checkpoint: Checkpoint): Promise<HashedTensor[]> {
   const hashed: HashedTensor[] = [];
   for (const { name, dtype, shape } of checkpoint.tensors.values()) {
-    hashed.push({ name, dtype, shape, sha256: sha256Of(checkpoint.bytes(name)) });
-    await setImmediate(); // lets signals and progress through
+    hashed.push({ name, dtype, shape, sha256: await hashBytes(checkpoint.bytes(name)) });
   }
   return hashed;
 }
@@ -43,11 +42,12 @@ export function identityOfTensors(tensors: readonly HashedTensor[]): string {
   return identity.digest('hex');
 }
 
-/** sha256 (hex) of bytes of any length. */
-export function sha256Of(bytes: Uint8Array): string {
+/** sha256 (hex) of bytes of any length, a piece at a time. */
+export async function hashBytes(bytes: Uint8Array): Promise<string> {
   const hash = createHash('sha256');
   for (let at = 0; at < bytes.length; at += PIECE_BYTES) {
     hash.update(bytes.subarray(at, at + PIECE_BYTES));
+    await setImmediate();
   }
   return hash.digest('hex');
 }

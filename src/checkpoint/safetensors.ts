@@ -1,6 +1,6 @@
 import { closeSync, fstatSync, openSync, readSync, statSync } from 'node:fs';
 import { LlmkitError } from '../errors.js';
-import { mapFile } from '../tensor/backends/index.js';
+import { mapFile, releasePages } from '../tensor/backends/index.js';
 import { type Dtype, toFloats } from './dtype.js';
 import { type Header, headerLength, parseHeader } from './safetensors-header.js';
 
@@ -28,6 +28,8 @@ export interface TensorSource {
 export interface SafetensorsFile extends TensorSource {
   readonly path: string;
   readonly metadata: Readonly<Record<string, string>>;
+  /** Lets go of the memory behind a tensor's bytes, until they are asked for or read again. */
+  release(name: string): void;
   close(): void;
 }
 
@@ -133,6 +135,10 @@ class OpenFile implements SafetensorsFile {
   floats(name: string): Float32Array {
     const { dtype } = findTensor(this.tensors, name, this.path);
     return toFloats(this.bytes(name), dtype);
+  }
+
+  release(name: string): void {
+    if (this.#mapped) releasePages(this.bytes(name));
   }
 
   close(): void {

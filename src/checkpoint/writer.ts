@@ -1,7 +1,8 @@
-import { type FileHandle, open, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { LlmkitError } from '../errors.js';
 import { type Dtype, dtypeBits } from './dtype.js';
+import { FlushedFile } from './flushed-file.js';
 import { writeFileAtomic } from './output.js';
 import { INDEX_FILE } from './safetensors-index.js';
 
@@ -49,12 +50,12 @@ interface Shard {
   readonly slots: Slot[];
   name: string;
   headerBytes: number;
-  handle?: FileHandle;
+  file?: Promise<FlushedFile>;
 }
 
 /**
  * Streams tensors into one or several safetensors files and their index. All tensors are declared first, in the
- * order that decides their shard, and then written in any order; within a file they lie by the alignment of their
+ * order that decides their shard, and then written in any order, also several at a time; within a file they lie by the alignment of their
  * dtype, so that each can be mapped as an array.
  */
 export class CheckpointWriter {
@@ -124,15 +125,21 @@ export class CheckpointWriter {
   /** Closes the files of a writer that is given up; they stay as they are. */
   async abort(): Promise<void> {
     for (const shard of this.#shards) {
-      await shard.handle?.close();
-      delete shard.handle;
+      const file = await shard.file?.catch(() => undefined);
+      await file?.close().catch(() => undefined); // what went wrong first is known already
+      delete shard.file;
     }
   }
 
   async #writeAt(slot: Slot, bytes: Uint8Array): Promise<void> {
     const { shard } = slot;
-    shard.handle ??= await open(join(this.#folder, shard.name), 'wx');
-    await writeExactly(shard.handle, bytes, shard.headerBytes + slot.offset);
+    const file = await this.#fileOf(shard);
+    await file.write(bytes, shard.headerBytes + slot.offset);
+  }
+
+  #fileOf(shard: Shard): Promise<FlushedFile> {
+    shard.file ??= FlushedFile.create(join(this.#folder, shard.name));
+    return shard.file;
   }
 
   async #finishShard(shard: Shard): Promise<number> {
@@ -145,11 +152,10 @@ export class CheckpointWriter {
       const bytes = this.#late.get(slot);
       if (bytes) await this.#writeAt(slot, bytes);
     }
-    shard.handle ??= await open(join(this.#folder, shard.name), 'wx');
-    const header = headerOf(shard.slots, this.#metadata, shard.headerBytes);
-    await writeExactly(shard.handle, header, 0);
-    await shard.handle.close();
-    delete shard.handle;
+    const file = await this.#fileOf(shard);
+    await file.write(headerOf(shard.slots, this.#metadata, shard.headerBytes), 0);
+    await file.close();
+    delete shard.file;
     return shard.headerBytes + dataBytes(shard.slots);
   }
 
@@ -256,13 +262,4 @@ function headerOf(
   header.writeBigUInt64LE(BigInt(header.length - 8));
   header.write(json, 8);
   return header;
-}
-
-async function writeExactly(handle: FileHandle, bytes: Uint8Array, position: number) {
-  let done = 0;
-  while (done < bytes.length) {
-    const piece = Math.min(bytes.length - done, 2 ** 30);
-    const { bytesWritten } = await handle.write(bytes, done, piece, position + done);
-    done += bytesWritten;
-  }
 }

@@ -19,14 +19,10 @@ export interface LoadOptions {
   /** The arithmetic of products with frozen weights; left out: float32. Trained ones are float32. */
   readonly compute?: ComputeRequest | undefined;
   /**
-   * Quantize on load: called for every linear layer with a reader of its float32 values [out, in];
+   * Quantize on load: called for every linear layer with a reader of its dense matrix [out, in];
    * undefined leaves the layer as it is stored.
    */
-  readonly quantize?: (
-    module: string,
-    read: () => Float32Array,
-    shape: readonly [number, number],
-  ) => WeightData | undefined;
+  readonly quantize?: (module: string, read: () => WeightData) => Promise<WeightData | undefined>;
 }
 
 /** Tensors that some writers keep and no model of ours reads: tables that follow from the config. */
@@ -53,7 +49,8 @@ export async function loadModel(
   const values = new Map<string, ParameterValue>();
   try {
     for (const source of sources) {
-      values.set(source.spec.name, read(checkpoint, source, { ...options, tied: config.tiedHead }));
+      const value = await read(checkpoint, source, { ...options, tied: config.tiedHead });
+      values.set(source.spec.name, value);
     }
     return new Decoder(config, checkpoint.config, values);
   } catch (error) {
@@ -130,7 +127,11 @@ interface ReadOptions extends LoadOptions {
   readonly tied: boolean;
 }
 
-function read(checkpoint: Checkpoint, source: Source, options: ReadOptions): ParameterValue {
+async function read(
+  checkpoint: Checkpoint,
+  source: Source,
+  options: ReadOptions,
+): Promise<ParameterValue> {
   const { spec, stored, quantized } = source;
   if (options.trainable && quantized) {
     throw new LlmkitError(
@@ -142,14 +143,15 @@ function read(checkpoint: Checkpoint, source: Source, options: ReadOptions): Par
   if (options.trainable || spec.shape.length === 1) {
     return toVariable(readFloats(checkpoint, source), spec, options.trainable === true);
   }
+  const readMatrix = () => {
+    const data = checkpoint.matrix(moduleOf(stored));
+    return quantized || !spec.transposedOnDisk ? data : transposeBytes(data);
+  };
   if (options.quantize && !quantized && spec.role === 'linear') {
-    const shape = spec.shape as unknown as readonly [number, number];
-    const read = () => readFloats(checkpoint, source);
-    const data = options.quantize(moduleOf(spec.name), read, shape);
+    const data = await options.quantize(moduleOf(spec.name), readMatrix);
     if (data) return frozen(data, spec, options);
   }
-  const data = checkpoint.matrix(moduleOf(stored));
-  const got = quantized || !spec.transposedOnDisk ? data : transposeBytes(data);
+  const got = readMatrix();
   if (got.rows === spec.shape[0] && got.cols === spec.shape[1]) return frozen(got, spec, options);
   const shapes = { name: stored, expected: spec.shape, got: [got.rows, got.cols] };
   throw new LlmkitError('checkpoint', shapeMessage(checkpoint, shapes));

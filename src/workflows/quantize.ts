@@ -9,6 +9,7 @@ import { layouts } from '../quant/layouts.js';
 import type { ComputeChoice } from '../tensor/compute.js';
 import { copyOtherFiles } from './copy-files.js';
 import { sha256OfFile, writeManifest } from './manifest.js';
+import { openBackend } from './open-model.js';
 import {
   describeJob,
   estimateJob,
@@ -63,12 +64,13 @@ export async function quantizeModel(options: QuantizeOptions): Promise<QuantizeR
   const folder = await resolveModel(options.model, onDownload ? { onProgress: onDownload } : {});
   const output = options.output ?? defaultOutput(options.model, options.scheme);
   if (!options.dryRun) await checkOutput(output, folder, options);
-  const checkpoint = await openCheckpoint(folder, { unmapped: true });
+  const checkpoint = await openCheckpoint(folder);
   try {
     const job = planJob(checkpoint, options);
     for (const note of job.plan.notes) options.onNote?.(note);
     if (options.dryRun) return { output, ...describeJob(job), dry_run: estimateJob(job) };
     await checkFreeDisk(output, job.bytesAfter);
+    await openBackend(options);
     const written = await write(job, { ...options, output });
     const seconds = (performance.now() - started) / 1000;
     return { output, ...describeJob(job), ...written, seconds };

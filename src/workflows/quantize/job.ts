@@ -78,17 +78,14 @@ export function planJob(
 }
 
 /** The plan of a stored tensor; undefined where it stays as it is. */
-export function matrixOf(
-  plan: QuantPlan,
-  tensor: string,
-): (PlannedMatrix & Transposable) | undefined {
+export function matrixOf(plan: QuantPlan, tensor: string): PlannedTensor | undefined {
   return tensor.endsWith('.weight')
     ? plan.matrices.get(tensor.slice(0, -'.weight'.length))
     : undefined;
 }
 
-/** Where the file holds the transposed matrix. */
-export interface Transposable {
+/** A matrix of the plan, and whether the file holds it transposed. */
+export interface PlannedTensor extends PlannedMatrix {
   readonly transposedOnDisk: boolean;
 }
 

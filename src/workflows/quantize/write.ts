@@ -1,20 +1,19 @@
 import type { StoredTensor } from '../../checkpoint/checkpoint.js';
-import { dtypeBits, toFloats } from '../../checkpoint/dtype.js';
-import { type HashedTensor, identityOfTensors, sha256Of } from '../../checkpoint/identity.js';
+import { type HashedTensor, hashBytes, identityOfTensors } from '../../checkpoint/identity.js';
 import { CheckpointWriter } from '../../checkpoint/writer.js';
-import { LlmkitError } from '../../errors.js';
-import { transposeFloats } from '../../model/transpose.js';
-import { layouts, type PlannedMatrix } from '../../quant/layouts.js';
-import { type MatrixRows, quantizeMatrix, relativeError } from '../../quant/matrix.js';
-import { methods } from '../../quant/methods/index.js';
+import { transposeBytes } from '../../model/transpose.js';
+import { layouts } from '../../quant/layouts.js';
+import { type Quantizer, quantizerInUse } from '../../quant/quantizer.js';
+import type { WeightData } from '../../tensor/weight.js';
+import { eachInFlight } from './in-flight.js';
 import {
   bitsPerWeight,
   describeJob,
   type JobSummary,
   matrixOf,
+  type PlannedTensor,
   type QuantizedTensor,
   type QuantizeJob,
-  type Transposable,
 } from './job.js';
 
 /** How the tensors are written. */
@@ -32,10 +31,12 @@ export interface WrittenTensors {
   readonly identity: string;
 }
 
-type ReadTensor = StoredTensor & { readonly bytes: Uint8Array };
+/** What became of a tensor. */
+type TensorReport = Pick<QuantizedTensor, 'bytes_after' | 'relative_error'>;
 
 /**
- * Writes every tensor of a checkpoint, those of the plan quantized, one at a time.
+ * Writes every tensor of a checkpoint, those of the plan quantized. Reading, hashing, rounding and
+ * writing go on side by side, for tensors that together are no larger than the largest.
  *
  * @returns their sizes and errors, and the identity of the weights that were read
  */
@@ -46,67 +47,77 @@ export async function writeTensors(
 ): Promise<WrittenTensors> {
   const { checkpoint, specs } = job;
   const writer = new CheckpointWriter(folder, specs, maxShardBytes ? { maxShardBytes } : {});
+  const quantizer = quantizerInUse();
   const described = describeJob(job);
-  const quantized = new Map(described.tensors.map((tensor) => [tensor.name, tensor]));
+  const reports = new Map<string, TensorReport>();
   const hashed: HashedTensor[] = [];
-  let [done, after] = [0, 0];
+  let done = 0;
+  const write = async (tensor: StoredTensor) => {
+    onProgress?.(done, described.bytes_before, tensor.name);
+    const { name, dtype, shape, sizeBytes } = tensor;
+    const bytes = checkpoint.bytes(name);
+    const writing = writeTensor({ tensor, bytes, job, quantizer, writer });
+    const [report, sha256] = await Promise.all([writing, hashBytes(bytes)]);
+    checkpoint.release(name);
+    reports.set(name, report);
+    hashed.push({ name, dtype, shape, sha256 });
+    done += sizeBytes;
+  };
   try {
-    for (const tensor of checkpoint.tensors.values()) {
-      onProgress?.(done, described.bytes_before, tensor.name);
-      const bytes = checkpoint.bytes(tensor.name);
-      const planned = quantized.get(tensor.name);
-      const report = planned && (await writeMatrix(job, { ...tensor, bytes }, writer));
-      if (planned && report) quantized.set(tensor.name, { ...planned, ...report });
-      else await writer.write(tensor.name, bytes);
-      const { name, dtype, shape } = tensor;
-      hashed.push({ name, dtype, shape, sha256: sha256Of(bytes) });
-      after += report?.bytes_after ?? tensor.sizeBytes;
-      done += tensor.sizeBytes;
-    }
+    await eachInFlight([...checkpoint.tensors.values()], ({ sizeBytes }) => sizeBytes, write);
     onProgress?.(done, described.bytes_before, '');
     await writer.finish();
   } catch (error) {
     await writer.abort();
     throw error;
   }
-  const tensors = [...quantized.values()];
+  const tensors = described.tensors.map((tensor) => ({ ...tensor, ...reports.get(tensor.name) }));
+  const after = [...reports.values()].reduce((sum, { bytes_after }) => sum + bytes_after, 0);
   const sizes = { tensors, bytes_after: after, bits_per_weight: bitsPerWeight(tensors) };
   return { sizes, identity: identityOfTensors(hashed) };
 }
 
+interface TensorToWrite {
+  readonly tensor: StoredTensor;
+  readonly bytes: Uint8Array;
+  readonly job: QuantizeJob;
+  readonly quantizer: Quantizer;
+  readonly writer: CheckpointWriter;
+}
+
+async function writeTensor(request: TensorToWrite): Promise<TensorReport> {
+  const { tensor, bytes, job, writer } = request;
+  const planned = matrixOf(job.plan, tensor.name);
+  if (planned !== undefined) return writeMatrix(planned, request);
+  await writer.write(tensor.name, bytes);
+  return { bytes_after: tensor.sizeBytes };
+}
+
 async function writeMatrix(
-  { plan }: QuantizeJob,
-  tensor: ReadTensor,
-  writer: CheckpointWriter,
-): Promise<Pick<QuantizedTensor, 'bytes_after' | 'relative_error'>> {
-  const planned = matrixOf(plan, tensor.name);
-  const method = methods.rtn;
-  if (planned === undefined || method === undefined) {
-    throw new LlmkitError('unsupported', `${tensor.name}: is not planned to be quantized`);
-  }
+  planned: PlannedTensor,
+  { tensor, bytes, job: { plan }, quantizer, writer }: TensorToWrite,
+): Promise<TensorReport> {
   const { scheme } = plan;
   const { groupSize, dtype } = planned;
   const { doubleQuant, asymmetric } = plan.checkpoint;
-  const rows = rowsOf(tensor, planned);
-  const data = quantizeMatrix(rows, { scheme, method, groupSize, dtype, doubleQuant, asymmetric });
-  let bytesAfter = 0;
-  for (const { name, bytes } of layouts[scheme.layout].encode(planned, data)) {
-    await writer.write(name, bytes);
-    bytesAfter += bytes.length;
-  }
-  return { bytes_after: bytesAfter, relative_error: relativeError(rows, data) };
+  const matrix = { name: tensor.name, values: valuesOf(bytes, planned) };
+  const options = { scheme, groupSize, dtype, doubleQuant, asymmetric };
+  const { data, relativeError } = await quantizer(matrix, options);
+  const parts = layouts[scheme.layout].encode(planned, data);
+  const [relative_error] = await Promise.all([
+    relativeError(),
+    ...parts.map(({ name, bytes }) => writer.write(name, bytes)),
+  ]);
+  const bytesAfter = parts.reduce((sum, { bytes }) => sum + bytes.length, 0);
+  return { bytes_after: bytesAfter, relative_error };
 }
 
-function rowsOf(
-  { name, dtype, bytes }: ReadTensor,
-  { rows, cols, transposedOnDisk }: PlannedMatrix & Transposable,
-): MatrixRows {
-  if (transposedOnDisk) {
-    const values = transposeFloats(toFloats(bytes, dtype), cols, rows);
-    return { name, rows, cols, read: (start, end) => values.subarray(start * cols, end * cols) };
-  }
-  const rowBytes = (cols * dtypeBits(dtype)) / 8;
-  const read = (start: number, end: number) =>
-    toFloats(bytes.subarray(start * rowBytes, end * rowBytes), dtype);
-  return { name, rows, cols, read };
+const FORMATS = { F32: 'f32', F16: 'f16', BF16: 'bf16' } as const;
+
+function valuesOf(codes: Uint8Array, planned: PlannedTensor): WeightData {
+  const { rows, cols, transposedOnDisk } = planned;
+  const format = FORMATS[planned.dtype];
+  return transposedOnDisk
+    ? transposeBytes({ format, rows: cols, cols: rows, codes })
+    : { format, rows, cols, codes };
 }

@@ -1,12 +1,11 @@
 import type { Checkpoint } from '../../checkpoint/checkpoint.js';
-import { type HashedTensor, identityOfTensors, sha256Of } from '../../checkpoint/identity.js';
+import { type HashedTensor, hashBytes, identityOfTensors } from '../../checkpoint/identity.js';
 import { LlmkitError } from '../../errors.js';
 import { storedNames } from '../../model/layout.js';
 import type { LoadOptions } from '../../model/load.js';
 import { layouts } from '../../quant/layouts.js';
-import { quantizeMatrix } from '../../quant/matrix.js';
-import { methods } from '../../quant/methods/index.js';
 import { type OptionNames, planQuantization, type QuantPlan } from '../../quant/plan.js';
+import { quantizerInUse } from '../../quant/quantizer.js';
 import { schemes } from '../../quant/schemes/index.js';
 import type { QuantizationRecord } from '../manifest.js';
 
@@ -44,8 +43,8 @@ export function quantizeOnLoad(
   if (!load_in_4bit || checkpoint.quantized.size > 0) return undefined;
   const wish = quantization ?? { scheme: 'nf4' };
   const { scheme: name, group_size, double_quant = false, asymmetric = false } = wish;
-  const [scheme, method] = [schemes[name], methods.rtn];
-  if (!scheme || !method) throw new LlmkitError('unsupported', `quantization.scheme: ${name}`);
+  const scheme = schemes[name];
+  if (!scheme) throw new LlmkitError('unsupported', `quantization.scheme: ${name}`);
   const plan = planQuantization(checkpoint.config, checkpoint.tensors, {
     scheme,
     groupSize: group_size ?? undefined,
@@ -58,22 +57,21 @@ export function quantizeOnLoad(
   const encoded = new Map<string, HashedTensor[]>();
   return {
     plan,
-    quantize(module, readFloats, [rows, cols]) {
+    async quantize(module, read) {
       const weight = stored.get(`${module}.weight`) ?? `${module}.weight`;
       const planned = plan.matrices.get(weight.slice(0, -'.weight'.length));
       if (!planned) return undefined;
       const { groupSize, dtype } = planned;
-      const values = readFloats();
-      const read = (start: number, end: number) => values.subarray(start * cols, end * cols);
-      const data = quantizeMatrix(
-        { name: weight, rows, cols, read },
-        { scheme, method, groupSize, dtype, doubleQuant: double_quant, asymmetric },
+      const { data } = await quantizerInUse()(
+        { name: weight, values: read() },
+        { scheme, groupSize, dtype, doubleQuant: double_quant, asymmetric },
       );
       const parts = layouts[scheme.layout].encode(planned, data);
-      encoded.set(
-        weight,
-        parts.map(({ bytes, ...tensor }) => ({ ...tensor, sha256: sha256Of(bytes) })),
-      );
+      const hash = async ({ bytes, ...tensor }: (typeof parts)[number]) => ({
+        ...tensor,
+        sha256: await hashBytes(bytes),
+      });
+      encoded.set(weight, await Promise.all(parts.map(hash)));
       return data;
     },
     identity: (base) =>

@@ -1,0 +1,75 @@
+import { describe, expect, test } from 'vitest';
+import { toDtype } from '../../../src/checkpoint/writer.js';
+import { nativeQuantizer, portableQuantizer } from '../../../src/quant/quantizer.js';
+import { schemes } from '../../../src/quant/schemes/index.js';
+import type { StoredDtype } from '../../../src/quant/schemes/scheme.js';
+import type { WeightData } from '../../../src/tensor/weight.js';
+import { testedBackends } from '../../helpers/backends.js';
+
+const FORMATS = { F32: 'f32', F16: 'f16', BF16: 'bf16' } as const;
+
+/** Ordinary weights, a row of zeros, one of numbers too small for a reciprocal, and exact ties. */
+function matrixOf(rows: number, cols: number, dtype: StoredDtype): WeightData {
+  const values = Float32Array.from({ length: rows * cols }, (_, i) => {
+    const row = Math.floor(i / cols) % 5;
+    if (row === 1) return 0;
+    if (row === 2) return (i % 7) * 1e-40;
+    if (row === 3) return ((i % 31) - 15) / 2;
+    return Math.sin(i * i) * 0.1;
+  });
+  return { format: FORMATS[dtype], rows, cols, codes: toDtype(values, dtype) };
+}
+
+function partsOf({ codes, scales, zeros, groupSize }: WeightData): unknown {
+  return { codes, scales, zeros, groupSize };
+}
+
+interface Variant {
+  readonly scheme: string;
+  readonly cols: number;
+  readonly groupSize: number;
+  readonly asymmetric?: boolean;
+  readonly doubleQuant?: boolean;
+}
+
+const VARIANTS: readonly Variant[] = [
+  { scheme: 'int4', cols: 96, groupSize: 32 },
+  { scheme: 'int4', cols: 96, groupSize: 32, asymmetric: true },
+  { scheme: 'int4', cols: 35, groupSize: 5, asymmetric: true },
+  { scheme: 'int4', cols: 35, groupSize: 35 },
+  { scheme: 'int8', cols: 100, groupSize: 100 },
+  { scheme: 'int8', cols: 33, groupSize: 11, asymmetric: true },
+  { scheme: 'nf4', cols: 37, groupSize: 64 },
+  { scheme: 'nf4', cols: 128, groupSize: 64, doubleQuant: true },
+  { scheme: 'fp4', cols: 37, groupSize: 32 },
+  { scheme: 'fp4', cols: 4100, groupSize: 4096, doubleQuant: true },
+];
+
+describe.skipIf(!testedBackends.includes('native'))('the native quantizer', () => {
+  for (const { scheme: name, cols, ...options } of VARIANTS) {
+    for (const dtype of ['F32', 'BF16', 'F16'] as const) {
+      const what = `${name} ${JSON.stringify(options)} of ${cols} columns in ${dtype}`;
+      test(`gives the portable one's bytes: ${what}`, async () => {
+        const scheme = schemes[name];
+        if (!scheme) throw new Error(name);
+        const matrix = { name: 'm', values: matrixOf(23, cols, dtype) };
+        const settings = { scheme, dtype, ...options };
+        const want = await portableQuantizer(matrix, settings);
+        const got = await nativeQuantizer(matrix, settings);
+        expect(partsOf(got.data)).toEqual(partsOf(want.data));
+        expect(await got.relativeError()).toBeCloseTo(await want.relativeError(), 6);
+      });
+    }
+  }
+
+  test('refuses a value that is not finite', async () => {
+    const { int4 } = schemes;
+    if (!int4) throw new Error('int4');
+    const values = matrixOf(2, 32, 'F32');
+    new DataView(values.codes.buffer).setFloat32(40, Number.NaN, true);
+    const settings = { scheme: int4, dtype: 'F32', groupSize: 32 } as const;
+    await expect(nativeQuantizer({ name: 'm', values }, settings)).rejects.toThrow(
+      'm: holds a value that is not finite',
+    );
+  });
+});

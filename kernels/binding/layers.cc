@@ -263,6 +263,36 @@ void gated_mlp_grad_call(const Napi::CallbackInfo& info) {
                   args.floats(4, n, "dgate").data, args.floats(5, n, "dup").data});
 }
 
+/// What gatedMlpKeep keeps of n elements of gate and up: 2n bf16 values in the memory of n floats.
+uint16_t* kept_of(const Floats& floats) { return reinterpret_cast<uint16_t*>(floats.data); }
+
+/// gatedMlpKeep(name, gate, up, y, kept)
+void gated_mlp_keep_call(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "gatedMlpKeep");
+  const Floats gate = args.floats(1);
+  const size_t n = gate.size;
+  gated_mlp_keep(activation_argument(args), n, gate.data, args.floats(2, n, "up").data,
+                 args.floats(3, n, "y").data, kept_of(args.floats(4, n, "kept")));
+}
+
+/// gatedMlpKept(name, kept, y)
+void gated_mlp_kept_call(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "gatedMlpKept");
+  const Floats kept = args.floats(1);
+  gated_mlp_kept(activation_argument(args), kept.size, kept_of(kept),
+                 args.floats(2, kept.size, "y").data);
+}
+
+/// gatedMlpKeptGrad(name, kept, dy, dgate, dup)
+void gated_mlp_kept_grad_call(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "gatedMlpKeptGrad");
+  const Floats kept = args.floats(1);
+  const size_t n = kept.size;
+  gated_mlp_kept_grad(activation_argument(args), n,
+                      {kept_of(kept), args.floats(2, n, "dy").data,
+                       args.floats(3, n, "dgate").data, args.floats(4, n, "dup").data});
+}
+
 }  // namespace
 
 void add_layers(Napi::Object exports) {
@@ -282,6 +312,9 @@ void add_layers(Napi::Object exports) {
   add_procedure<activation_grad_call>(exports, "activationGrad");
   add_procedure<gated_mlp_call>(exports, "gatedMlp");
   add_procedure<gated_mlp_grad_call>(exports, "gatedMlpGrad");
+  add_procedure<gated_mlp_keep_call>(exports, "gatedMlpKeep");
+  add_procedure<gated_mlp_kept_call>(exports, "gatedMlpKept");
+  add_procedure<gated_mlp_kept_grad_call>(exports, "gatedMlpKeptGrad");
 }
 
 }  // namespace llmkit::binding

@@ -153,6 +153,13 @@ inline void store_bytes(void* p, Index a) {
                    _mm_packus_epi16(_mm256_castsi256_si128(ordered),
                                     _mm256_extracti128_si256(ordered, 1)));
 }
+/// The low 16 bits of every lane.
+inline void store_halves(void* p, Index a) {
+  const __m256i low = _mm256_set1_epi32(0xffff);
+  const __m256i words =  // lanes 0..3, 8..11, 4..7, 12..15
+      _mm256_packus_epi32(_mm256_and_si256(a.lo, low), _mm256_and_si256(a.hi, low));
+  _mm256_storeu_si256(static_cast<__m256i*>(p), _mm256_permute4x64_epi64(words, 0xd8));
+}
 
 inline __m256i dot_bytes_8(__m256i acc, __m256i codes, __m256i x) {
   // maddubs adds two products in 16 bits: the top bit goes by itself, so that they fit.

@@ -100,6 +100,10 @@ inline Index mul_16(Index a, Index b) { return {_mm512_madd_epi16(a.v, b.v)}; }
 inline void store_bytes(void* p, Index a) {
   _mm_storeu_si128(static_cast<__m128i*>(p), _mm512_cvtepi32_epi8(a.v));
 }
+/// The low 16 bits of every lane.
+inline void store_halves(void* p, Index a) {
+  _mm256_storeu_si256(static_cast<__m256i*>(p), _mm512_cvtepi32_epi16(a.v));
+}
 
 /// Adds the product of the four unsigned bytes of a lane of `codes` with the four signed of x.
 inline Index dot_bytes(Index acc, Index codes, Index x) {

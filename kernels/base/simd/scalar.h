@@ -129,6 +129,12 @@ inline void store_bytes(void* p, Index a) {
   for (int i = 0; i < kLanes; ++i) bytes[i] = static_cast<uint8_t>(a.v[i]);
   std::memcpy(p, bytes, sizeof bytes);
 }
+/// The low 16 bits of every lane.
+inline void store_halves(void* p, Index a) {
+  uint16_t halves[kLanes];
+  for (int i = 0; i < kLanes; ++i) halves[i] = static_cast<uint16_t>(a.v[i]);
+  std::memcpy(p, halves, sizeof halves);
+}
 
 /// Adds the product of the four unsigned bytes of a lane of `codes` with the four signed of x.
 inline Index dot_bytes(Index acc, Index codes, Index x) {

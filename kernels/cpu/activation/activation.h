@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 namespace llmkit {
 
@@ -28,6 +29,19 @@ struct GatedMlpGrad {
 };
 void gated_mlp_grad(Activation f, size_t n, const GatedMlpGrad& args);
 
+/// gated_mlp that also keeps gate and then up, [2, n], in bf16; the same from what was kept; and the
+/// gradient from it.
+void gated_mlp_keep(Activation f, size_t n, const float* gate, const float* up, float* y,
+                    uint16_t* kept);
+void gated_mlp_kept(Activation f, size_t n, const uint16_t* kept, float* y);
+struct GatedMlpKeptGrad {
+  const uint16_t* kept;
+  const float* dy;
+  float* dgate;
+  float* dup;
+};
+void gated_mlp_kept_grad(Activation f, size_t n, const GatedMlpKeptGrad& args);
+
 /// Elements [begin, end) on one thread, by Activation.
 struct ActivationKernels {
   void (*value[kActivations])(size_t begin, size_t end, const float* x, float* y);
@@ -36,6 +50,8 @@ struct ActivationKernels {
   void (*gated[kActivations])(size_t begin, size_t end, const float* gate, const float* up,
                               float* y);
   void (*gated_gradient[kActivations])(size_t begin, size_t end, const GatedMlpGrad& args);
+  void (*to_bf16)(size_t n, const float* x, uint16_t* y);
+  void (*from_bf16)(size_t n, const uint16_t* x, float* y);
 };
 
 #define ACTIVATION_KERNELS(isa, name) extern const ActivationKernels name;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "base/simd/bf16.h"
 #include "base/simd/loops.h"
 #include "base/simd/math.h"
 #include "cpu/activation/activation.h"

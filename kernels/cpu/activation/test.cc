@@ -1,3 +1,4 @@
+#include "base/bf16.h"
 #include "base/parallel.h"
 #include "cpu/activation/reference.h"
 #include "testing/testing.h"
@@ -9,6 +10,33 @@ namespace {
 
 /// About a dozen rounded operations, each on values up to 1 + |x|.
 constexpr double kUlps = 12;
+
+/// The gated unit that keeps its inputs in bf16: the same value, and its gradient at what was kept.
+void check_kept(Checks& checks, Activation f, const Buffer& gate, const Buffer& up,
+                const Buffer& dy, size_t offset) {
+  const size_t n = gate.size();
+  Buffer y(n, 1, offset), want(n, 2), dgate(n, 3, offset), dup(n, 4), want_dgate(n, 5),
+      want_dup(n, 6), rounded_gate(n, 7), rounded_up(n, 8);
+  std::vector<uint16_t> kept(2 * n + offset);
+  uint16_t* const halves = kept.data() + offset;
+  gated_mlp(f, n, gate.data(), up.data(), want.data());
+  gated_mlp_keep(f, n, gate.data(), up.data(), y.data(), halves);
+  checks.same("keeping", y.data(), want.data(), n);
+  for (size_t i = 0; i < n; ++i) {
+    rounded_gate[i] = from_bf16(to_bf16(gate[i]));
+    rounded_up[i] = from_bf16(to_bf16(up[i]));
+    checks.that("kept gate", halves[i] == to_bf16(gate[i]));
+    checks.that("kept up", halves[n + i] == to_bf16(up[i]));
+  }
+  gated_mlp(f, n, rounded_gate.data(), rounded_up.data(), want.data());
+  gated_mlp_kept(f, n, halves, y.data());
+  checks.same("from what was kept", y.data(), want.data(), n);
+  gated_mlp_grad(f, n, {rounded_gate.data(), rounded_up.data(), dy.data(), want_dgate.data(),
+                        want_dup.data()});
+  gated_mlp_kept_grad(f, n, {halves, dy.data(), dgate.data(), dup.data()});
+  checks.same("dgate from what was kept", dgate.data(), want_dgate.data(), n);
+  checks.same("dup from what was kept", dup.data(), want_dup.data(), n);
+}
 
 void check(Checks& checks, Activation f, size_t n, size_t offset) {
   Buffer x(n, 1, offset), dx(n, 4, offset), y(n, 5, offset), dup(n, 6);
@@ -30,6 +58,7 @@ void check(Checks& checks, Activation f, size_t n, size_t offset) {
     checks.near("dgate", dgate[i], double{dx[i]} * up[i], 4, scale * std::fabs(up[i]));
     checks.near("dup", dup[i], double{dy[i]} * y[i], 8, scale);
   }
+  check_kept(checks, f, x, up, dy, offset);
 }
 
 void check_far(Checks& checks) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "base/simd/bf16.h"
 #include "cpu/gemm/gemm.h"
 #include "cpu/packed_grad/decode.h"
 
@@ -8,13 +9,6 @@
 
 namespace llmkit {
 namespace {  // a copy per instruction set
-
-/// Rounds to bf16, ties to even.
-inline Vec round_to_bf16(Vec x) {
-  const Index bits = as_int(x);
-  const Index odd = bit_and(shift_right<16>(bits), splat_int(1));
-  return as_float(bit_and(add(bits, add(odd, splat_int(0x7fff))), splat_int(0xffff0000)));
-}
 
 struct FloatPanel {
   float* values;

@@ -257,6 +257,24 @@ export interface Addon {
     dup: Float32Array,
   ): void;
 
+  /** gatedMlp that also keeps gate and up in bf16: kept is as long as y, 2 · y.length halves. */
+  gatedMlpKeep(
+    name: NativeActivation,
+    gate: Float32Array,
+    up: Float32Array,
+    y: Float32Array,
+    kept: Float32Array,
+  ): void;
+  /** y again, from what was kept. */
+  gatedMlpKept(name: NativeActivation, kept: Float32Array, y: Float32Array): void;
+  gatedMlpKeptGrad(
+    name: NativeActivation,
+    kept: Float32Array,
+    dy: Float32Array,
+    dgate: Float32Array,
+    dup: Float32Array,
+  ): void;
+
   /**
    * losses [M] = logSumExp - logit of the target, of the logits h [M, cols] · weightᵀ + bias, made
    * in chunks and never kept; target -1 gives 0. logSumExp [M] is kept for the gradient.

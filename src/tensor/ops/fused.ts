@@ -34,10 +34,19 @@ export function runKernel<T extends tf.Tensor | tf.Tensor[] = tf.Tensor>(
   { inputs, attrs = {} }: KernelCall,
 ): T {
   const engine = tf.engine();
-  const kernel = kernelOf(kernelName);
-  if (kernel === undefined || engine.isTapeOn() || engine.state.profiling) {
+  if (!hasKernel(kernelName) || engine.isTapeOn() || engine.state.profiling) {
     return engine.runKernel(kernelName, inputs, attrs as tf.NamedAttrMap) as T;
   }
+  return runUntaped(kernelName, { inputs, attrs });
+}
+
+/** Runs a kernel that the backend in use has, past the tape. */
+export function runUntaped<T extends tf.Tensor | tf.Tensor[] = tf.Tensor>(
+  kernelName: string,
+  { inputs, attrs = {} }: KernelCall,
+): T {
+  const engine = tf.engine();
+  const kernel = kernelOf(kernelName) as tf.KernelFunc;
   const { backend } = engine;
   const out = kernel({ inputs, attrs: attrs as tf.NamedAttrMap, backend });
   const tensor = (info: tf.TensorInfo) => engine.makeTensorFromTensorInfo(info, backend);

@@ -2,6 +2,7 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { useBackend } from '../../../src/tensor/backends/index.js';
 import * as ops from '../../../src/tensor/ops/index.js';
 import * as tf from '../../../src/tensor/tfjs.js';
+import { Weight } from '../../../src/tensor/weight.js';
 import { testedBackends } from '../../helpers/backends.js';
 import { randomNormal } from '../../helpers/random.js';
 import { bitsOf, scoped } from './bits.js';
@@ -28,6 +29,17 @@ for (const kind of Object.keys(WEIGHT_KINDS)) {
   const weight = randomWeight(kind, ROWS, COLS);
   rowFunctions[`linear, ${kind}`] = (x) => ops.linear(x, weight);
   rowFunctions[`gradient of linear, ${kind}`] = gradientOf((x) => ops.linear(x, weight));
+}
+
+for (const compute of ['f32', 'bf16'] as const) {
+  const weight = new Weight(randomWeight('int4', ROWS, COLS).data, compute);
+  const lora: RowFunction = (x) => {
+    const a = tf.tensor2d(randomNormal(5 * COLS, 5), [5, COLS]);
+    const b = tf.tensor2d(randomNormal(ROWS * 5, 6), [ROWS, 5]);
+    return ops.loraLinear(x, { weight, a, b, scale: 0.5 });
+  };
+  rowFunctions[`loraLinear, ${compute}`] = lora;
+  rowFunctions[`gradient of loraLinear, ${compute}`] = gradientOf(lora);
 }
 
 const matrix = () => tf.tensor2d(randomNormal(ROWS * COLS, 4), [ROWS, COLS]);

@@ -1,7 +1,13 @@
 import { ACTIVATION, ACTIVATION_GRAD, type ActivationName } from '../../ops/activation.js';
 import { DROPOUT, type DropoutOptions } from '../../ops/dropout.js';
 import { EMBEDDING } from '../../ops/embedding.js';
-import { GATED_MLP, GATED_MLP_GRAD } from '../../ops/gated-mlp.js';
+import {
+  GATED_MLP,
+  GATED_MLP_GRAD,
+  GATED_MLP_KEEP,
+  GATED_MLP_KEPT,
+  GATED_MLP_KEPT_GRAD,
+} from '../../ops/gated-mlp.js';
 import { LAYER_NORM, LAYER_NORM_GRAD } from '../../ops/layer-norm.js';
 import { LINEAR, LINEAR_DENSE, LINEAR_GRAD_INPUT } from '../../ops/linear.js';
 import { LORA_LINEAR, LORA_LINEAR_GRAD } from '../../ops/lora-linear.js';
@@ -191,6 +197,34 @@ const gatedMlpGrad: NativeKernel = ({ inputs, attrs }, native) => {
   return [dgate.info, dup.info];
 };
 
+const gatedMlpKeep: NativeKernel = ({ inputs, attrs }, native) => {
+  const { gate, up } = inputs as Record<'gate' | 'up', TensorInfo>;
+  const values = native.floats(gate);
+  const y = native.output(gate.shape, values.length);
+  const kept = native.output(gate.shape, values.length);
+  const { name } = attrs as { name: ActivationName };
+  native.addon.gatedMlpKeep(name, values, native.floats(up), y.values, kept.values);
+  return [y.info, kept.info];
+};
+
+const gatedMlpKept: NativeKernel = ({ inputs, attrs }, native) => {
+  const kept = inputs.kept as TensorInfo;
+  const values = native.floats(kept);
+  const y = native.output(kept.shape, values.length);
+  native.addon.gatedMlpKept((attrs as { name: ActivationName }).name, values, y.values);
+  return y.info;
+};
+
+const gatedMlpKeptGrad: NativeKernel = ({ inputs, attrs }, native) => {
+  const { kept, dy } = inputs as Record<'kept' | 'dy', TensorInfo>;
+  const { name } = attrs as { name: ActivationName };
+  const [values, dys] = [native.floats(kept), native.floats(dy)];
+  const dgate = native.output(kept.shape, values.length);
+  const dup = native.output(kept.shape, values.length);
+  native.addon.gatedMlpKeptGrad(name, values, dys, dgate.values, dup.values);
+  return [dgate.info, dup.info];
+};
+
 const embedding: NativeKernel = ({ inputs, attrs }, native) => {
   const ids = inputs.ids as TensorInfo;
   const { weight } = attrs as { weight: Weight };
@@ -216,6 +250,9 @@ export const blockKernels: KernelTable = {
   [EMBEDDING]: embedding,
   [GATED_MLP]: gatedMlp,
   [GATED_MLP_GRAD]: gatedMlpGrad,
+  [GATED_MLP_KEEP]: gatedMlpKeep,
+  [GATED_MLP_KEPT]: gatedMlpKept,
+  [GATED_MLP_KEPT_GRAD]: gatedMlpKeptGrad,
   [LAYER_NORM]: layerNorm,
   [LAYER_NORM_GRAD]: normGrad('layerNormGrad'),
   [LINEAR]: linear,

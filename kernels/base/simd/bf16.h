@@ -1,0 +1,43 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+// bf16 values in memory: include base/simd/<isa>.h first.
+
+namespace llmkit {
+namespace {  // a copy per instruction set
+
+/// The nearest bf16 value, ties to even, as float32.
+inline Vec round_to_bf16(Vec x) {
+  const Index bits = as_int(x);
+  const Index odd = bit_and(shift_right<16>(bits), splat_int(1));
+  return as_float(bit_and(add(bits, add(odd, splat_int(0x7fff))), splat_int(0xffff0000)));
+}
+
+/// n values rounded to bf16.
+inline void to_bf16(size_t n, const float* x, uint16_t* y) {
+  const auto rounded = [](Vec v) { return shift_right<16>(as_int(round_to_bf16(v))); };
+  size_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) store_halves(y + i, rounded(load(x + i)));
+  if (i == n) return;
+  uint16_t rest[kLanes];
+  store_halves(rest, rounded(load_partial(x + i, n - i)));
+  std::memcpy(y + i, rest, (n - i) * sizeof(uint16_t));
+}
+
+inline void from_bf16(size_t n, const uint16_t* x, float* y) {
+  const auto values = [](const uint16_t* p) {
+    return load_bf16(reinterpret_cast<const uint8_t*>(p));
+  };
+  size_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) store(y + i, values(x + i));
+  if (i == n) return;
+  uint16_t rest[kLanes] = {};
+  std::memcpy(rest, x + i, (n - i) * sizeof(uint16_t));
+  store_partial(y + i, values(rest), n - i);
+}
+
+}  // namespace
+}  // namespace llmkit

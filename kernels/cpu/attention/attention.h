@@ -48,6 +48,11 @@ struct AttentionTask {
 };
 constexpr size_t kTaskRows = 48;
 
+/// Block `block` of kKeyBlock keys, counted from its first, of a query of one key/value head.
+struct DecodeTask {
+  size_t b, t, kv, block;
+};
+
 /// A head's keys and values in pages that the kernels packed (pages.h): pointers to each page.
 struct AttentionPages {
   const float* const* keys;         // tiles
@@ -73,6 +78,12 @@ struct AttentionKernels {
   void (*pack_columns)(const float* x, size_t ld, size_t count, size_t E, float* page);
   void (*forward)(const AttentionArgs& args, const AttentionPages& pages,
                   const AttentionTask& rows, float* y, float* log_sum_exp, float* scratch);
+  /// A block's part of a query, H / K · (E + 2) floats, from keys and values where they lie, and
+  /// the query from its parts, `part` floats apart. scratch: H / K · (E + kKeyBlock) floats.
+  void (*decode_block)(const AttentionArgs& args, const DecodeTask& task, float* part,
+                       float* scratch);
+  void (*decode_finish)(const AttentionArgs& args, const DecodeTask& task, float* parts,
+                        size_t part, float* y, float* log_sum_exp);
   void (*grad)(const AttentionArgs& args, const AttentionGradArgs& grad,
                const AttentionPages& pages, const AttentionGradTask& task, float* scratch);
 };

@@ -1,5 +1,5 @@
 // Speed of attention against the limits of the machine in the same run:
-//   bench_attention [prefill|backward] [threads] [cases]
+//   bench_attention [prefill|backward|decode] [threads] [cases]
 
 #include <cstdio>
 #include <cstdlib>
@@ -109,10 +109,34 @@ void bench(bool backward, const char* name) {
   }
 }
 
+/// One query a sequence over a long cache: GB/s of keys and values read.
+void bench_decode() {
+  const ReadProbe memory;
+  std::printf("%s decode, %zu threads, share of the read bandwidth\n", isa_name(), thread_count());
+  for (const Case& c : {Case{"f32", 8192, 32, 4, 64}, Case{"f32", 32768, 14, 2, 64},
+                        Case{"f32", 32768, 1, 1, 64}, Case{"f32", 8192, 32, 8, 128}}) {
+    Problem problem(c);
+    AttentionArgs args = problem.args;
+    const int32_t first = 0, last = static_cast<int32_t>(c.T) - 1;
+    args.T = 1;
+    args.first = &first;
+    args.last = &last;
+    const double bytes = 2.0 * static_cast<double>(c.T * c.K * c.E * sizeof(float));
+    const Share share = share_of(bytes * 1e-9, [&] { return memory.gbps(0.02); },
+                                 [&] { attention(args, problem.y.data(), nullptr); });
+    std::printf("%-12s %5zu %3zu/%zu %4zu %8.1f GB/s %4.0f %%\n", c.name, c.T, c.H, c.K, c.E,
+                share.rate, 100 * share.of_limit);
+  }
+}
+
 }  // namespace
 
 int main(int count, char** arguments) {
   if (count > 2) set_thread_count(static_cast<size_t>(std::atoi(arguments[2])));
+  if (count > 1 && std::strcmp(arguments[1], "decode") == 0) {
+    bench_decode();
+    return 0;
+  }
   const bool backward = count > 1 && std::strcmp(arguments[1], "backward") == 0;
   bench(backward, count > 3 ? arguments[3] : nullptr);
 }

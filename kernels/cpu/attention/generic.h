@@ -1,6 +1,7 @@
 #pragma once
 
 #include "cpu/attention/backward.h"
+#include "cpu/attention/decode.h"
 #include "cpu/attention/forward.h"
 
 // The kernels of one instruction set: include base/simd/<isa>.h and name kRowVecs and kSplats

@@ -26,6 +26,8 @@ struct Problem {
 
   Problem(Shape s, int32_t window, Features features, int32_t segment = 1 << 20)
       : q(s.B * s.T * s.H * s.E, 1), k(s.B * s.S * s.K * s.E, 2), v(k.size(), 3), slopes(s.H, 4) {
+    // As models have them: an error of a score is in proportion to its size.
+    for (size_t h = 0; h < s.H; ++h) slopes[h] = std::exp2(-1.0f - static_cast<float>(h % 8));
     const int32_t history = static_cast<int32_t>(s.S) - static_cast<int32_t>(s.T);
     for (size_t i = 0; i < s.B * s.T; ++i) {
       last.push_back(history + static_cast<int32_t>(i % s.T));
@@ -132,6 +134,11 @@ void check_blocks(Checks& checks) {
     check_alone(checks, problem);
     check_alone(checks, Problem(cached, window, {0, false}, segment));
   }
+  for (const Features features : {Features{0, false}, Features{2.5f, true}})
+    for (const int32_t window : {1000, 300}) {
+      check(checks, Problem({2, 1, 700, 14, 2, 40}, window, features));
+      check(checks, Problem({1, 3, 290, 17, 1, 7}, window, features));
+    }
 }
 
 void check_all(Checks& checks) {

@@ -3,9 +3,9 @@
 #include <cstddef>
 #include <cstdint>
 
-// The tile registers: eight of 16 rows of 64 bytes. Here 0 to 3 hold sums, 4 and 5 rows of x, 6 and 7
-// lines of a weight. Plain assembly, because the intrinsics of GCC 12 do not tell the compiler which
-// memory they read.
+// The tile registers: eight of 16 rows of 64 bytes. Here 0 to 3 hold sums, 4 and 5 rows of x, 6 and
+// 7 lines of a weight. Plain assembly, because the intrinsics of GCC 12 do not tell the compiler
+// which memory they read.
 
 namespace llmkit {
 namespace {  // internal linkage: as in the vector headers
@@ -20,7 +20,7 @@ struct alignas(64) TileShapes {
   uint8_t rows[16] = {};
 };
 
-/// The tiles of this thread while it lives, for rows of x of `row_bytes` (32 or 64) bytes at a time.
+/// The tiles of this thread while it lives, for 32 or 64 bytes of a row of x at a time.
 /// Tiles in use make every switch between threads slower, so they are given back at the end.
 class TileScope {
  public:

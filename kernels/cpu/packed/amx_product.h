@@ -10,14 +10,15 @@
 // Products in tile registers, for int8 and bf16: include base/simd/avx512.h first.
 //
 // x is prepared in blocks of 16 rows: values [m / 16][step][16][bytes of a step], factors
-// [m / 16][group][16]. A step is what one multiplication of tiles takes, 64 bytes of a row (32 where
-// a group has no more). The weight is unpacked to lines [step][bytes / 4][16][4 bytes] of a tile.
+// [m / 16][group][16]. A step is what one multiplication of tiles takes, 64 bytes of a row (32
+// where a group has no more). The weight is unpacked to lines [step][bytes / 4][16][4 bytes] of a
+// tile.
 //
 // Every group has a sum of its own, and a sum leaves its tile register only by way of memory. Two
 // blocks of rows by two tiles are taken at once, a few groups of them in turn; then their sums are
-// scaled and added to the results, which lie in memory of the thread. Weights of 16-bit codes have no
-// groups: a step is taken for a group, its packed lines are those of a panel, and the sums stay in
-// their tiles from step to step.
+// scaled and added to the results, which lie in memory of the thread. Weights of 16-bit codes have
+// no groups: a step is taken for a group, its packed lines are those of a panel, and the sums stay
+// in their tiles from step to step.
 
 namespace llmkit {
 namespace {  // a copy per file: built with its flags
@@ -25,8 +26,8 @@ namespace {  // a copy per file: built with its flags
 constexpr size_t kBlockRows = 16, kSumFloats = 256;
 /// Groups whose sums are made before they are added.
 constexpr size_t kBatch = 2;
-/// Bytes of a row of x in a panel (of 16-bit codes) and in what stays in the second-level cache, for
-/// so many rows.
+/// Bytes of a row of x in a panel (of 16-bit codes) and in what stays in the second-level cache,
+/// for so many rows.
 constexpr size_t kChunkBytes = 512, kPlainBytes = 1024, kPieceBytes = 4096, kRowsAtOnce = 256;
 /// Tiles of a panel.
 constexpr size_t kPanelTiles = 4;
@@ -46,7 +47,7 @@ inline Steps steps_of(const PackedWeight& weight, size_t value_bytes) {
   return {row_bytes, bytes / row_bytes, weight.groups};
 }
 
-/// The same group of up to two blocks of rows and of two tiles, whose partners lie so many bytes on.
+/// A group of up to two blocks of rows and of two tiles: the second of each lies so far on.
 struct GroupPair {
   const uint8_t *x, *lines;
   size_t next_x, next_lines;
@@ -144,7 +145,7 @@ struct Cut {
 };
 
 /// Groups of a few tiles, unpacked, and the results of a few rows for them so far.
-struct Panel16 {
+struct TilePanel {
   uint8_t* lines;  // [tile][group]
   float *scales, *corrections;  // [tile][group][16]
   float* results;               // [block][tile][16 rows][16]
@@ -161,14 +162,14 @@ struct AmxProduct {
     return std::max(bytes / (steps.of_group * steps.row_bytes) / kBatch, size_t{1}) * kBatch;
   }
 
-  Panel16 unpack(const Cut& cut) const {
+  TilePanel unpack(const Cut& cut) const {
     constexpr size_t kResults = kRowsAtOnce * kPanelTiles * 16;
     const size_t groups = Kind::kPlain ? 0 : kPanelTiles * cut.groups();
     float* const results =
         scratch(Scratch::kPanel, kResults + groups * (32 + steps.group_bytes() / 4));
     float* const scales = results + kResults;
     float* const corrections = scales + groups * 16;
-    const Panel16 panel = {reinterpret_cast<uint8_t*>(corrections + groups * 16), scales,
+    const TilePanel panel = {reinterpret_cast<uint8_t*>(corrections + groups * 16), scales,
                            corrections, results};
     for (size_t i = 0; i < cut.tiles * cut.groups() && !Kind::kPlain; ++i) {
       const size_t tile = cut.tile + i / cut.groups(), g = cut.begin + i % cut.groups();
@@ -180,7 +181,7 @@ struct AmxProduct {
 
   /// kBlocks blocks of rows from `block` of the cut and kTiles tiles from `tile` of it.
   template <int kBlocks, int kTiles>
-  void multiply(const Cut& cut, const Panel16& panel, size_t block, size_t tile) const {
+  void multiply(const Cut& cut, const TilePanel& panel, size_t block, size_t tile) const {
     const size_t first = (cut.first_block() + block) * steps.groups + cut.begin;
     const size_t bytes = steps.group_bytes();
     const auto* const x = static_cast<const uint8_t*>(args.x.values) + first * bytes;
@@ -200,7 +201,7 @@ struct AmxProduct {
 
   /// The same for groups, kBatch at a time.
   template <int kBlocks, int kTiles>
-  void multiply_groups(const Cut& cut, const Panel16& panel, GroupPair at, size_t block,
+  void multiply_groups(const Cut& cut, const TilePanel& panel, GroupPair at, size_t block,
                        size_t tile, float* results) const {
     alignas(64) float sums[kBatch * 4 * kSumFloats];
     const size_t first = (cut.first_block() + block) * steps.groups + cut.begin;
@@ -230,7 +231,7 @@ struct AmxProduct {
   }
 
   template <int kBlocks>
-  void multiply_blocks(const Cut& cut, const Panel16& panel, size_t block) const {
+  void multiply_blocks(const Cut& cut, const TilePanel& panel, size_t block) const {
     size_t t = 0;
     for (; t + 2 <= cut.tiles; t += 2) multiply<kBlocks, 2>(cut, panel, block, t);
     if (t < cut.tiles) multiply<kBlocks, 1>(cut, panel, block, t);
@@ -268,7 +269,7 @@ struct AmxProduct {
   void multiply_cut(const Cut& cut, size_t chunk) const {
     for (Cut part = cut; part.begin < cut.last; part.begin = part.last) {
       part.last = std::min(part.begin + chunk, cut.last);
-      const Panel16 panel = unpack(part);
+      const TilePanel panel = unpack(part);
       if (part.begin == cut.begin) load_results(cut, panel.results);
       size_t block = 0;
       for (; block + 2 <= cut.blocks(); block += 2) multiply_blocks<2>(part, panel, block);

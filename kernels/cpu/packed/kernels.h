@@ -45,8 +45,8 @@ struct PackedKernels {
 #include "cpu/packed/kernels.inc"
 #undef PACKED_KERNELS
 
-/// The best kernels of this machine for a product of m rows with the weight. Those of two values of m
-/// have the same bits.
+/// The best kernels of this machine for a product of m rows with the weight. A row's results have
+/// the same bits for every m.
 const PackedKernels& packed_kernels(const PackedWeight& weight, size_t m);
 
 }  // namespace llmkit

@@ -8,7 +8,7 @@ namespace llmkit {
 namespace {  // a copy per instruction set
 
 // Rows of x and tiles of 16 rows of the weight that fill the vector registers: few rows, and many
-// rows with codes that have scales and with plain bf16. Chains of additions that keep few rows busy.
+// rows with codes that have scales and with plain bf16. Chains of sums that keep few rows busy.
 #if defined(__AVX512F__)
 constexpr int kFewRows = 8, kFewChains = 4, kManyRows = 6, kCodedTiles = 2, kPlainTiles = 4;
 #elif defined(__AVX2__)

@@ -18,11 +18,11 @@ constexpr int groups_at_once(int rows) {
   return kFewChains / rows < 1 ? 1 : kFewChains / rows > 4 ? 4 : kFewChains / rows;
 }
 
-/// A tile, from some group on, and the same groups of the rows of x.
+/// A tile, from some group on, and the same groups of the rows of x from `row` on.
 struct GroupCursor {
   const uint8_t* group;
   const Value* x;
-  const float* totals;
+  size_t row, index;  // of the group
 };
 
 /// Adds kGroups groups to the accumulators. 16-bit codes have no scale: one chain runs on.
@@ -60,7 +60,8 @@ inline void add_groups(const PackedWeight& weight, const PreparedRows& rows, con
     const Vec corrections = group_corrections(weight, group, scales);
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r)
-      acc[r] = fma(corrections, splat(at.totals[r * weight.groups + g]), acc[r]);
+      acc[r] = fma(corrections,
+                   splat(rows.totals[(at.row + r) * weight.groups + at.index + g]), acc[r]);
   }
 }
 
@@ -70,20 +71,18 @@ inline void few_tile(const PackedWeight& weight, const PreparedRows& rows, size_
                      const uint8_t* tile, Vec (&acc)[kRows]) {
   constexpr int kGroups = kCode == PackedCode::kSixteenBit ? 1 : groups_at_once(kRows);
   const Table table = table_of(weight.values);
-  GroupCursor at = {tile, static_cast<const Value*>(rows.values) + row * rows.stride,
-                    rows.totals + row * weight.groups};
+  GroupCursor at = {tile, static_cast<const Value*>(rows.values) + row * rows.stride, row, 0};
   const auto advance = [&](size_t groups) {
     at.group += groups * weight.group_bytes;
     at.x += groups * weight.group_stride;
-    at.totals += groups;
+    at.index += groups;
   };
 #pragma GCC unroll 16
   for (int r = 0; r < kRows; ++r) acc[r] = zero();
-  size_t g = 0;
-  for (; g + kGroups <= weight.groups; g += kGroups, advance(kGroups))
+  for (; at.index + kGroups <= weight.groups; advance(kGroups))
     add_groups<kCode, kRows, kGroups>(weight, rows, table, at, acc);
   if constexpr (kGroups > 1)
-    for (; g < weight.groups; ++g, advance(1))
+    for (; at.index < weight.groups; advance(1))
       add_groups<kCode, kRows, 1>(weight, rows, table, at, acc);
 }
 

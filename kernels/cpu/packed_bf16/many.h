@@ -5,9 +5,9 @@
 #include "cpu/packed/kernels.h"
 #include "cpu/packed_bf16/panel.h"
 
-// Many rows of x: columns of a few tiles are decoded into a panel in the second-level cache, and all
-// rows are multiplied with it, a block of rows and tiles at a time in registers. Sums of the columns
-// before wait in y.
+// Many rows of x: columns of a few tiles are decoded into a panel in the second-level cache, and
+// all rows are multiplied with it, a block of rows and tiles at a time in registers. Sums of the
+// columns before wait in y.
 
 namespace llmkit {
 namespace {  // a copy per instruction set

@@ -24,8 +24,8 @@ std::vector<const PackedKernels*> kernels_for(const PackedWeight& w) {
   return found;
 }
 
-/// One result in double, from x rounded to bf16. Zero points are a sum of their own, as packed.h has
-/// it: its size counts for the rounding errors.
+/// One result in double, from x rounded to bf16. Zero points are a sum of their own, as
+/// packed_weight.h has it: its size counts for the rounding errors.
 Sum product_reference(const PackedWeight& w, const float* x, size_t row) {
   const float middle = w.code == PackedCode::kFourBit ? 8 : 128;
   Sum sum;

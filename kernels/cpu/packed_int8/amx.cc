@@ -62,7 +62,7 @@ struct Int8Kind {
 void prepare(const PackedWeight& weight, const PrepareArgs& args) {
   const Steps steps = steps_of(weight, 1);
   const size_t stride = weight.group_stride, block = kBlockRows * weight.padded_cols();
-  int8_t group[kLanes * 16];  // at least a group, of at most 128 columns, and what is rounded with it
+  int8_t group[256];  // a group has at most 128 columns
   for (size_t row = 0; row < (args.m + 15) / 16 * 16; ++row)
     for (size_t g = 0; g < weight.groups; ++g) {
       const size_t first = g * weight.group, left = weight.cols - first;

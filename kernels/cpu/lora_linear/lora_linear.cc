@@ -1,6 +1,7 @@
 #include "cpu/lora_linear/lora_linear.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "base/parallel.h"
 #include "base/scratch.h"
@@ -12,8 +13,11 @@
 namespace llmkit {
 namespace {
 
-/// Columns of a task whose sums run over the rows of x, rows of a task whose sums run along them.
-constexpr size_t kStrip = 256, kRows = 24;
+/// Columns of a task whose sums run over the rows of x, the rows that are copied at a time, and the
+/// rows of a task whose sums run along them.
+constexpr size_t kStrip = 64, kDepth = 256, kRows = 24;
+/// Rows of x that make a copy of a worth while.
+constexpr size_t kRowsForCopy = 48;
 
 size_t divide_up(size_t a, size_t b) { return (a + b - 1) / b; }
 
@@ -26,13 +30,37 @@ void each_strip(size_t n, size_t step, size_t work, const Body& body) {
   });
 }
 
-/// low [m, rank] = scale · dropped · aᵀ
+/// out [rank, cols] = leftᵀ · right, of left [m, rank] and right [m, cols], rows `ld` apart; cols is at
+/// most kStrip. right is read many times: rows a power of two apart would push each other out of the
+/// cache, so that it is copied piece by piece.
+void strip_product(size_t m, size_t rank, const float* left, size_t cols, const float* right,
+                   size_t ld, float* out, size_t ld_out) {
+  float* const piece = scratch(Scratch::kScores, kDepth * kStrip);
+  for (size_t row = 0; row < m || row == 0; row += kDepth) {
+    const size_t rows = std::min(kDepth, m - row);
+    for (size_t i = 0; i < rows; ++i)
+      std::memcpy(piece + i * kStrip, right + (row + i) * ld, cols * sizeof(float));
+    gemm_f32().axpy({rank, cols, rows, left + row * rank, 1, rank, piece, kStrip, out, ld_out,
+                     row > 0});
+  }
+}
+
+/// low [m, rank] = scale · dropped · aᵀ. For many rows from a copy of a, for the same reason.
 void low_product(const LoraWeight& w, const LoraArgs& p) {
   const size_t cols = w.weight.cols, rank = w.rank;
+  const float* a = w.a;
+  size_t lda = cols;
+  if (p.m >= kRowsForCopy) {
+    lda = cols + 16;
+    float* const copy = scratch(Scratch::kLowRank, rank * lda);
+    for (size_t r = 0; r < rank; ++r)
+      std::memcpy(copy + r * lda, w.a + r * cols, cols * sizeof(float));
+    a = copy;
+  }
   each_strip(p.m, kRows, 2 * kRows * rank * cols / 8, [&](size_t row, size_t count) {
     float* const out = p.low + row * rank;
     gemm_f32().dot(
-        {count, rank, cols, p.dropped + row * cols, cols, w.a, cols, nullptr, out, rank});
+        {count, rank, cols, p.dropped + row * cols, cols, a, lda, nullptr, out, rank});
     for (size_t i = 0; i < count * rank; ++i) out[i] *= w.scale;
   });
 }
@@ -52,8 +80,7 @@ void low_gradient(const LoraWeight& w, const LoraGradArgs& p, float* dlow) {
 void a_gradient(const LoraWeight& w, const LoraGradArgs& p, const float* dlow) {
   const size_t cols = w.weight.cols;
   each_strip(cols, kStrip, 2 * kStrip * w.rank * p.m / 8, [&](size_t col, size_t count) {
-    gemm_f32().axpy({w.rank, count, p.m, dlow, 1, w.rank, p.dropped + col, cols, p.da + col, cols,
-                     false});
+    strip_product(p.m, w.rank, dlow, count, p.dropped + col, cols, p.da + col, cols);
   });
 }
 
@@ -62,8 +89,7 @@ void b_gradient(const LoraWeight& w, const LoraGradArgs& p) {
   const size_t rows = w.weight.rows, rank = w.rank;
   each_strip(rows, kStrip, 2 * kStrip * rank * p.m / 8, [&](size_t row, size_t count) {
     float* const turned = scratch(Scratch::kDecoded, rank * kStrip);
-    gemm_f32().axpy(
-        {rank, count, p.m, p.low, 1, rank, p.dy + row, rows, turned, kStrip, false});
+    strip_product(p.m, rank, p.low, count, p.dy + row, rows, turned, kStrip);
     for (size_t i = 0; i < count; ++i)
       for (size_t r = 0; r < rank; ++r) p.db[(row + i) * rank + r] = turned[r * kStrip + i];
   });

@@ -23,11 +23,12 @@ export async function identityOf(checkpoint: Checkpoint): Promise<string> {
   return identityOfTensors(await hashTensors(checkpoint));
 }
 
-/** Hashes every tensor of a checkpoint. */
+/** Hashes every tensor of a checkpoint, and lets go of its memory. */
 export async function hashTensors(checkpoint: Checkpoint): Promise<HashedTensor[]> {
   const hashed: HashedTensor[] = [];
   for (const { name, dtype, shape } of checkpoint.tensors.values()) {
     hashed.push({ name, dtype, shape, sha256: await hashBytes(checkpoint.bytes(name)) });
+    checkpoint.release(name);
   }
   return hashed;
 }

@@ -2,7 +2,15 @@
 // --tests also builds and runs the C++ tests, --sanitize does so under the address and
 // undefined-behaviour sanitizers, --sanitize=thread under the thread sanitizer.
 import { spawnSync } from 'node:child_process';
-import { copyFileSync, existsSync, mkdirSync, readdirSync, renameSync, statSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  renameSync,
+  statSync,
+  utimesSync,
+} from 'node:fs';
 import { availableParallelism } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -42,21 +50,26 @@ function run(command, args) {
   process.exit(1);
 }
 
-/** Replaces the addon at once: a process that has it loaded keeps its own file. */
-function install() {
+/**
+ * Replaces the addon at once: a process that has it loaded keeps its own file. It is dated when the build
+ * began, so that sources changed meanwhile count as newer.
+ */
+function install(started) {
   const temporary = `${target}.${process.pid}`;
   copyFileSync(path.join(folder, 'llmkit.node'), temporary);
+  utimesSync(temporary, started, started);
   renameSync(temporary, target);
 }
 
 if (tests && !existsSync(target)) {
   process.stdout.write('skipped: the tests of the kernels (the addon is not built)\n');
 } else if (tests || sanitize || !isCurrent()) {
+  const started = new Date();
   mkdirSync(folder, { recursive: true });
   const flags = ['-DCMAKE_BUILD_TYPE=Release', `-DLLMKIT_TESTS=${tests ? 'ON' : 'OFF'}`];
   run('cmake', ['-S', sources, '-B', folder, ...flags, `-DLLMKIT_SANITIZE=${sanitize}`]);
   run('cmake', ['--build', folder, '-j', String(availableParallelism())]);
-  if (!sanitize) install();
+  if (!sanitize) install(started);
   if (tests || sanitize) {
     const report = run('ctest', ['--test-dir', folder, '--output-on-failure']);
     const summary = report.split('\n').filter((line) => /tests passed|Total Test time/.test(line));

@@ -172,6 +172,31 @@ describe('says what is wrong with an index', () => {
   });
 });
 
+/** Bytes of file pages that this process holds, as Linux counts them. */
+function filePages(): number {
+  const [, kilobytes = '0'] =
+    /^RssFile:\s+(\d+) kB$/m.exec(readFileSync('/proc/self/status', 'utf8')) ?? [];
+  return 1024 * Number(kilobytes);
+}
+
+if (process.platform !== 'linux') {
+  process.stderr.write('skipped: the memory of hashing is read from /proc\n');
+}
+test.runIf(process.platform === 'linux')('hashing keeps no pages of the files', async () => {
+  const folder = temporaryFolder();
+  const tensor = { name: 'w', dtype: 'F32', shape: [2 ** 23] } as const;
+  const writer = new CheckpointWriter(folder, [tensor]);
+  await writer.write('w', new Uint8Array(2 ** 25).fill(7));
+  await writer.finish();
+  writeFileSync(join(folder, 'config.json'), JSON.stringify({ model_type: 'x' }));
+  const checkpoint = await openCheckpoint(folder);
+  const before = filePages();
+  const identity = await identityOf(checkpoint);
+  expect(filePages() - before).toBeLessThan(2 ** 23);
+  expect(await identityOf(checkpoint)).toBe(identity);
+  checkpoint.close();
+});
+
 describe('real checkpoints', () => {
   const whole = sharedData('stories260k-hf');
   const sharded = sharedData('stories260k-hf-sharded');

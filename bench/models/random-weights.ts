@@ -1,4 +1,5 @@
 import { toDtype } from '../../src/checkpoint/writer.js';
+import { randomNormal } from '../../test/helpers/random.js';
 import type { TensorShape } from './shape.js';
 
 const NOISE_VALUES = 2 ** 18;
@@ -18,7 +19,7 @@ export function randomTensor({ name, shape }: TensorShape): Buffer {
   }
   noise ??= Buffer.from(
     toDtype(
-      normal(NOISE_VALUES).map((x) => DEVIATION * x),
+      randomNormal(NOISE_VALUES, 1).map((x) => DEVIATION * x),
       'BF16',
     ),
   );
@@ -32,19 +33,4 @@ function hash(text: string): number {
   let state = 0x811c9dc5;
   for (const byte of Buffer.from(text)) state = Math.imul(state ^ byte, 0x01000193) >>> 0;
   return state;
-}
-
-/** Standard normal numbers (mulberry32 and Box–Muller). */
-function normal(length: number): Float32Array {
-  let state = 1;
-  const uniform = () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
-  return Float32Array.from(
-    { length },
-    () => Math.sqrt(-2 * Math.log(1 - uniform())) * Math.cos(2 * Math.PI * uniform()),
-  );
 }

@@ -1,0 +1,68 @@
+import { readFileSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+
+/** A package of TensorFlow's binding for Node. */
+export type TfjsNode = '@tensorflow/tfjs-node' | '@tensorflow/tfjs-node-gpu';
+
+/** The release of either package that llmkit installs: the last there is. */
+export const TFJS_NODE_VERSION = '4.22.0';
+
+/** Both packages, the one for GPUs first: the order in which a backend looks for them. */
+export const TFJS_NODE_PACKAGES: readonly TfjsNode[] = [
+  '@tensorflow/tfjs-node-gpu',
+  '@tensorflow/tfjs-node',
+];
+
+/** What `llmkit backend install tensorflow` made, as it wrote it down (install.json). */
+export interface InstallRecord {
+  readonly package: TfjsNode;
+  readonly package_version: string;
+  /** TensorFlow's own version: '2.21.0'. */
+  readonly tensorflow_version: string;
+  /** Where its library came from: the name of a wheel, or a folder. */
+  readonly source: string;
+  /** Of the wheel; null when the library came from a folder. */
+  readonly wheel_sha256: string | null;
+  readonly llmkit_version: string;
+  /** Node's version that built the binding. */
+  readonly node_version: string;
+  /** ISO 8601. */
+  readonly installed_at: string;
+}
+
+/** The files of an installed tensorflow backend. */
+export interface ManagedPaths {
+  readonly folder: string;
+  /** node_modules of the installed package. */
+  readonly modules: string;
+  /** llmkit's ops for TensorFlow, a Node addon. */
+  readonly opLibrary: string;
+  /** The {@link InstallRecord}. */
+  readonly record: string;
+}
+
+/** LLMKIT_HOME, else `llmkit` in the user's cache folder: what llmkit itself installs lies below it. */
+export function llmkitHome(env: NodeJS.ProcessEnv = process.env): string {
+  return env.LLMKIT_HOME || join(env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'llmkit');
+}
+
+/** Where `llmkit backend install tensorflow` puts its result, or the same files in another folder. */
+export function managedPaths(folder = join(llmkitHome(), 'backends', 'tensorflow')): ManagedPaths {
+  return {
+    folder,
+    modules: join(folder, 'node_modules'),
+    opLibrary: join(folder, 'llmkit_tensorflow.node'),
+    record: join(folder, 'install.json'),
+  };
+}
+
+/** What install.json says; undefined where nothing is installed or it cannot be read. */
+export function readInstallRecord({ record }: ManagedPaths): InstallRecord | undefined {
+  try {
+    const value: unknown = JSON.parse(readFileSync(record, 'utf8'));
+    return typeof value === 'object' && value !== null ? (value as InstallRecord) : undefined;
+  } catch {
+    return undefined;
+  }
+}

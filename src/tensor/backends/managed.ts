@@ -47,8 +47,13 @@ export function llmkitHome(env: NodeJS.ProcessEnv = process.env): string {
   return env.LLMKIT_HOME || join(env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'llmkit');
 }
 
-/** Where `llmkit backend install tensorflow` puts its result, or the same files in another folder. */
-export function managedPaths(folder = join(llmkitHome(), 'backends', 'tensorflow')): ManagedPaths {
+/**
+ * Where `llmkit backend install tensorflow` puts its result. LLMKIT_TENSORFLOW names another folder with the
+ * same files, such as one that is being made.
+ */
+export function managedPaths(
+  folder = process.env.LLMKIT_TENSORFLOW || join(llmkitHome(), 'backends', 'tensorflow'),
+): ManagedPaths {
   return {
     folder,
     modules: join(folder, 'node_modules'),

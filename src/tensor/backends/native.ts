@@ -1,10 +1,10 @@
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
 import { LlmkitError } from '../../errors.js';
 import type { Addon } from './addon.js';
 import { checkEnvironment } from './environment.js';
+import { packageRoot } from './package-root.js';
 
 /**
  * Loads the compiled addon, build/llmkit.node of the package.
@@ -89,12 +89,3 @@ const ADDON_FUNCTIONS: Readonly<Record<keyof Addon, true>> = {
   transpose: true,
   unary: true,
 };
-
-/** The folder of the nearest package.json above this file, in `src/` and in the bundle alike. */
-function packageRoot(): string {
-  let folder = dirname(fileURLToPath(import.meta.url));
-  while (!existsSync(join(folder, 'package.json')) && dirname(folder) !== folder) {
-    folder = dirname(folder);
-  }
-  return folder;
-}

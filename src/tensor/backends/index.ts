@@ -6,6 +6,7 @@ import { loadAddon } from './native.js';
 import { NativeBackend } from './native-backend.js';
 import { registerReference } from './reference.js';
 import { registerNative } from './register-native.js';
+import { describeTensorflow, registerTensorflow } from './tensorflow.js';
 
 export type BackendName = 'native' | 'reference' | 'tensorflow';
 
@@ -53,10 +54,12 @@ export interface BackendStatus {
   readonly compute?: Readonly<Record<Compute, string>>;
 }
 
-/** Every backend, and whether it loads on this machine or why it does not. */
-export async function listBackends(): Promise<readonly BackendStatus[]> {
-  return Object.entries(BACKENDS).map(([key, { describe, compute }]) => {
-    const name = key as BackendName;
+/** Whether each backend loads on this machine or why it does not; every one unless named. */
+export async function listBackends(
+  names = Object.keys(BACKENDS) as readonly BackendName[],
+): Promise<readonly BackendStatus[]> {
+  return names.map((name) => {
+    const { describe, compute } = BACKENDS[name];
     try {
       return { name, loads: true, detail: describe(), ...(compute && { compute: compute() }) };
     } catch (error) {
@@ -129,12 +132,14 @@ const BACKENDS: Readonly<Record<BackendName, BackendEntry>> = {
     register: () => registerNative(loadAddon()),
   },
   reference: { describe: () => 'reference (tfjs cpu, 1 thread)', register: registerReference },
-  tensorflow: { describe: noTensorflow, register: noTensorflow },
+  tensorflow: {
+    describe: () => {
+      const { tensorflowVersion, device } = describeTensorflow();
+      return `tensorflow (TensorFlow ${tensorflowVersion}, ${device})`;
+    },
+    register: registerTensorflow,
+  },
 };
-
-function noTensorflow(): never {
-  throw new LlmkitError('unsupported', 'tensorflow backend: not supported yet; use native');
-}
 
 function backendName(name: string): BackendName {
   if (Object.hasOwn(BACKENDS, name)) return name as BackendName;

@@ -49,7 +49,9 @@ export function runUntaped<T extends tf.Tensor | tf.Tensor[] = tf.Tensor>(
   const kernel = kernelOf(kernelName) as tf.KernelFunc;
   const { backend } = engine;
   const out = kernel({ inputs, attrs: attrs as tf.NamedAttrMap, backend });
-  const tensor = (info: tf.TensorInfo) => engine.makeTensorFromTensorInfo(info, backend);
+  // tfjs-node's kernels return tensors that the engine knows already.
+  const tensor = (info: tf.TensorInfo) =>
+    info instanceof tf.Tensor ? info : engine.makeTensorFromTensorInfo(info, backend);
   return (Array.isArray(out) ? out.map(tensor) : tensor(out)) as T;
 }
 

@@ -47,12 +47,17 @@ export function llmkitHome(env: NodeJS.ProcessEnv = process.env): string {
   return env.LLMKIT_HOME || join(env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'llmkit');
 }
 
+/** Where `llmkit backend install tensorflow` puts its result. */
+export function installFolder(): string {
+  return join(llmkitHome(), 'backends', 'tensorflow');
+}
+
 /**
- * Where `llmkit backend install tensorflow` puts its result. LLMKIT_TENSORFLOW names another folder with the
- * same files, such as one that is being made.
+ * The files of what is installed, or of another folder made the same way, such as the one that
+ * LLMKIT_TENSORFLOW names.
  */
 export function managedPaths(
-  folder = process.env.LLMKIT_TENSORFLOW || join(llmkitHome(), 'backends', 'tensorflow'),
+  folder = process.env.LLMKIT_TENSORFLOW || installFolder(),
 ): ManagedPaths {
   return {
     folder,

@@ -1,0 +1,71 @@
+import { version_cpu } from '@tensorflow/tfjs-backend-cpu';
+import type { Compute } from '../compute.js';
+import { loadAddon } from './native.js';
+import { registerReference } from './reference.js';
+import { registerNative } from './register-native.js';
+import { describeTensorflow, registerTensorflow } from './tensorflow.js';
+
+export type BackendName = 'native' | 'reference' | 'tensorflow';
+
+/** What a backend that loads computes with. */
+export interface BackendFacts {
+  /** Of the libraries that are not llmkit's. */
+  readonly versions: Readonly<Record<string, string>>;
+  /** A cpu's instruction set and threads where llmkit chooses them. */
+  readonly device: {
+    readonly type: 'cpu' | 'gpu';
+    readonly isa?: string;
+    readonly threads?: number;
+  };
+  /** The instruction set of each compute type's kernels; a backend without kernels composes them. */
+  readonly compute?: Readonly<Record<Compute, string>>;
+  /** Where it was found, when it is no part of llmkit. */
+  readonly folder?: string;
+}
+
+/** How a backend is made ready; all functions throw LlmkitError `unsupported` when it does not load. */
+export interface BackendEntry {
+  /** One line for people. */
+  readonly describe: () => string;
+  readonly facts: () => BackendFacts;
+  /** Makes it known to tfjs. */
+  readonly register: () => void;
+}
+
+/** Every backend, best first. */
+export const BACKENDS: Readonly<Record<BackendName, BackendEntry>> = {
+  native: {
+    describe: () => {
+      const addon = loadAddon();
+      const threads = addon.threads();
+      return `native (${addon.isa()}, ${threads} thread${threads === 1 ? '' : 's'})`;
+    },
+    facts: () => {
+      const addon = loadAddon();
+      const device = { type: 'cpu', isa: addon.isa(), threads: addon.threads() } as const;
+      return { versions: {}, device, compute: addon.computeIsas() };
+    },
+    register: () => registerNative(loadAddon()),
+  },
+  reference: {
+    describe: () => 'reference (tfjs cpu, 1 thread)',
+    facts: () => ({
+      versions: { '@tensorflow/tfjs-backend-cpu': version_cpu },
+      device: { type: 'cpu', threads: 1 },
+    }),
+    register: registerReference,
+  },
+  tensorflow: {
+    describe: () => {
+      const { tensorflowVersion, device } = describeTensorflow();
+      return `tensorflow (TensorFlow ${tensorflowVersion}, ${device})`;
+    },
+    facts: () => {
+      const found = describeTensorflow();
+      const { packageName, packageVersion, tensorflowVersion: tensorflow, folder } = found;
+      const versions = { tensorflow, [packageName]: packageVersion };
+      return { versions, device: { type: found.device }, folder };
+    },
+    register: registerTensorflow,
+  },
+};

@@ -9,14 +9,14 @@ const SIGNALS = ['SIGINT', 'SIGTERM'] as const;
 /**
  * Fills a temporary folder beside the target and renames it to the target: complete or absent, also after SIGINT
  * or SIGTERM. An existing target is refused without `force`; with it, only a folder that llmkit wrote (it holds an
- * llmkit.json) or an empty one is replaced.
+ * llmkit.json) or an empty one is replaced. A path of llmkit's own choice is replaced, whatever lies there.
  */
 export async function writeFolder(
   target: string,
-  options: { force?: boolean },
+  options: { force?: boolean; owned?: boolean },
   fill: (folder: string) => Promise<void>,
 ): Promise<void> {
-  await checkTarget(target, options);
+  if (!options.owned) await checkTarget(target, options);
   const path = resolve(target);
   const firstCreated = await mkdir(dirname(path), { recursive: true });
   const folder = besides(path, 'tmp');

@@ -54,7 +54,7 @@ export class Weight {
   /** The arithmetic of products with it; see `computeOf`. */
   readonly compute: Compute;
   #data: WeightData;
-  #handle: { readonly value: object; readonly release: () => void } | undefined;
+  readonly #handles = new Map<object, { readonly value: object; readonly release: () => void }>();
   #stored: Weight | undefined;
 
   constructor(data: WeightData, compute: Compute = 'f32') {
@@ -93,22 +93,22 @@ export class Weight {
     return codes.byteLength + scaleBytes + (zeros?.byteLength ?? 0);
   }
 
-  /** The backend's own form, made on first use and released by `dispose`. */
+  /** A backend's own form, made on first use and released by `dispose`; `make` tells backends apart. */
   handle<T extends object>(
     make: (data: WeightData, compute: Compute) => T,
     release: (handle: T) => void,
   ): T {
-    if (this.#handle === undefined) {
-      const value = make(this.data, this.compute);
-      this.#handle = { value, release: () => release(value) };
-    }
-    return this.#handle.value as T;
+    const known = this.#handles.get(make);
+    if (known !== undefined) return known.value as T;
+    const value = make(this.data, this.compute);
+    this.#handles.set(make, { value, release: () => release(value) });
+    return value;
   }
 
   /** Releases what a backend keeps for it; the bytes belong to whoever made `data`. */
   dispose(): void {
-    this.#handle?.release();
-    this.#handle = undefined;
+    for (const { release } of this.#handles.values()) release();
+    this.#handles.clear();
     this.#stored?.dispose();
     this.#stored = undefined;
   }

@@ -1,9 +1,17 @@
 import { version_cpu } from '@tensorflow/tfjs-backend-cpu';
 import type { Compute } from '../compute.js';
+import * as tf from '../tfjs.js';
+import type { Weight } from '../weight.js';
 import { loadAddon } from './native.js';
+import type { NativeBackend } from './native-backend.js';
 import { registerReference } from './reference.js';
 import { registerNative } from './register-native.js';
-import { describeTensorflow, registerTensorflow } from './tensorflow.js';
+import {
+  describeTensorflow,
+  packForTensorflow,
+  registerTensorflow,
+  setTensorflowThreads,
+} from './tensorflow.js';
 
 export type BackendName = 'native' | 'reference' | 'tensorflow';
 
@@ -28,8 +36,14 @@ export interface BackendEntry {
   /** One line for people. */
   readonly describe: () => string;
   readonly facts: () => BackendFacts;
+  /** What it lacks, for people. */
+  readonly warning?: () => string | undefined;
+  /** Takes effect where it is called before the other functions. */
+  readonly setThreads?: (count: number) => void;
   /** Makes it known to tfjs. */
   readonly register: () => void;
+  /** Packs a weight; false where the backend has no form of its own. */
+  readonly pack?: (weight: Weight) => boolean;
 }
 
 /** Every backend, best first. */
@@ -45,7 +59,12 @@ export const BACKENDS: Readonly<Record<BackendName, BackendEntry>> = {
       const device = { type: 'cpu', isa: addon.isa(), threads: addon.threads() } as const;
       return { versions: {}, device, compute: addon.computeIsas() };
     },
+    setThreads: (count) => loadAddon().setThreads(count),
     register: () => registerNative(loadAddon()),
+    pack: (weight) => {
+      (tf.backend() as NativeBackend).weight(weight);
+      return true;
+    },
   },
   reference: {
     describe: () => 'reference (tfjs cpu, 1 thread)',
@@ -64,8 +83,12 @@ export const BACKENDS: Readonly<Record<BackendName, BackendEntry>> = {
       const found = describeTensorflow();
       const { packageName, packageVersion, tensorflowVersion: tensorflow, folder } = found;
       const versions = { tensorflow, [packageName]: packageVersion };
-      return { versions, device: { type: found.device }, folder };
+      const compute = found.compute && { compute: found.compute };
+      return { versions, device: { type: found.device }, folder, ...compute };
     },
+    warning: () => describeTensorflow().opsMissing,
+    setThreads: setTensorflowThreads,
     register: registerTensorflow,
+    pack: packForTensorflow,
   },
 };

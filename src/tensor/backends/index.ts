@@ -3,7 +3,6 @@ import * as tf from '../tfjs.js';
 import type { Weight } from '../weight.js';
 import { BACKENDS, type BackendName } from './entries.js';
 import { loadAddon } from './native.js';
-import { NativeBackend } from './native-backend.js';
 
 export type { BackendName } from './entries.js';
 export { type BackendStatus, listBackends } from './status.js';
@@ -13,13 +12,13 @@ export interface BackendInUse {
   readonly name: BackendName;
   /** For people: 'native (avx512, 2 threads)'. */
   readonly description: string;
-  /** Why the best backend is not the one in use, when nobody asked for another. */
+  /** Why the best backend is not the one in use, when nobody asked for another; what it lacks. */
   readonly warning?: string;
 }
 
 /** Settings of a backend. */
 export interface BackendOptions {
-  /** Threads of `native`; without it LLMKIT_THREADS, else the processors this process may use. */
+  /** Threads of kernels; without it LLMKIT_THREADS, else the processors this process may use. */
   readonly threads?: number;
 }
 
@@ -63,10 +62,8 @@ export function mapFile(path: string): Uint8Array | undefined {
  * @returns whether it did: products need the stored bytes no longer
  */
 export function packWeight(weight: Weight): boolean {
-  const backend = tf.backend();
-  if (weight.compute === 'f32' || !(backend instanceof NativeBackend)) return false;
-  backend.weight(weight);
-  return true;
+  if (weight.compute === 'f32') return false;
+  return BACKENDS[backendInUse()].pack?.(weight) ?? false;
 }
 
 /** Lets go of the memory behind bytes of a mapped file until they are read again. */
@@ -91,10 +88,11 @@ function backendName(name: string): BackendName {
 }
 
 async function activate(name: BackendName, { threads }: BackendOptions): Promise<BackendInUse> {
-  const { describe, register } = BACKENDS[name];
-  describe();
-  if (name === 'native' && threads !== undefined) loadAddon().setThreads(threads);
+  const { describe, register, setThreads, warning } = BACKENDS[name];
+  if (threads !== undefined) setThreads?.(threads);
+  const description = describe();
   if (tf.findBackendFactory(name) == null) register();
   await tf.setBackend(name);
-  return { name, description: describe() };
+  const lacks = warning?.();
+  return { name, description, ...(lacks !== undefined && { warning: lacks }) };
 }

@@ -135,6 +135,7 @@ void add_machine(Napi::Object exports);
 void add_weights(Napi::Object exports);
 void add_quantization(Napi::Object exports);
 void add_layers(Napi::Object exports);
+void add_attention(Napi::Object exports);
 void add_training(Napi::Object exports);
 void add_arrays(Napi::Object exports);
 

@@ -35,7 +35,6 @@ function checkArguments() {
     [() => addon.sample(new Float32Array(0), null, 1, 1, 0, 1, 0), RangeError],
     [() => addon.sample(y, null, 1, 1, -1, 1, 0), RangeError],
     [() => addon.scatterAdd(floats(0), Int32Array.of(2), y, 1), RangeError],
-    [() => addon.cacheWrite(new Float32Array(4), y, Int32Array.of(3), 4), RangeError],
     [() => addon.transpose(y, y, [1, 2], [0, 0]), RangeError],
     [() => addon.transpose(y, y, [1, 2], [0, 5]), RangeError],
     [() => addon.setThreads(0), RangeError],
@@ -63,6 +62,36 @@ function attendTo(last) {
   const one = floats(1);
   const range = [Int32Array.of(0), Int32Array.of(last)];
   addon.attention(one, one, one, ...range, null, floats(0), null, [1, 1, 1, 1, 1, 1], 1, 0);
+}
+
+function checkCaches() {
+  const size = 1024;
+  const cache = addon.createKvCache(1, 1, size, 'bf16');
+  const step = (position, last, shape = [1, 1, 1, 1, 1, size]) => {
+    const [y, q, v] = [0, 1, 3].map((value) => new Float32Array(size).fill(value));
+    const range = [Int32Array.of(0), Int32Array.of(last)];
+    const place = [cache, Int32Array.of(position), null, null];
+    const bytes = addon.cachedAttention(q, q, v, ...range, null, y, ...place, shape, 1, 0);
+    return { value: y[0], bytes };
+  };
+  assert.equal(step(0, 0).value, 3);
+  const { bytes } = step(1, 1);
+  assert.equal(addon.selectKvRows(cache, Int32Array.of(0)), bytes);
+  const bad = [
+    () => step(0, 1),
+    () => step(-1, 0),
+    () => step(2 ** 31 - 1, 0),
+    () => step(0, 0, [1, 1, 2, 1, 1, size]),
+    () => step(0, 0, [1, 1, 1, 1, 1, 1]),
+    () => addon.selectKvRows(cache, Int32Array.of(1)),
+    () => addon.createKvCache(1, 0, 1, 'f32'),
+    () => addon.createKvCache(1, 1, 2 ** 40, 'f32'),
+    () => addon.createKvCache(1, 1, 1, 'int4'),
+  ];
+  for (const call of bad) assert.throws(call, RangeError, String(call));
+  assert.throws(() => addon.selectKvRows({}, Int32Array.of(0)), TypeError);
+  addon.disposeKvCache(cache);
+  assert.throws(() => step(0, 0), RangeError);
 }
 
 function checkMapping(folder) {
@@ -195,6 +224,7 @@ try {
   checkArguments();
   checkMapping(folder);
   checkWeights();
+  checkCaches();
   await checkQuantization();
   checkProcesses();
   await checkWorkers();

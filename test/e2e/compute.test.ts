@@ -20,6 +20,41 @@ test('generate computes by the format of each weight, and says in what', async (
   expect(stderr).toContain('compute f32 (int4, bf16 weights)');
 });
 
+test('generate keeps keys and values in bf16 unless all is float32, and says so', async () => {
+  expect((await tell(INT4)).kv_dtype).toBe('bf16');
+  expect((await tell(INT4, '--kv-dtype', 'int8')).kv_dtype).toBe('int8');
+  expect((await tell(MODEL, '--compute', 'f32')).kv_dtype).toBe('f32');
+  expect((await tell(MODEL, '--logprobs', '0')).kv_dtype).toBe('f32');
+  expect((await tell(MODEL, '--kv-dtype', 'f32')).compute).toBe('bf16 (auto: bf16 weights)');
+  const { stderr } = await runCli(['generate', INT4, '--prompt', 'It was', '--kv-dtype', 'f32']);
+  expect(stderr).toContain('· kv f32');
+  const planned = await Promise.all(
+    [['auto'], ['int8'], ['auto', '--compute', 'f32']].map(([dtype = '', ...flags]) =>
+      tell(MODEL, '--dry-run', '--kv-dtype', dtype, ...flags),
+    ),
+  );
+  expect(planned.map((plan) => plan.kv_dtype)).toEqual(['bf16', 'int8', 'f32']);
+  const [half, quarter, whole] = planned.map((plan) => plan.cache_bytes);
+  expect(whole).toBe(2 * half);
+  expect(quarter).toBeLessThan(half);
+});
+
+test('rounded keys and values change log-probabilities a little, and nothing else', async () => {
+  const text = ['--prompt', 'One day Anna visited the', '--echo', '--compute', 'f32'];
+  const scored = (dtype: string) =>
+    tell(MODEL, ...text, '--logprobs', '0', '--kv-dtype', dtype).then(
+      ({ choices }) => choices[0].logprobs.token_logprobs.slice(1) as number[],
+    );
+  const exact = await scored('f32');
+  for (const dtype of ['bf16', 'int8']) {
+    const rounded = await scored(dtype);
+    expect(rounded).not.toEqual(exact);
+    rounded.forEach((logprob, i) => {
+      expect(logprob).toBeCloseTo(exact[i] as number, 1);
+    });
+  }
+});
+
 test('log-probabilities and evaluations are exact unless another type is asked for', async () => {
   const exact = await tell(INT4, '--logprobs', '0');
   expect(exact.compute).toBe('f32 (auto: int4, bf16 weights)');

@@ -1,9 +1,15 @@
 import type { Compute } from '../compute.ts';
+import type { KvDtype } from '../kv-dtype.ts';
 import type { WeightData } from '../weight.ts';
 
 /** A matrix held by the addon, made by `createWeight`. */
 export interface WeightHandle {
   readonly __llmkitWeight: never;
+}
+
+/** Keys and values of a batch in one layer, made by `createKvCache`. */
+export interface KvCacheHandle {
+  readonly __llmkitKvCache: never;
 }
 
 /** A [rows, cols] matrix, row-major: frozen in its stored format, or plain float32 (trainable). */
@@ -224,6 +230,33 @@ export interface Addon {
     scale: number,
     softcap: number,
   ): void;
+  /** An empty cache of so many rows. */
+  createKvCache(rows: number, heads: number, headSize: number, dtype: KvDtype): KvCacheHandle;
+  /** Frees its pages; using it afterwards throws RangeError. */
+  disposeKvCache(cache: KvCacheHandle): void;
+  /** Row indices[i] becomes row i; pages are shared until one is written. Returns the bytes held. */
+  selectKvRows(cache: KvCacheHandle, indices: Int32Array): number;
+  /**
+   * Turns q and k [B,T,K,E] by cos and sin [B,T,half] as `rope` does (null: not at all), writes k and v
+   * into the cache, row b from positions[b] on, and attends to what it holds. S of the shape is T; keys
+   * beyond positions[b] + T throw RangeError. Returns the bytes held.
+   */
+  cachedAttention(
+    q: Float32Array,
+    k: Float32Array,
+    v: Float32Array,
+    first: Int32Array,
+    last: Int32Array,
+    alibiSlopes: Float32Array | null,
+    y: Float32Array,
+    cache: KvCacheHandle,
+    positions: Int32Array,
+    cos: Float32Array | null,
+    sin: Float32Array | null,
+    shape: AttentionShape,
+    scale: number,
+    softcap: number,
+  ): number;
   attentionGrad(
     q: Float32Array,
     k: Float32Array,
@@ -332,9 +365,6 @@ export interface Addon {
     stream: number,
     y: Float32Array,
   ): void;
-
-  /** Copies x [B, T, row] into cache [B, capacity, row] at positions [B]; outside throws RangeError. */
-  cacheWrite(cache: Float32Array, x: Float32Array, positions: Int32Array, capacity: number): void;
 
   /** y may be x. */
   unary(op: UnaryOp, x: Float32Array, y: Float32Array): void;

@@ -11,6 +11,7 @@ import { ropeGradient } from './rope.js';
 export { ACTIVATION_NAMES, type ActivationName, activation } from './activation.js';
 export { type AdamWHyper, type AdamWState, adamw } from './adamw.js';
 export { type AttentionOptions, attention } from './attention.js';
+export { cacheWrite } from './cache-write.js';
 export {
   type CachedAttentionOptions,
   cachedAttention,

@@ -1,6 +1,7 @@
 import { roundedKv } from '../kv-dtype.js';
 import type { KvStore, LayerCacheShape } from '../layer-cache.js';
 import * as tf from '../tfjs.js';
+import { cacheWrite } from './cache-write.js';
 
 /** Keys that room is made for at a time. */
 const PAGE_KEYS = 128;
@@ -33,8 +34,8 @@ export class KvTensors implements KvStore {
       const more = Math.ceil(needed / PAGE_KEYS) * PAGE_KEYS - this.#keys.shape[1];
       this.#replace((old) => tf.tidy(() => tf.concat([old, this.#empty(old.shape[0], more)], 1)));
     }
-    this.#keys = replaced(this.#keys, this.#written(this.#keys, k, positions));
-    this.#values = replaced(this.#values, this.#written(this.#values, v, positions));
+    this.#keys = cacheWrite(this.#keys, this.#rounded(k), positions);
+    this.#values = cacheWrite(this.#values, this.#rounded(v), positions);
   }
 
   select(indices: readonly number[]): void {
@@ -56,17 +57,10 @@ export class KvTensors implements KvStore {
     this.#values = replaced(this.#values, make(this.#values));
   }
 
-  #written(cache: tf.Tensor4D, x: tf.Tensor4D, positions: Int32Array): tf.Tensor4D {
+  #rounded(x: tf.Tensor4D): tf.Tensor4D {
     const { headSize, dtype } = this.#shape;
-    const values = Float32Array.from(cache.dataSync());
-    const added = roundedKv(x.dataSync() as Float32Array, headSize, dtype);
-    const row = cache.shape[2] * cache.shape[3];
-    const length = x.shape[1] * row;
-    positions.forEach((position, b) => {
-      const start = (b * cache.shape[1] + position) * row;
-      values.set(added.subarray(b * length, (b + 1) * length), start);
-    });
-    return tf.tensor4d(values, cache.shape);
+    if (dtype === 'f32') return x;
+    return tf.tensor4d(roundedKv(x.dataSync() as Float32Array, headSize, dtype), x.shape);
   }
 }
 

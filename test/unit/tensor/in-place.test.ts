@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, test } from 'vitest';
-import { adamw } from '../../../src/tensor/ops/index.js';
+import { adamw, cacheWrite } from '../../../src/tensor/ops/index.js';
 import * as tf from '../../../src/tensor/tfjs.js';
 import { testedBackends, useTestBackend } from '../../helpers/backends.js';
 import { randomNormal } from '../../helpers/random.js';
@@ -62,5 +62,37 @@ describe.each(testedBackends)('in-place ops on %s', (backend) => {
     expect([...values]).toEqual([1, 2]);
     expect(state.parameter.dataSync()[0]).not.toBe(1);
     tf.dispose([...Object.values(state), snapshot, gradient]);
+  });
+
+  test('cacheWrite writes each row at its own position and leaves the rest', () => {
+    const before = tf.memory();
+    const added = randomNormal(2 * 2 * 3 * 4, 5);
+    const x = tf.tensor4d(added, [2, 2, 3, 4]);
+    const cache = cacheWrite(tf.ones([2, 5, 3, 4]), x, Int32Array.of(0, 3));
+    const expected = new Float32Array(2 * 5 * 12).fill(1);
+    expected.set(added.subarray(0, 24), 0);
+    expected.set(added.subarray(24), (5 + 3) * 12);
+    expect(cache.dataSync()).toEqual(expected);
+    tf.dispose([x, cache]);
+    expect(tf.memory().numTensors).toBe(before.numTensors);
+  });
+
+  test('cacheWrite keeps what is kept, and leaves clones as they were', () => {
+    const x = tf.ones<tf.Rank.R4>([1, 1, 1, 2]);
+    const start = tf.keep(tf.zeros<tf.Rank.R4>([1, 2, 1, 2]));
+    const clone = start.clone();
+    const cache = tf.tidy(() => cacheWrite(start, x, Int32Array.of(1)));
+    expect([...cache.dataSync()]).toEqual([0, 0, 1, 1]);
+    expect([...clone.dataSync()]).toEqual([0, 0, 0, 0]);
+    expect(cache.kept).toBe(true);
+    tf.dispose([x, cache, clone]);
+  });
+
+  test('cacheWrite refuses what does not fit', () => {
+    const x = tf.ones<tf.Rank.R4>([1, 2, 1, 2]);
+    const cache = tf.zeros<tf.Rank.R4>([1, 2, 1, 2]);
+    expect(() => cacheWrite(cache, x, Int32Array.of(1))).toThrow(/2 tokens at 1 .* cache of 2/);
+    expect(() => cacheWrite(cache, x, Int32Array.of(0, 0))).toThrow(/positions must be \[1\]/);
+    tf.dispose([x, cache]);
   });
 });

@@ -8,6 +8,7 @@ Napi::Object init(Napi::Env, Napi::Object exports) {
   using namespace llmkit::binding;
   add_machine(exports);
   add_weights(exports);
+  add_packed_weights(exports);
   add_quantization(exports);
   add_layers(exports);
   add_attention(exports);

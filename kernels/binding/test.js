@@ -112,6 +112,37 @@ function checkMapping(folder) {
   assert.throws(() => addon.mapFile(path.join(folder, 'none')), /none: No such file/);
 }
 
+/** Parts that are put together again, and parts that do not fit. */
+function checkPackedWeights(file) {
+  const codes = new Uint8Array(8).fill(0x9a);
+  const data = { format: 'int4', rows: 2, cols: 8, codes, groupSize: 8, scales: floats(1, 2) };
+  const packed = addon.createWeight(data, 'bf16');
+  const { form, bytes } = addon.packedParts(packed);
+  writeFileSync(file, Buffer.concat([bytes, Buffer.alloc(1)]));
+  const mapped = new Uint8Array(addon.mapFile(file)).subarray(0, bytes.length);
+  const kept = addon.usePacked(form, mapped);
+  const [x, before, after] = [floats(1, 2, 3, 4, 5, 6, 7, 8), floats(0, 0), floats(0, 0)];
+  addon.linear(x, packed, null, before, 8);
+  addon.linear(x, kept, null, after, 8);
+  assert.deepEqual(after, before);
+  addon.disposeWeight(kept);
+  assert.deepEqual(Buffer.from(mapped), Buffer.from(bytes)); // the pages come back
+  for (const change of [
+    { format: 'q4' },
+    { rows: 1.5 },
+    { rows: 32 },
+    { group: 5 },
+    { scales: 'f32' },
+  ])
+    assert.throws(() => addon.usePacked({ ...form, ...change }, mapped), RangeError);
+  assert.throws(() => addon.usePacked(form, mapped.subarray(1)), RangeError);
+  const shifted = new Uint8Array(addon.mapFile(file)).subarray(1);
+  assert.throws(() => addon.usePacked(form, shifted), RangeError);
+  assert.throws(() => addon.usePacked(null, mapped), TypeError);
+  assert.throws(() => addon.packedParts(addon.createWeight(data)), RangeError);
+  assert.ok(addon.packedLayout() > 0);
+}
+
 function checkWeights() {
   const codes = new Uint8Array(4);
   const good = { format: 'nf4', rows: 2, cols: 4, codes, groupSize: 4, scales: floats(1, 2) };
@@ -225,6 +256,7 @@ try {
   checkMapping(folder);
   checkWeights();
   checkCaches();
+  checkPackedWeights(path.join(folder, 'packed'));
   await checkQuantization();
   checkProcesses();
   await checkWorkers();

@@ -93,7 +93,7 @@ export async function checkFreeDisk(path: string, neededBytes: number): Promise<
 }
 
 /** A hidden name in the same folder that nobody else uses. */
-function besides(path: string, suffix: string): string {
+export function besides(path: string, suffix: string): string {
   const unique = randomBytes(6).toString('hex');
   return join(dirname(path), `.${basename(path)}.${unique}.${suffix}`);
 }
@@ -144,7 +144,8 @@ async function syncTree(folder: string): Promise<void> {
   await sync(folder);
 }
 
-async function sync(path: string): Promise<void> {
+/** Waits until what was written to a file or folder is on the disk. */
+export async function sync(path: string): Promise<void> {
   const handle = await open(path, 'r');
   try {
     await handle.sync();

@@ -1,4 +1,4 @@
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { stringify } from 'yaml';
@@ -9,8 +9,11 @@ const folder = temporaryFolder();
 const INT4 = join(folder, 'int4');
 await runJson(['quantize', MODEL, '--scheme', 'int4', '-o', INT4]);
 
+const PROMPT = ['--prompt', 'It was', '--max-new-tokens', '4'];
+const F32 = ['--compute', 'f32'];
+
 const tell = (model: string, ...flags: string[]) =>
-  runJson(['generate', model, '--prompt', 'It was', '--max-new-tokens', '4', ...flags]);
+  runJson(['generate', model, ...PROMPT, ...flags]);
 
 test('generate computes by the format of each weight, and says in what', async () => {
   expect((await tell(MODEL)).compute).toBe('bf16 (auto: bf16 weights)');
@@ -114,4 +117,43 @@ test.each([
 ])('%j is refused', async (args, reason) => {
   const { code, stderr } = await runCli(args);
   expect({ code, stderr }).toMatchObject({ code: 2, stderr: expect.stringContaining(reason) });
+});
+
+test('packed weights that are kept beside the model change no result', async () => {
+  const first = await tell(INT4, '--cache-packed');
+  expect(readdirSync(INT4)).toContain('packed-int8.llmkit');
+  const ids = ({ choices }: { choices: { ids: number[] }[] }) => choices.map(({ ids }) => ids);
+  expect(ids(first)).toEqual(ids(await tell(INT4)));
+  const { stdout, stderr } = await runCli([
+    'generate',
+    INT4,
+    ...PROMPT,
+    '--cache-packed',
+    '--json',
+  ]);
+  expect(ids(JSON.parse(stdout))).toEqual(ids(first));
+  expect(stderr).not.toContain('warning');
+});
+
+test('in float32 there is nothing to keep', async () => {
+  const { stderr } = await runCli(['generate', INT4, ...PROMPT, '--cache-packed', ...F32]);
+  expect(stderr).toContain('nothing is packed for products in float32');
+});
+
+test('lora-train and eval keep packed weights too', async () => {
+  const [out, data] = [join(folder, 'kept'), join(folder, 'kept.jsonl')];
+  writeFileSync(data, '{"prompt": "Say cat.", "completion": "A cat."}\n');
+  const config = `${out}.yaml`;
+  const run = { model: INT4, output_dir: out, data, max_steps: 1, cache_packed: true };
+  writeFileSync(config, stringify(run));
+  const first = await runJson(['lora-train', config]);
+  expect(readdirSync(INT4)).toContain('packed-bf16.llmkit');
+  const second = await runJson(['lora-train', config, '--force']);
+  expect(second.final_loss).toBe(first.final_loss);
+  const full = await runCli(['lora-train', config, '--force', '--set', 'method=full']);
+  expect(full).toMatchObject({ code: 2, stderr: expect.stringContaining('cache_packed') });
+  const task = ['--tasks', 'perplexity', '--data', 'perplexity=fixtures/data/tales-heldout.txt'];
+  const evaluate = ['eval', INT4, ...task, '--limit', '1', '--compute', 'bf16'];
+  const kept = await runJson([...evaluate, '--cache-packed']);
+  expect(kept.results).toEqual((await runJson(evaluate)).results);
 });

@@ -22,6 +22,7 @@ const shape = {
   echo: z.boolean().default(false),
   logprobs: z.int().min(0).max(1000).optional(),
   kv_dtype: z.enum(KV_DTYPE_CHOICES).default('auto'),
+  cache_packed: z.boolean().default(false),
   dry_run: z.boolean().default(false),
 };
 
@@ -51,6 +52,7 @@ export const generate = defineCommand({
     echo: { description: 'begin with the prompt' },
     logprobs: { value: 'N', description: 'with --json: log-probabilities, and the N best tokens' },
     kv_dtype: { value: 'TYPE', description: 'what keys and values are kept in' },
+    cache_packed: { description: 'keep packed weights beside the model, for a quicker start' },
     dry_run: { description: 'show the prompt as the model sees it, and sizes; load no weights' },
   },
   examples: [
@@ -102,7 +104,8 @@ async function open(config: GenerateConfig, io: Io): Promise<Generator> {
   const onWarning = (text: string) => io.warn(text);
   const onDownload = showDownloads(io);
   const arithmetic = { backend, threads, compute, kvDtype: config.kv_dtype, logprobs };
-  return openGenerator({ model, adapter, ...arithmetic, onWarning, onDownload });
+  const cachePacked = config.cache_packed;
+  return openGenerator({ model, adapter, ...arithmetic, cachePacked, onWarning, onDownload });
 }
 
 async function showPlan(config: GenerateConfig, text: string, io: Io): Promise<0> {

@@ -1,6 +1,6 @@
 import type { Compute } from '../compute.ts';
 import type { KvDtype } from '../kv-dtype.ts';
-import type { WeightData } from '../weight.ts';
+import type { WeightData, WeightFormat } from '../weight.ts';
 
 /** A matrix held by the addon, made by `createWeight`. */
 export interface WeightHandle {
@@ -45,6 +45,19 @@ export type NativeActivation =
  * [cols] for all, 'column' one value per row [rows], 'scalar' one value.
  */
 export type Broadcast = 'full' | 'row' | 'column' | 'scalar';
+
+/** How a weight was packed: with its bytes, all that products need (kernels/base/packed_weight.h). */
+export interface PackedForm {
+  /** As it was stored. */
+  readonly format: WeightFormat;
+  readonly compute: Compute;
+  readonly rows: number;
+  readonly cols: number;
+  /** Columns of a packed group; 0 for 16-bit values, which have no groups. */
+  readonly group: number;
+  readonly scales: 'none' | 'f32' | 'bf16' | 'f16';
+  readonly zeros: boolean;
+}
 
 /** Sizes of one attention call: B batch, T queries, S key capacity, H heads, K key/value heads, E head. */
 export type AttentionShape = readonly [
@@ -91,6 +104,16 @@ export interface Addon {
   createWeight(data: WeightData, compute: Compute): WeightHandle;
   /** Frees the arrays; using the handle afterwards throws RangeError. */
   disposeWeight(weight: WeightHandle): void;
+
+  /** The version of the packed layout: bytes of another one mean something else. */
+  packedLayout(): number;
+  /** What a packed weight is made of, the bytes copied; one that is not packed throws RangeError. */
+  packedParts(weight: WeightHandle): { form: PackedForm; bytes: Uint8Array };
+  /**
+   * A packed weight whose bytes are these, aligned to 64 and left alone from now on. A form that no weight is
+   * packed in, or that needs another number of bytes, throws RangeError.
+   */
+  usePacked(form: PackedForm, bytes: Uint8Array): WeightHandle;
 
   /** Lets go of the pages of these bytes where they are a mapped file's; reading brings them back. */
   releasePages(bytes: Uint8Array): void;

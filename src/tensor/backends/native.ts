@@ -76,6 +76,8 @@ const ADDON_FUNCTIONS: Readonly<Record<keyof Addon, true>> = {
   loraLinearGrad: true,
   mapFile: true,
   matmul: true,
+  packedLayout: true,
+  packedParts: true,
   quantizationError: true,
   quantize: true,
   reduce: true,
@@ -91,4 +93,5 @@ const ADDON_FUNCTIONS: Readonly<Record<keyof Addon, true>> = {
   threads: true,
   transpose: true,
   unary: true,
+  usePacked: true,
 };

@@ -22,10 +22,11 @@ if [ "$1" = --version ]; then echo 11; exit; fi
 while [ $# -gt 1 ]; do [ "$1" = --prefix ] && prefix=$2; shift; done
 mkdir -p "$prefix/node_modules/@tensorflow/tfjs-node"
 echo '{ "version": "4.22.0" }' > "$prefix/node_modules/@tensorflow/tfjs-node/package.json"`;
-/** Builds an empty file. */
+/** Builds empty files. */
 const CMAKE = `
 if [ "$1" = --version ]; then echo 3; exit; fi
-while [ $# -gt 1 ]; do [ "$1" = --build ] && touch "$2/tfjs_binding.node"; shift; done`;
+[ "$1" = --build ] && [ "$4" != kernels ] && touch "$2/$4.node"
+exit 0`;
 const PIP = `
 if [ "$3" = --version ]; then echo 23; exit; fi
 echo 'ERROR: No matching distribution found for tensorflow-cpu' >&2; exit 1`;
@@ -143,11 +144,7 @@ test.each<[string, Fakes, RegExp]>([
     { npm: NPM.replace('mkdir', 'echo E404 not found >&2; exit 1; mkdir') },
     /E404 not found/,
   ],
-  [
-    'cmake',
-    { cmake: CMAKE.replace('while', 'echo no C++ compiler; exit 1; while') },
-    /no C\+\+ comp/,
-  ],
+  ['cmake', { cmake: CMAKE.replace('exit 0', 'echo no C++ compiler; exit 1') }, /no C\+\+ comp/],
   [
     'the product',
     {},

@@ -18,7 +18,7 @@ export const backend = defineCommand({
   summary: 'Show which backends load on this machine, and why not; install TensorFlow',
   description:
     'list     every backend: versions, devices, which ops have kernels, why one does not load\n' +
-    'install  tensorflow: @tensorflow/tfjs-node with the library of a current TensorFlow wheel, built here\n' +
+    "install  tensorflow: @tensorflow/tfjs-node, with a current TensorFlow's library and llmkit's ops, built here\n" +
     '         (npm, Python with pip, CMake and a C++17 compiler are needed) and kept in LLMKIT_HOME\n' +
     '         (~/.cache/llmkit) once a 4-bit product has come out right on it; 1.3 GB\n' +
     'check    computes a 4-bit product on a backend and compares it with plain arithmetic\n' +
@@ -86,12 +86,18 @@ function statusLines(status: BackendStatus): readonly string[] {
   const { detail, compute = {}, versions = {}, folder, kernels = [], composed = [] } = status;
   const lines = detail.split('\n');
   const types = Object.entries(compute).map(([type, isa]) => `${type} ${isa}`);
-  if (types.length > 0) lines.push(`products: ${types.join(', ')}`);
+  if (types.length > 0) lines.push(`products: ${types.join(', ')}; ${threadsOf(status)}`);
   const libraries = Object.entries(versions).map(([name, version]) => `${name} ${version}`);
   if (libraries.length > 0) lines.push(libraries.join(', '));
   if (folder !== undefined) lines.push(`in ${folder}`);
+  if (status.warning !== undefined) lines.push(`warning: ${status.warning}`);
   if (status.loads) lines.push(`ops with kernels: ${opNames(kernels, composed)}`);
   return lines;
+}
+
+function threadsOf({ device }: BackendStatus): string {
+  const count = device?.threads ?? 1;
+  return count === 1 ? '1 thread' : `${count} threads`;
 }
 
 function opNames(kernels: readonly string[], composed: readonly string[]): string {

@@ -82,9 +82,13 @@ export const BACKENDS: Readonly<Record<BackendName, BackendEntry>> = {
     facts: () => {
       const found = describeTensorflow();
       const { packageName, packageVersion, tensorflowVersion: tensorflow, folder } = found;
-      const versions = { tensorflow, [packageName]: packageVersion };
-      const compute = found.compute && { compute: found.compute };
-      return { versions, device: { type: found.device }, folder, ...compute };
+      const { compute, isa, threads } = found;
+      return {
+        versions: { tensorflow, [packageName]: packageVersion },
+        device: { type: found.device, ...(isa && { isa }), ...(threads && { threads }) },
+        folder,
+        ...(compute && { compute }),
+      };
     },
     warning: () => describeTensorflow().opsMissing,
     setThreads: setTensorflowThreads,

@@ -25,6 +25,8 @@ export interface InstallRecord {
   /** Of the wheel; null when the library came from a folder. */
   readonly wheel_sha256: string | null;
   readonly llmkit_version: string;
+  /** Over the sources that llmkit's ops were built from. */
+  readonly kernels_sha256: string;
   /** Node's version that built the binding. */
   readonly node_version: string;
   /** ISO 8601. */

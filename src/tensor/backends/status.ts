@@ -9,6 +9,8 @@ export interface BackendStatus extends Partial<BackendFacts> {
   readonly loads: boolean;
   /** What it computes with, or why it does not load and what mends that. */
   readonly detail: string;
+  /** What one that loads lacks, and what mends that. */
+  readonly warning?: string;
   /** llmkit's own ops that it has kernels for. */
   readonly kernels?: readonly string[];
   /** Those that it composes of tfjs's ops. */
@@ -20,9 +22,12 @@ export async function listBackends(
   names = Object.keys(BACKENDS) as readonly BackendName[],
 ): Promise<readonly BackendStatus[]> {
   return names.map((name) => {
-    const { describe, facts } = BACKENDS[name];
+    const { describe, facts, warning } = BACKENDS[name];
     try {
-      return { name, loads: true, detail: describe(), ...facts(), ...opsOf(name) };
+      const detail = describe();
+      const lacks = warning?.();
+      const lacking = lacks === undefined ? {} : { warning: lacks };
+      return { name, loads: true, detail, ...lacking, ...facts(), ...opsOf(name) };
     } catch (error) {
       if (error instanceof LlmkitError && error.code === 'usage') throw error;
       return { name, loads: false, detail: error instanceof Error ? error.message : String(error) };

@@ -25,6 +25,10 @@ export interface TensorflowDescription {
   readonly opsMissing?: string;
   /** The instruction set of each compute type's kernels, where there are ops. */
   readonly compute?: Readonly<Record<Compute, string>>;
+  /** The best instruction set of the ops' kernels. */
+  readonly isa?: string;
+  /** Threads of the ops. */
+  readonly threads?: number;
 }
 
 const MEND = 'install it with `llmkit backend install tensorflow`';
@@ -52,7 +56,11 @@ export function describeTensorflow(): TensorflowDescription {
       ? {
           opsMissing: `tensorflow backend: without llmkit's ops, slower: ${library.why}; ${MEND}`,
         }
-      : { compute: library.addon.computeIsas() }),
+      : {
+          compute: library.addon.computeIsas(),
+          isa: library.addon.isa(),
+          threads: library.addon.threads(),
+        }),
   };
 }
 

@@ -10,7 +10,7 @@ import { runTool, type Tool } from './tool.js';
 export const CMAKE: Tool = {
   command: 'cmake',
   args: [],
-  missing: "it builds TensorFlow's binding: install CMake and a C++17 compiler",
+  missing: "it builds TensorFlow's binding and ops: install CMake and a C++17 compiler",
 };
 
 /** The Node-API version of tfjs-node's binding: the newest it knows. */
@@ -35,6 +35,39 @@ export async function buildBinding(
   const folder = join(packageFolder, 'lib', `napi-v${NAPI_VERSION}`);
   await mkdir(folder, { recursive: true });
   await copyFile(join(scratch, 'tfjs_binding.node'), join(folder, 'tfjs_binding.node'));
+}
+
+/**
+ * Builds llmkit's ops for TensorFlow against the library in tfjs-node's `deps` folder. The kernels that the native
+ * addon was built of are linked where they lie ready, brought up to date: compiling them takes minutes.
+ *
+ * @param scratch an empty folder
+ * @param target the addon to write
+ * @throws LlmkitError `unsupported` with the compiler's last lines
+ */
+export async function buildOpLibrary(
+  { deps, scratch, target }: { deps: string; scratch: string; target: string },
+  signal?: AbortSignal,
+): Promise<void> {
+  const source = await kernelSources('.');
+  const kernels = await builtKernels(signal);
+  const flags = [`-DLLMKIT_TENSORFLOW_DIR=${deps}`, `-DLLMKIT_KERNELS=${kernels ?? ''}`];
+  await cmake({ source, scratch, signal, target: 'llmkit_tensorflow' }, flags);
+  await copyFile(join(scratch, 'llmkit_tensorflow.node'), target);
+}
+
+/** libkernels.a of the native addon's build, of today's sources; undefined where there was none or it fails. */
+async function builtKernels(signal?: AbortSignal): Promise<string | undefined> {
+  const build = join(packageRoot(), 'build', 'cmake');
+  if (!(await exists(join(build, 'libkernels.a')))) return undefined;
+  try {
+    const jobs = String(availableParallelism());
+    await runTool(CMAKE, ['--build', build, '--target', 'kernels', '-j', jobs], { signal });
+    return join(build, 'libkernels.a');
+  } catch {
+    signal?.throwIfAborted();
+    return undefined;
+  }
 }
 
 /** One build of a CMake project's target. */

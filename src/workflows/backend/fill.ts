@@ -8,9 +8,10 @@ import {
 } from '../../tensor/backends/managed.js';
 import { sha256OfFile } from '../manifest.js';
 import { VERSION } from '../version.js';
-import { buildBinding } from './build.js';
+import { buildBinding, buildOpLibrary } from './build.js';
 import type { BackendCheck } from './check.js';
 import { checkInstalled } from './installed-check.js';
+import { sha256OfKernels } from './kernels-hash.js';
 import { type LibrarySource, layOutDeps } from './library.js';
 import { installPackage } from './package.js';
 import { downloadWheel } from './wheel.js';
@@ -61,6 +62,9 @@ export async function fillInstall(
   await layOutDeps(library, { deps, scratch: unpacked }, { allHeaders: gpu, signal });
   step('building the binding');
   await buildBinding(packageFolder, await emptyFolder(join(scratch, 'binding')), signal);
+  step("building llmkit's ops");
+  const ops = await emptyFolder(join(scratch, 'ops'));
+  await buildOpLibrary({ deps, scratch: ops, target: paths.opLibrary }, signal);
   await rm(scratch, { recursive: true });
   step('checking a 4-bit product');
   const check = await checkInstalled({ folder, program, signal });
@@ -71,6 +75,7 @@ export async function fillInstall(
     source: library.kind === 'wheel' ? basename(library.path) : library.path,
     wheel_sha256: sha256,
     llmkit_version: VERSION,
+    kernels_sha256: await sha256OfKernels(),
     node_version: process.version,
     installed_at: new Date().toISOString(),
   };
@@ -78,7 +83,7 @@ export async function fillInstall(
   return { record, check };
 }
 
-const STEPS = 5;
+const STEPS = 6;
 
 function steps({ onStep }: FillOptions): (what: string) => void {
   let done = 0;

@@ -11,11 +11,11 @@ import {
   TFJS_NODE_VERSION,
   type TfjsNode,
 } from '../../tensor/backends/managed.js';
-import { VERSION } from '../version.js';
 import { CMAKE } from './build.js';
 import type { BackendCheck } from './check.js';
 import { fillInstall, wheelName } from './fill.js';
 import { checkInstalled } from './installed-check.js';
+import { sha256OfKernels } from './kernels-hash.js';
 import { removeLeftovers } from './leftovers.js';
 import { findLibrary, type LibrarySource } from './library.js';
 import { npm } from './package.js';
@@ -109,8 +109,8 @@ async function presentInstall(
       `backend install: expected ${packageOf(gpu)}, got ${record.package} in ${paths.folder}; --force replaces it`,
     );
   }
-  if (record.llmkit_version !== VERSION) {
-    onNote?.(`installed by llmkit ${record.llmkit_version}: installing it anew`);
+  if (record.kernels_sha256 !== (await sha256OfKernels())) {
+    onNote?.("llmkit's kernels have changed since: installing it anew");
     return undefined;
   }
   try {

@@ -15,7 +15,7 @@ export interface CheckedInstall {
  * Runs `backend check tensorflow` on an install, in a process of its own: TensorFlow cannot be unloaded, and a
  * library that does not fit may end the process.
  *
- * @throws LlmkitError `unsupported` when it does not compute, or when another TensorFlow was used than this one
+ * @throws LlmkitError `unsupported` when it does not compute, or not with its own TensorFlow and llmkit's ops
  */
 export async function checkInstalled({
   folder,
@@ -29,9 +29,11 @@ export async function checkInstalled({
     signal,
   });
   const check = JSON.parse(printed) as BackendCheck;
-  if (check.folder?.startsWith(await realpath(folder))) return check;
-  throw new LlmkitError(
-    'unsupported',
-    `tensorflow backend: ${check.folder} is used before ${folder}; remove it, or use it as it is`,
-  );
+  if (!check.folder?.startsWith(await realpath(folder))) {
+    throw new LlmkitError('unsupported', `${folder}: ${check.folder} was used in its place`);
+  }
+  if (check.device?.type === 'cpu' && check.warning !== undefined) {
+    throw new LlmkitError('unsupported', check.warning);
+  }
+  return check;
 }

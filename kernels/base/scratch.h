@@ -10,7 +10,6 @@ enum class Scratch {
   kDecoded,
   kScores,
   kPages,
-  kTurned,
   kPrepared,
   kPanel,
   kGradRows,

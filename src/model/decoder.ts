@@ -1,7 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { HfConfig } from '../checkpoint/checkpoint.js';
 import { LlmkitError } from '../errors.js';
-import type { KvDtype } from '../tensor/kv-dtype.js';
 import { checkpointed } from '../tensor/ops/index.js';
 import {
   add,
@@ -114,6 +113,7 @@ export class Decoder {
     const batch = new Batch(this.config, rows, cache?.lengths);
     if (cache && this.#outgrows(cache, rows)) return this.#forwardAnew(rows, cache, options);
     return tidy(() => {
+      cache?.reserve(batch.length);
       const hidden = this.#run(batch, options);
       cache?.advance(rows.map((row) => row.ids));
       return hidden;
@@ -153,9 +153,8 @@ export class Decoder {
   }
 
   /** An empty cache for `batch` rows. */
-  newCache(batch: number, dtype: KvDtype = 'f32'): KvCache {
-    const { numLayers, numKvHeads, headSize } = this.config;
-    return new KvCache({ batch, numLayers, numKvHeads, headSize, dtype });
+  newCache(batch: number): KvCache {
+    return new KvCache({ batch, ...this.config });
   }
 
   /** Frees every tensor of the model; adapters free their own. */

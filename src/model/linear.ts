@@ -1,4 +1,4 @@
-import { linear } from '../tensor/ops/index.js';
+import { linear, mergedLinear } from '../tensor/ops/index.js';
 import { type Tensor, type Tensor1D, type Tensor2D, Variable } from '../tensor/tfjs.js';
 import { Weight } from '../tensor/weight.js';
 
@@ -59,6 +59,17 @@ export class DenseLinear implements Linear {
   variables(): readonly Variable[] {
     return trainable([this.weight, this.bias]);
   }
+}
+
+/** Applies several linear layers to one input; in one pass where none is wrapped. */
+export function forwardAll(
+  linears: readonly Linear[],
+  x: Tensor,
+  context: ForwardContext,
+): readonly Tensor[] {
+  return linears.every((layer) => layer instanceof DenseLinear)
+    ? mergedLinear(x, linears)
+    : linears.map((layer) => layer.forward(x, context));
 }
 
 /** Those that are variables with gradients. */

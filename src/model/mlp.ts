@@ -1,6 +1,7 @@
 import { activation, gatedMlp } from '../tensor/ops/index.js';
 import type { Tensor, Tensor3D, Variable } from '../tensor/tfjs.js';
 import { Weight } from '../tensor/weight.js';
+import { forwardAll } from './linear.js';
 import { linearOf, type ModelParts, type Pass } from './modules.js';
 
 /** The feed-forward part of one layer, gated where it has two input matrices. */
@@ -18,7 +19,8 @@ export class Mlp {
 
   forward(x: Tensor3D, { context }: Pass): Tensor3D {
     const name = this.#parts.config.activation;
-    const [first, up] = this.#in.map((path) => linearOf(this.#parts, path).forward(x, context));
+    const linears = this.#in.map((path) => linearOf(this.#parts, path));
+    const [first, up] = forwardAll(linears, x, context);
     const middle = up
       ? gatedMlp(first as Tensor, up, name, { keepBf16: this.#roundsProducts() })
       : activation(first as Tensor, name);

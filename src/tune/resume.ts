@@ -10,7 +10,6 @@ const FREE_KEYS = [
   'force',
   'dry_run',
   'threads',
-  'cache_packed',
   'gradient_checkpointing',
 ];
 

@@ -60,8 +60,7 @@ describe.each(pages)('$path', ({ commands }) => {
     }
     const { args, input } = parse(line);
     const less = testedBackends.includes('native') ? [] : (LESS[args[0] ?? ''] ?? []);
-    const env = { LLMKIT_HOME: join(cwd, 'llmkit-home') };
-    const { code, stderr } = await runCli([...args, ...less], { cwd, input, env });
+    const { code, stderr } = await runCli([...args, ...less], { cwd, input });
     expect(code, stderr).toBe(0);
   });
 });

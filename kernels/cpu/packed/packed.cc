@@ -17,18 +17,25 @@ constexpr size_t kRowsPerTask = 96;
 size_t divide_up(size_t a, size_t b) { return (a + b - 1) / b; }
 size_t floats_of(size_t bytes) { return divide_up(bytes, 64) * 16; }
 
-/// How a product is cut: blocks of tiles times chunks of rows. Consecutive tasks are consecutive
-/// tiles, so that a thread reads one stream.
+/// How a product with some layers is cut: blocks of tiles of each layer times chunks of rows.
+/// Consecutive tasks are consecutive tiles, so that a thread reads one stream.
 struct Split {
   size_t block, blocks, rows, chunks;
 };
 
-Split split_of(const PackedWeight& weight, const PackedKernels& kernels, size_t m) {
-  if (m <= kernels.few_rows) return {1, weight.tiles, m, 1};
-  const size_t blocks = divide_up(weight.tiles, kernels.block_tiles);
+size_t blocks_of(const PackedWeight& weight, size_t block) {
+  return divide_up(weight.tiles, block);
+}
+
+Split split_of(const PackedLayer* layers, size_t count, const PackedKernels& kernels, size_t m) {
+  const bool few = m <= kernels.few_rows;
+  const size_t block = few ? 1 : kernels.block_tiles;
+  size_t blocks = 0;
+  for (size_t i = 0; i < count; ++i) blocks += blocks_of(*layers[i].weight, block);
+  if (few || blocks == 0) return {block, blocks, m, 1};
   const size_t wanted = divide_up(4 * thread_count(), blocks);
   const size_t rows = std::min(m, std::max(divide_up(divide_up(m, wanted), 32) * 32, kRowsPerTask));
-  return {kernels.block_tiles, blocks, rows, divide_up(m, rows)};
+  return {block, blocks, rows, divide_up(m, rows)};
 }
 
 /// Operations of a task, of which grain_for expects 20 in a nanosecond: the bytes that it reads, or
@@ -94,28 +101,62 @@ void packed_product(const PackedWeight& weight, const PreparedRows& x, const Pac
   product(weight, {x, range, bias, y, ldy});
 }
 
-void packed_linear(const PackedWeight& weight, size_t m, const float* x, const float* bias,
-                   float* y, const LowRank* update) {
-  if (m == 0 || weight.rows == 0) return;
+namespace {
+
+/// Whether products of m rows with both weights want the rows in the same form.
+bool prepared_alike(const PackedWeight& a, const PackedWeight& b, size_t m) {
+  return a.compute == b.compute && a.code == b.code && a.has_zeros == b.has_zeros &&
+         a.cols == b.cols && a.group == b.group && a.group_stride == b.group_stride &&
+         &packed_kernels(a, m) == &packed_kernels(b, m);
+}
+
+/// `count` blocks of a layer from `block` on, for one chunk of rows from `first` on.
+void multiply_blocks(const PackedLayer& layer, const PreparedRows& rows, const Split& split,
+                     size_t first, size_t block, size_t count) {
+  const PackedWeight& weight = *layer.weight;
+  const size_t tile = block * split.block, col = tile * 16;
+  const size_t tiles = std::min(count * split.block, weight.tiles - tile);
+  const PackedRange range = {first, std::min(split.rows, rows.m - first), tile, tiles};
+  float* const y = layer.y + first * weight.rows + col;
+  packed_product(weight, rows, range, layer.bias, y, weight.rows);
+  if (layer.update != nullptr)
+    add_low_rank(*layer.update, {first, range.count, col, std::min(tiles * 16, weight.rows - col),
+                                 y, weight.rows});
+}
+
+/// The products with layers that want x in the same form.
+void multiply_alike(const PackedLayer* layers, size_t count, size_t m, const float* x) {
+  const PackedWeight& weight = *layers[0].weight;
+  const Split split = split_of(layers, count, packed_kernels(weight, m), m);
+  if (split.blocks == 0) return;
   const PreparedRows rows = prepare_rows(weight, m, x, weight.cols);
-  const Split split = split_of(weight, packed_kernels(weight, m), m);
-  const auto run = [&](size_t begin, size_t end) {
-    while (begin < end) {
-      const size_t block = begin % split.blocks, first = begin / split.blocks * split.rows;
-      // With an update one block at a time: it is added to what is still in the cache.
-      const size_t count = update != nullptr ? 1 : std::min(end - begin, split.blocks - block);
-      const size_t tile = block * split.block, col = tile * 16;
-      const size_t tiles = std::min(count * split.block, weight.tiles - tile);
-      const PackedRange range = {first, std::min(split.rows, m - first), tile, tiles};
-      float* const out = y + first * weight.rows + col;
-      packed_product(weight, rows, range, bias, out, weight.rows);
-      if (update != nullptr)
-        add_low_rank(*update, {first, range.count, col, std::min(tiles * 16, weight.rows - col),
-                               out, weight.rows});
-      begin += count;
-    }
-  };
-  parallel_for(split.blocks * split.chunks, grain_for(work_of(weight, split)), run);
+  parallel_for(split.blocks * split.chunks, grain_for(work_of(weight, split)),
+               [&](size_t begin, size_t end) {
+                 while (begin < end) {
+                   const PackedLayer* layer = layers;
+                   size_t block = begin % split.blocks, all;
+                   for (; block >= (all = blocks_of(*layer->weight, split.block)); ++layer)
+                     block -= all;
+                   // With an update one block at a time: it is added to what is still in the cache.
+                   const size_t most = layer->update != nullptr ? 1 : all - block;
+                   const size_t taken = std::min(end - begin, most);
+                   multiply_blocks(*layer, rows, split, begin / split.blocks * split.rows, block,
+                                   taken);
+                   begin += taken;
+                 }
+               });
+}
+
+}  // namespace
+
+void packed_linears(const PackedLayer* layers, size_t count, size_t m, const float* x) {
+  if (m == 0) return;
+  for (size_t begin = 0, end; begin < count; begin = end) {
+    const PackedWeight& first = *layers[begin].weight;
+    end = begin + 1;
+    while (end < count && prepared_alike(first, *layers[end].weight, m)) ++end;
+    multiply_alike(layers + begin, end - begin, m, x);
+  }
 }
 
 }  // namespace llmkit

@@ -12,7 +12,7 @@ namespace llmkit {
 /// compute is kBf16 or kInt8; kInt8 of a format that is not int4 or int8 becomes kBf16. Groups that
 /// do not begin at rows (bitsandbytes, cols not a multiple of the block), of less than 8 columns,
 /// or of more than 128 without a divisor from 32 to 128, are decoded and packed as kSixteenBit.
-/// data is null when there is no memory.
+/// data.bytes() is null when there is no memory.
 PackedWeight pack_weight(const WeightView& view, Compute compute);
 
 /// Rows of x in the form a product wants, in memory of the caller's thread (valid until its next
@@ -46,10 +46,25 @@ struct PackedRange {
 void packed_product(const PackedWeight& weight, const PreparedRows& x, const PackedRange& range,
                     const float* bias, float* y, size_t ldy);
 
-/// y [m, rows] = x [m, cols] · weightᵀ + bias, with all threads; `update`, if any, is added block by
-/// block.
-void packed_linear(const PackedWeight& weight, size_t m, const float* x, const float* bias,
-                   float* y, const LowRank* update = nullptr);
+/// A weight to multiply with: y [m, rows] = x [m, cols] · weightᵀ + bias; `update`, if any, is added
+/// block by block.
+struct PackedLayer {
+  const PackedWeight* weight;
+  const float* bias;  // may be null
+  float* y;
+  const LowRank* update = nullptr;
+};
+
+/// The products of the same rows x with `count` weights of the same cols, with all threads. Weights
+/// that follow each other and want x in the same form share its preparation and one loop.
+void packed_linears(const PackedLayer* layers, size_t count, size_t m, const float* x);
+
+/// The product with one weight.
+inline void packed_linear(const PackedWeight& weight, size_t m, const float* x, const float* bias,
+                          float* y, const LowRank* update = nullptr) {
+  const PackedLayer layer = {&weight, bias, y, update};
+  packed_linears(&layer, 1, m, x);
+}
 
 /// dx [m, cols] (+)= dy [m, tiles * 16] · rows [tile * 16, (tile + tiles) * 16) of the weight, with
 /// all threads, in bf16: dy and code * scale rounded to bf16, float32 sums, rows of the weight

@@ -4,8 +4,9 @@
 #include "base/parallel.h"
 
 namespace llmkit {
+namespace {
 
-const RopeKernels& rope_kernels() {
+const RopeKernels& kernels() {
 #define ROPE_KERNELS(isa, name) \
   if (runs_here(isa)) return name;
 #include "cpu/rope/kernels.inc"
@@ -13,10 +14,12 @@ const RopeKernels& rope_kernels() {
   __builtin_unreachable();  // the scalar kernels run everywhere
 }
 
+}  // namespace
+
 void rope(const RopeArgs& args) {
   const size_t work = 2 * args.heads * args.head_size;
   parallel_for(args.positions, grain_for(work),
-               [&](size_t begin, size_t end) { rope_kernels().run(args, begin, end); });
+               [&](size_t begin, size_t end) { kernels().run(args, begin, end); });
 }
 
 }  // namespace llmkit

@@ -12,11 +12,6 @@ export { ACTIVATION_NAMES, type ActivationName, activation } from './activation.
 export { type AdamWHyper, type AdamWState, adamw } from './adamw.js';
 export { type AttentionOptions, attention } from './attention.js';
 export { cacheWrite } from './cache-write.js';
-export {
-  type CachedAttentionOptions,
-  cachedAttention,
-  type NewTokens,
-} from './cached-attention.js';
 export { checkpointed } from './checkpointed.js';
 export { crossEntropy } from './cross-entropy.js';
 export { type DropoutOptions, dropout } from './dropout.js';
@@ -26,6 +21,7 @@ export { int32 } from './int32.js';
 export { layerNorm } from './layer-norm.js';
 export { linear } from './linear.js';
 export { type LoraMatrices, loraLinear } from './lora-linear.js';
+export { type LinearLayer, mergedLinear } from './merged-linear.js';
 export { addResidual, viewAs } from './residual.js';
 export { rmsNorm } from './rms-norm.js';
 export { rope } from './rope.js';

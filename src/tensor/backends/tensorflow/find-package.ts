@@ -13,13 +13,10 @@ export interface FoundPackage {
 
 /**
  * The installed packages, in the order in which they are tried: the one for GPUs before the other,
- * each from the user's project, then beside llmkit, then from what `llmkit backend install` made. Where
- * LLMKIT_TENSORFLOW names a folder, those in it alone.
+ * each from the user's project, then beside llmkit, then from what `llmkit backend install` made.
  */
 export function findPackages(): readonly FoundPackage[] {
-  const managed = managedPaths().folder;
-  const named = Boolean(process.env.LLMKIT_TENSORFLOW);
-  const places = named ? [managed] : [process.cwd(), packageRoot(), managed];
+  const places = [process.cwd(), packageRoot(), managedPaths().folder];
   const found = new Map<string, FoundPackage>();
   for (const name of TFJS_NODE_PACKAGES) {
     for (const place of places) {

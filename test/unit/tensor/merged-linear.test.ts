@@ -1,0 +1,81 @@
+import { beforeAll, describe, expect, test } from 'vitest';
+import { LlmkitError } from '../../../src/errors.js';
+import { type ComputeChoice, computeOf } from '../../../src/tensor/compute.js';
+import * as ops from '../../../src/tensor/ops/index.js';
+import * as tf from '../../../src/tensor/tfjs.js';
+import { Weight } from '../../../src/tensor/weight.js';
+import { testedBackends, useTestBackend } from '../../helpers/backends.js';
+import { randomNormal } from '../../helpers/random.js';
+import { bitsOf, scoped } from './bits.js';
+import { randomWeight, WEIGHT_KINDS } from './weights.js';
+
+const COLS = 192;
+/** Heights of queries, keys and values; the last is no multiple of a tile. */
+const ROWS = [300, 64, 37];
+
+const CHOICES = ['int8', 'bf16', 'f32'] as const;
+
+const biasOf = (rows: number) => tf.tensor1d(randomNormal(rows, rows));
+const inputOf = (M: number) => tf.tensor3d(randomNormal(M * COLS, 1), [1, M, COLS]);
+
+/** Layers of a kind in each compute type, and of kinds and types that want x in different forms. */
+const cases: Record<string, readonly Weight[]> = {};
+for (const choice of CHOICES) {
+  for (const kind of Object.keys(WEIGHT_KINDS)) {
+    cases[`${kind}, ${choice}`] = ROWS.map((rows) => weightOf(kind, rows, choice));
+  }
+}
+cases.mixed = ['int4', 'int8 with zeros', 'int4', 'int4', 'nf4', 'bf16'].map((kind, i) =>
+  weightOf(kind, 20 + i, CHOICES[Math.floor(i / 2)] ?? 'f32'),
+);
+
+describe.each(testedBackends)('mergedLinear on %s', (backend) => {
+  beforeAll(() => useTestBackend(backend));
+
+  const several = backend === 'native' ? Object.entries(cases) : [];
+  test.each(several)('%s: the bits of separate products', (_, weights) => {
+    const layers = () =>
+      weights.map((weight, i) => ({ weight, bias: i % 2 ? undefined : biasOf(weight.rows) }));
+    for (const M of [1, 2, 33]) {
+      const [merged, separate] = [ops.mergedLinear, separately].map((run) =>
+        scoped(() => run(inputOf(M), layers()).map((y) => [y.shape, bitsOf(y)])),
+      );
+      expect(merged).toEqual(separate);
+    }
+  });
+
+  test('trainable matrices and gradients', () => {
+    const frozen = randomWeight('int4', 8, COLS);
+    const layers = () => [
+      { weight: frozen },
+      { weight: tf.tensor2d(randomNormal(5 * COLS, 2), [5, COLS]), bias: biasOf(5) },
+    ];
+    const [merged, separate] = [ops.mergedLinear, separately].map((run) =>
+      scoped(() => {
+        const loss = (x: tf.Tensor) => tf.addN(run(x, layers()).map((y) => tf.sum(tf.square(y))));
+        return bitsOf(tf.grad(loss)(inputOf(3)));
+      }),
+    );
+    expect(merged).toEqual(separate);
+  });
+
+  test('names the shape that does not fit', () => {
+    const weight = randomWeight('int4', 8, COLS);
+    const x = tf.zeros([1, COLS]);
+    const narrow = () => ops.mergedLinear(tf.zeros([1, 32]), [{ weight }]);
+    expect(narrow).toThrow(LlmkitError);
+    expect(narrow).toThrow(/x must be \[\.\.\., 192\], got \[1, 32\]/);
+    const short = () => ops.mergedLinear(x, [{ weight, bias: tf.zeros([7]) as tf.Tensor1D }]);
+    expect(short).toThrow(/bias must be \[8\], got \[7\]/);
+    x.dispose();
+  });
+});
+
+function weightOf(kind: string, rows: number, choice: ComputeChoice): Weight {
+  const { data } = randomWeight(kind, rows, COLS);
+  return new Weight(data, computeOf(choice, 'generate', data.format));
+}
+
+function separately(x: tf.Tensor, layers: readonly ops.LinearLayer[]): tf.Tensor[] {
+  return layers.map(({ weight, bias }) => ops.linear(x, weight, bias));
+}

@@ -45,9 +45,11 @@ struct PackedWeight {
   /// kFourBit: the value of each code in bf16 bits; with zero points it is code - 8 and the product
   /// adds (8 - zero) * scale * (sum of x over the group). Unused by kInt8, which works on the codes.
   uint16_t values[16] = {};
-  HugeBuffer data;             // tiles * tile_bytes, aligned to 64 bytes
+  const uint8_t* data = nullptr;  // tiles * tile_bytes, aligned to 64 bytes
+  HugeBuffer memory;              // where data is, unless that is in someone else's
 
-  const uint8_t* tile(size_t index) const { return data.bytes() + index * tile_bytes; }
+  const uint8_t* tile(size_t index) const { return data + index * tile_bytes; }
+  size_t size_bytes() const { return tiles * tile_bytes; }
   /// Columns of a prepared row of x: groups * group_stride.
   size_t padded_cols() const { return groups * group_stride; }
 };

@@ -10,6 +10,7 @@ enum class Scratch {
   kDecoded,
   kScores,
   kPages,
+  kTurned,
   kPrepared,
   kPanel,
   kGradRows,

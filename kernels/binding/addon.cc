@@ -8,8 +8,10 @@ Napi::Object init(Napi::Env, Napi::Object exports) {
   using namespace llmkit::binding;
   add_machine(exports);
   add_weights(exports);
+  add_packed_weights(exports);
   add_quantization(exports);
   add_layers(exports);
+  add_attention(exports);
   add_training(exports);
   add_arrays(exports);
   return exports;

@@ -133,8 +133,10 @@ void add_procedure(Napi::Object exports, const char* name) {
 // One per file of this folder.
 void add_machine(Napi::Object exports);
 void add_weights(Napi::Object exports);
+void add_packed_weights(Napi::Object exports);
 void add_quantization(Napi::Object exports);
 void add_layers(Napi::Object exports);
+void add_attention(Napi::Object exports);
 void add_training(Napi::Object exports);
 void add_arrays(Napi::Object exports);
 

@@ -126,15 +126,9 @@ Napi::Value sample_call(const Napi::CallbackInfo& info) {
   if (logits.size == 0 || logits.size > kSampleMostIds)
     args.range_error("expected 1 to " + std::to_string(kSampleMostIds) + " logits");
   check_ids(args, seen, logits.size);
-  const SampleArgs p = {logits.size,
-                        logits.data,
-                        seen.data,
-                        seen.size,
-                        args.number(2),
-                        args.number(3),
-                        args.size(4, "topK"),
-                        args.number(5),
-                        args.number(6)};
+  const SampleArgs p = {
+      logits.size,    logits.data,          seen.data,      seen.size,     args.number(2),
+      args.number(3), args.size(4, "topK"), args.number(5), args.number(6)};
   return Napi::Number::New(info.Env(), static_cast<double>(sample(p)));
 }
 
@@ -146,28 +140,6 @@ void scatter_add_call(const Napi::CallbackInfo& info) {
   const Floats y = args.floats(2);
   check_ids(args, ids, args.quotient(y.size, cols, "y"));
   scatter_add(ids.size, cols, args.floats(0, ids.size * cols, "x").data, ids.data, y.data);
-}
-
-/// cacheWrite(cache, x, positions, capacity)
-void cache_write_call(const Napi::CallbackInfo& info) {
-  const Arguments args(info, "cacheWrite");
-  const Floats cache = args.floats(0), x = args.floats(1);
-  const Ints positions = args.ints(2);
-  CacheWriteArgs p;
-  p.B = positions.size;
-  p.capacity = args.positive(3, "capacity");
-  if (p.B == 0) return;
-  p.row = args.quotient(cache.size, args.product({p.B, p.capacity}), "cache");
-  p.T = p.row == 0 ? 0 : args.quotient(x.size, p.B * p.row, "x");
-  for (size_t b = 0; b < p.B; ++b)
-    if (positions.data[b] < 0 || static_cast<size_t>(positions.data[b]) + p.T > p.capacity)
-      args.range_error(std::to_string(p.T) + " positions from " +
-                       std::to_string(positions.data[b]) + " do not fit a capacity of " +
-                       std::to_string(p.capacity));
-  p.x = x.data;
-  p.positions = positions.data;
-  p.cache = cache.data;
-  cache_write(p);
 }
 
 }  // namespace
@@ -182,7 +154,6 @@ void add_arrays(Napi::Object exports) {
   add_procedure<gather_call>(exports, "gather");
   add_function<sample_call>(exports, "sample");
   add_procedure<scatter_add_call>(exports, "scatterAdd");
-  add_procedure<cache_write_call>(exports, "cacheWrite");
 }
 
 }  // namespace llmkit::binding

@@ -1,9 +1,7 @@
-#include <string>
 #include <vector>
 
 #include "binding/arguments.h"
 #include "cpu/activation/activation.h"
-#include "cpu/attention/attention.h"
 #include "cpu/linear/linear.h"
 #include "cpu/lora_linear/lora_linear.h"
 #include "cpu/matmul/matmul.h"
@@ -188,63 +186,6 @@ void rope_call(const Napi::CallbackInfo& info) {
   rope(p);
 }
 
-/// Every visible range must lie within the keys: nothing else bounds what is read.
-void check_ranges(const Arguments& args, const AttentionArgs& p) {
-  for (size_t i = 0; i < p.B * p.T; ++i)
-    if (p.last[i] >= p.first[i] && (p.first[i] < 0 || static_cast<size_t>(p.last[i]) >= p.S))
-      args.range_error("keys " + std::to_string(p.first[i]) + ".." + std::to_string(p.last[i]) +
-                       " are not among " + std::to_string(p.S));
-}
-
-AttentionArgs attention_arguments(const Arguments& args, size_t shape_index) {
-  AttentionArgs p;
-  const Napi::Value value = args.value(shape_index);
-  if (!value.IsArray()) args.type_error("shape must be an array");
-  const Napi::Array shape = value.As<Napi::Array>();
-  size_t* const sizes[] = {&p.B, &p.T, &p.S, &p.H, &p.K, &p.E};
-  for (uint32_t i = 0; i < 6; ++i) {
-    const int64_t size = shape.Get(i).ToNumber().Int64Value();
-    if (size < (i < 3 ? 0 : 1) || size > 0x7fffffff) args.range_error("a size is out of range");
-    *sizes[i] = static_cast<size_t>(size);
-  }
-  if (p.H % p.K != 0) args.range_error("heads must be a multiple of key/value heads");
-  const size_t keys = args.product({p.B, p.S, p.K, p.E});
-  p.q = args.floats(0, args.product({p.B, p.T, p.H, p.E}), "q").data;
-  p.k = args.floats(1, keys, "k").data;
-  p.v = args.floats(2, keys, "v").data;
-  p.first = args.ints(3, p.B * p.T, "first").data;
-  p.last = args.ints(4, p.B * p.T, "last").data;
-  p.slopes = args.optional_floats(5, p.H, "alibiSlopes").data;
-  p.scale = args.real(shape_index + 1);
-  p.softcap = args.real(shape_index + 2);
-  check_ranges(args, p);
-  return p;
-}
-
-/// attention(q, k, v, first, last, alibiSlopes, y, logSumExp, shape, scale, softcap)
-void attention_call(const Napi::CallbackInfo& info) {
-  const Arguments args(info, "attention");
-  const AttentionArgs p = attention_arguments(args, 8);
-  attention(p, args.floats(6, p.B * p.T * p.H * p.E, "y").data,
-            args.optional_floats(7, p.B * p.T * p.H, "logSumExp").data);
-}
-
-/// attentionGrad(q, k, v, first, last, alibiSlopes, y, logSumExp, dy, dq, dk, dv, shape, scale,
-/// softcap)
-void attention_grad_call(const Napi::CallbackInfo& info) {
-  const Arguments args(info, "attentionGrad");
-  const AttentionArgs p = attention_arguments(args, 12);
-  const size_t queries = p.B * p.T * p.H * p.E, keys = p.B * p.S * p.K * p.E;
-  AttentionGradArgs grad;
-  grad.y = args.floats(6, queries, "y").data;
-  grad.log_sum_exp = args.floats(7, p.B * p.T * p.H, "logSumExp").data;
-  grad.dy = args.floats(8, queries, "dy").data;
-  grad.dq = args.floats(9, queries, "dq").data;
-  grad.dk = args.floats(10, keys, "dk").data;
-  grad.dv = args.floats(11, keys, "dv").data;
-  attention_grad(p, grad);
-}
-
 Activation activation_argument(const Arguments& args) {
   return static_cast<Activation>(args.choice(0, kActivationNames));
 }
@@ -308,8 +249,8 @@ void gated_mlp_kept_grad_call(const Napi::CallbackInfo& info) {
   const Floats kept = args.floats(1);
   const size_t n = kept.size;
   gated_mlp_kept_grad(activation_argument(args), n,
-                      {kept_of(kept), args.floats(2, n, "dy").data,
-                       args.floats(3, n, "dgate").data, args.floats(4, n, "dup").data});
+                      {kept_of(kept), args.floats(2, n, "dy").data, args.floats(3, n, "dgate").data,
+                       args.floats(4, n, "dup").data});
 }
 
 }  // namespace
@@ -326,8 +267,6 @@ void add_layers(Napi::Object exports) {
   add_procedure<layer_norm_call>(exports, "layerNorm");
   add_procedure<layer_norm_grad_call>(exports, "layerNormGrad");
   add_procedure<rope_call>(exports, "rope");
-  add_procedure<attention_call>(exports, "attention");
-  add_procedure<attention_grad_call>(exports, "attentionGrad");
   add_procedure<activation_call>(exports, "activation");
   add_procedure<activation_grad_call>(exports, "activationGrad");
   add_procedure<gated_mlp_call>(exports, "gatedMlp");

@@ -41,7 +41,6 @@ function checkArguments() {
     [() => addon.sample(new Float32Array(0), null, 1, 1, 0, 1, 0), RangeError],
     [() => addon.sample(y, null, 1, 1, -1, 1, 0), RangeError],
     [() => addon.scatterAdd(floats(0), Int32Array.of(2), y, 1), RangeError],
-    [() => addon.cacheWrite(new Float32Array(4), y, Int32Array.of(3), 4), RangeError],
     [() => addon.transpose(y, y, [1, 2], [0, 0]), RangeError],
     [() => addon.transpose(y, y, [1, 2], [0, 5]), RangeError],
     [() => addon.setThreads(0), RangeError],
@@ -71,6 +70,36 @@ function attendTo(last) {
   addon.attention(one, one, one, ...range, null, floats(0), null, [1, 1, 1, 1, 1, 1], 1, 0);
 }
 
+function checkCaches() {
+  const size = 1024;
+  const cache = addon.createKvCache(1, 1, size, 'bf16');
+  const step = (position, last, shape = [1, 1, 1, 1, 1, size]) => {
+    const [y, q, v] = [0, 1, 3].map((value) => new Float32Array(size).fill(value));
+    const range = [Int32Array.of(0), Int32Array.of(last)];
+    const place = [cache, Int32Array.of(position), null, null];
+    const bytes = addon.cachedAttention(q, q, v, ...range, null, y, ...place, shape, 1, 0);
+    return { value: y[0], bytes };
+  };
+  assert.equal(step(0, 0).value, 3);
+  const { bytes } = step(1, 1);
+  assert.equal(addon.selectKvRows(cache, Int32Array.of(0)), bytes);
+  const bad = [
+    () => step(0, 1),
+    () => step(-1, 0),
+    () => step(2 ** 31 - 1, 0),
+    () => step(0, 0, [1, 1, 2, 1, 1, size]),
+    () => step(0, 0, [1, 1, 1, 1, 1, 1]),
+    () => addon.selectKvRows(cache, Int32Array.of(1)),
+    () => addon.createKvCache(1, 0, 1, 'f32'),
+    () => addon.createKvCache(1, 1, 2 ** 40, 'f32'),
+    () => addon.createKvCache(1, 1, 1, 'int4'),
+  ];
+  for (const call of bad) assert.throws(call, RangeError, String(call));
+  assert.throws(() => addon.selectKvRows({}, Int32Array.of(0)), TypeError);
+  addon.disposeKvCache(cache);
+  assert.throws(() => step(0, 0), RangeError);
+}
+
 function checkMapping(folder) {
   const file = path.join(folder, 'weights');
   writeFileSync(file, Uint8Array.of(0, 0x80, 0x3f, 0, 0x40, 0, 0));
@@ -87,6 +116,37 @@ function checkMapping(folder) {
   writeFileSync(file, '');
   assert.equal(addon.mapFile(file).byteLength, 0);
   assert.throws(() => addon.mapFile(path.join(folder, 'none')), /none: No such file/);
+}
+
+/** Parts that are put together again, and parts that do not fit. */
+function checkPackedWeights(file) {
+  const codes = new Uint8Array(8).fill(0x9a);
+  const data = { format: 'int4', rows: 2, cols: 8, codes, groupSize: 8, scales: floats(1, 2) };
+  const packed = addon.createWeight(data, 'bf16');
+  const { form, bytes } = addon.packedParts(packed);
+  writeFileSync(file, Buffer.concat([bytes, Buffer.alloc(1)]));
+  const mapped = new Uint8Array(addon.mapFile(file)).subarray(0, bytes.length);
+  const kept = addon.usePacked(form, mapped);
+  const [x, before, after] = [floats(1, 2, 3, 4, 5, 6, 7, 8), floats(0, 0), floats(0, 0)];
+  addon.linear(x, packed, null, before, 8);
+  addon.linear(x, kept, null, after, 8);
+  assert.deepEqual(after, before);
+  addon.disposeWeight(kept);
+  assert.deepEqual(Buffer.from(mapped), Buffer.from(bytes)); // the pages come back
+  for (const change of [
+    { format: 'q4' },
+    { rows: 1.5 },
+    { rows: 32 },
+    { group: 5 },
+    { scales: 'f32' },
+  ])
+    assert.throws(() => addon.usePacked({ ...form, ...change }, mapped), RangeError);
+  assert.throws(() => addon.usePacked(form, mapped.subarray(1)), RangeError);
+  const shifted = new Uint8Array(addon.mapFile(file)).subarray(1);
+  assert.throws(() => addon.usePacked(form, shifted), RangeError);
+  assert.throws(() => addon.usePacked(null, mapped), TypeError);
+  assert.throws(() => addon.packedParts(addon.createWeight(data)), RangeError);
+  assert.ok(addon.packedLayout() > 0);
 }
 
 function checkWeights() {
@@ -201,6 +261,8 @@ try {
   checkArguments();
   checkMapping(folder);
   checkWeights();
+  checkCaches();
+  checkPackedWeights(path.join(folder, 'packed'));
   await checkQuantization();
   checkProcesses();
   await checkWorkers();

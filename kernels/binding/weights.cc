@@ -1,10 +1,10 @@
 #include <memory>
 #include <string>
 #include <utility>
-#include <vector>
 
 #include "base/mapped_file.h"
 #include "binding/arguments.h"
+#include "binding/held_weight.h"
 #include "cpu/linear/linear.h"
 #include "cpu/packed/packed.h"
 
@@ -25,25 +25,6 @@ Napi::Value map_file(const Napi::CallbackInfo& info) {
       file.release());
 }
 
-/// What createWeight returns a handle of. The references keep the JavaScript arrays alive.
-struct HeldWeight {
-  WeightView view;
-  std::unique_ptr<PackedWeight> packed;  // null for products in float32
-  std::vector<Napi::ObjectReference> arrays;
-  size_t users = 0;  // threads that work with it
-
-  /// Lets go of the stored form, where the packed one is all that is needed: sizes stay.
-  void keep_packed(std::unique_ptr<PackedWeight> made) {
-    packed = std::move(made);
-    arrays.clear();
-    view.codes = nullptr;
-    view.scales = nullptr;
-    view.nested = {};
-    view.zeros = nullptr;
-  }
-};
-
-constexpr const char* kFormatNames[] = {"f32", "bf16", "f16", "int8", "int4", "nf4", "fp4"};
 constexpr size_t kBitsOfFormat[] = {32, 16, 16, 8, 4, 4, 4};
 
 /// Reads the properties of a WeightData object into a weight.
@@ -56,8 +37,8 @@ class WeightReader {
     WeightView& view = held_.view;
     const size_t format = read_format();
     view.format = static_cast<WeightFormat>(format);
-    view.rows = whole(data_, "rows");
-    view.cols = whole(data_, "cols");
+    view.rows = whole(args_, data_, "rows");
+    view.cols = whole(args_, data_, "cols");
     if (view.rows > 0 && view.cols > (size_t{1} << 53) / view.rows)
       args_.range_error("the matrix is too large");
     const size_t count = view.rows * view.cols;
@@ -75,7 +56,7 @@ class WeightReader {
 
   void read_groups(size_t count) {
     WeightView& view = held_.view;
-    view.group_size = whole(data_, "groupSize");
+    view.group_size = whole(args_, data_, "groupSize");
     if (view.group_size == 0) args_.range_error("groupSize must not be 0");
     const size_t groups = (count + view.group_size - 1) / view.group_size;
     const Napi::Value scales = data_.Get("scales");
@@ -91,20 +72,12 @@ class WeightReader {
 
   void read_nested(Napi::Object scales, size_t groups) {
     NestedScales& nested = held_.view.nested;
-    nested.block_size = whole(scales, "blockSize");
+    nested.block_size = whole(args_, scales, "blockSize");
     if (nested.block_size == 0) args_.range_error("blockSize must not be 0");
     nested.codes = bytes(scales, "codes", groups);
     nested.map = floats(scales, "map", 256);
     nested.absmax = floats(scales, "absmax", (groups + nested.block_size - 1) / nested.block_size);
     nested.offset = scales.Get("offset").ToNumber().FloatValue();
-  }
-
-  size_t whole(Napi::Object object, const char* key) const {
-    const double value = object.Get(key).ToNumber().DoubleValue();
-    if (!(value >= 0 && value <= 9007199254740992.0) ||
-        value != static_cast<double>(static_cast<size_t>(value)))
-      args_.range_error(std::string(key) + " must be a whole number");
-    return static_cast<size_t>(value);
   }
 
   const uint8_t* bytes(Napi::Object object, const char* key, size_t count) {
@@ -136,17 +109,14 @@ class WeightReader {
   HeldWeight& held_;
 };
 
-std::unique_ptr<PackedWeight> pack(const Arguments& args, const WeightView& view,
-                                   Compute compute) {
+std::unique_ptr<PackedWeight> pack(const Arguments& args, const WeightView& view, Compute compute) {
   auto packed = std::make_unique<PackedWeight>(pack_weight(view, compute));
-  const size_t size = packed->tiles * packed->tile_bytes;
-  if (size > 0 && packed->data.bytes() == nullptr)
+  const size_t size = packed->size_bytes();
+  if (size > 0 && packed->data == nullptr)
     throw Napi::Error::New(args.env(), "createWeight: no memory for " + std::to_string(size) +
                                            " bytes of packed weights");
   return packed;
 }
-
-constexpr const char* kComputeNames[] = {"f32", "bf16", "int8"};
 
 /// createWeight(data, compute = 'f32')
 Napi::Value create_weight(const Napi::CallbackInfo& info) {
@@ -157,13 +127,7 @@ Napi::Value create_weight(const Napi::CallbackInfo& info) {
   WeightReader(args, info[0].As<Napi::Object>(), *held).read();
   const auto compute = static_cast<Compute>(choice);
   if (compute != Compute::kF32) held->keep_packed(pack(args, held->view, compute));
-  return Napi::External<HeldWeight>::New(info.Env(), held.release(),
-                                         [](Napi::Env, HeldWeight* weight) { delete weight; });
-}
-
-HeldWeight& held_weight(const Arguments& args, const Napi::Value& handle) {
-  if (!handle.IsExternal()) args.type_error("expected a weight or a Float32Array");
-  return *handle.As<Napi::External<HeldWeight>>().Data();
+  return handle_of(info.Env(), std::move(held));
 }
 
 /// releasePages(bytes)
@@ -176,6 +140,7 @@ void dispose_weight(const Napi::CallbackInfo& info) {
   const Arguments args(info, "disposeWeight");
   HeldWeight& held = held_weight(args, info[0]);
   if (held.users > 0) args.range_error("the weight is in use");
+  if (held.packed != nullptr) release_file_pages(held.packed->data, held.packed->size_bytes());
   held = HeldWeight{};
 }
 
@@ -193,6 +158,24 @@ void dequantize_rows_call(const Napi::CallbackInfo& info) {
 }
 
 }  // namespace
+
+size_t whole(const Arguments& args, Napi::Object object, const char* key) {
+  const double value = object.Get(key).ToNumber().DoubleValue();
+  if (!(value >= 0 && value <= 9007199254740992.0) ||
+      value != static_cast<double>(static_cast<size_t>(value)))
+    args.range_error(std::string(key) + " must be a whole number");
+  return static_cast<size_t>(value);
+}
+
+Napi::Value handle_of(Napi::Env env, std::unique_ptr<HeldWeight> held) {
+  return Napi::External<HeldWeight>::New(env, held.release(),
+                                         [](Napi::Env, HeldWeight* weight) { delete weight; });
+}
+
+HeldWeight& held_weight(const Arguments& args, const Napi::Value& handle) {
+  if (!handle.IsExternal()) args.type_error("expected a weight or a Float32Array");
+  return *handle.As<Napi::External<HeldWeight>>().Data();
+}
 
 const WeightView& weight_of_handle(const Arguments& args, const Napi::Value& handle) {
   const WeightView& view = held_weight(args, handle).view;

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { LlmkitError } from '../errors.js';
 import type { WeightData, WeightFormat } from '../tensor/weight.js';
 import { toFloats } from './dtype.js';
+import type { FileStamp } from './file-stamp.js';
 import { layoutOf } from './formats/index.js';
 import type { QuantizedLayout } from './formats/layout.js';
 import {
@@ -26,6 +27,8 @@ export type HfConfig = Readonly<Record<string, unknown>> & { readonly model_type
 export interface Checkpoint extends TensorSource {
   readonly folder: string;
   readonly config: HfConfig;
+  /** Its weight files as they were opened. */
+  readonly stamps: readonly FileStamp[];
   /** Names of the modules that are stored quantized. */
   readonly quantized: ReadonlySet<string>;
   /** The matrix of a module (`<module>.weight`) in its stored format: dense, or as config.json's quantization_config says. */
@@ -148,6 +151,7 @@ const DENSE: Readonly<Record<string, WeightFormat>> = { F32: 'f32', F16: 'f16', 
 class OpenCheckpoint implements Checkpoint {
   readonly folder: string;
   readonly config: HfConfig;
+  readonly stamps: readonly FileStamp[];
   readonly tensors: ReadonlyMap<string, StoredTensor>;
   readonly quantized: ReadonlySet<string>;
   readonly #files: readonly SafetensorsFile[];
@@ -163,6 +167,7 @@ class OpenCheckpoint implements Checkpoint {
   }) {
     this.folder = parts.folder;
     this.config = parts.config;
+    this.stamps = parts.files.map(({ stamp }) => stamp);
     this.#files = parts.files;
     this.#fileOf = parts.fileOf;
     this.#layout = parts.layout;

@@ -9,14 +9,14 @@ const SIGNALS = ['SIGINT', 'SIGTERM'] as const;
 /**
  * Fills a temporary folder beside the target and renames it to the target: complete or absent, also after SIGINT
  * or SIGTERM. An existing target is refused without `force`; with it, only a folder that llmkit wrote (it holds an
- * llmkit.json) or an empty one is replaced.
+ * llmkit.json) or an empty one is replaced. A path of llmkit's own choice is replaced, whatever lies there.
  */
 export async function writeFolder(
   target: string,
-  options: { force?: boolean },
+  options: { force?: boolean; owned?: boolean },
   fill: (folder: string) => Promise<void>,
 ): Promise<void> {
-  await checkTarget(target, options);
+  if (!options.owned) await checkTarget(target, options);
   const path = resolve(target);
   const firstCreated = await mkdir(dirname(path), { recursive: true });
   const folder = besides(path, 'tmp');
@@ -93,7 +93,7 @@ export async function checkFreeDisk(path: string, neededBytes: number): Promise<
 }
 
 /** A hidden name in the same folder that nobody else uses. */
-function besides(path: string, suffix: string): string {
+export function besides(path: string, suffix: string): string {
   const unique = randomBytes(6).toString('hex');
   return join(dirname(path), `.${basename(path)}.${unique}.${suffix}`);
 }
@@ -144,7 +144,8 @@ async function syncTree(folder: string): Promise<void> {
   await sync(folder);
 }
 
-async function sync(path: string): Promise<void> {
+/** Waits until what was written to a file or folder is on the disk. */
+export async function sync(path: string): Promise<void> {
   const handle = await open(path, 'r');
   try {
     await handle.sync();

@@ -2,6 +2,7 @@ import { closeSync, fstatSync, openSync, readSync, statSync } from 'node:fs';
 import { LlmkitError } from '../errors.js';
 import { mapFile, releasePages } from '../tensor/backends/index.js';
 import { type Dtype, toFloats } from './dtype.js';
+import { type FileStamp, stampOf } from './file-stamp.js';
 import { type Header, headerLength, parseHeader } from './safetensors-header.js';
 
 /** Where a tensor lies and what it holds. */
@@ -28,6 +29,8 @@ export interface TensorSource {
 export interface SafetensorsFile extends TensorSource {
   readonly path: string;
   readonly metadata: Readonly<Record<string, string>>;
+  /** Of the file as it was opened. */
+  readonly stamp: FileStamp;
   /** Lets go of the memory behind a tensor's bytes, until they are asked for or read again. */
   release(name: string): void;
   close(): void;
@@ -51,9 +54,10 @@ export async function readSafetensors(
 ): Promise<SafetensorsFile> {
   const descriptor = open(path);
   try {
-    const fileBytes = fstatSync(descriptor).size;
-    const header = readHeader(descriptor, path, fileBytes);
-    return new OpenFile(path, header, { descriptor, mapped: !options.unmapped });
+    const stats = fstatSync(descriptor, { bigint: true });
+    const header = readHeader(descriptor, path, Number(stats.size));
+    const stamp = stampOf(path, stats);
+    return new OpenFile(path, header, { descriptor, stamp, mapped: !options.unmapped });
   } catch (error) {
     closeSync(descriptor);
     throw error;
@@ -112,13 +116,19 @@ class OpenFile implements SafetensorsFile {
   readonly path: string;
   readonly metadata: Readonly<Record<string, string>>;
   readonly tensors: ReadonlyMap<string, StoredTensor>;
+  readonly stamp: FileStamp;
   #descriptor: number | undefined;
   #mapped: Uint8Array | undefined;
 
-  constructor(path: string, header: Header, opened: { descriptor: number; mapped: boolean }) {
+  constructor(
+    path: string,
+    header: Header,
+    opened: { descriptor: number; stamp: FileStamp; mapped: boolean },
+  ) {
     this.path = path;
     this.metadata = header.metadata;
     this.tensors = header.tensors;
+    this.stamp = opened.stamp;
     this.#mapped = opened.mapped ? mapFile(path) : undefined;
     this.#descriptor = opened.descriptor;
   }

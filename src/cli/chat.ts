@@ -20,7 +20,7 @@ export async function converse(
   const first = system === undefined ? [] : [{ role: 'system', content: system }];
   let messages = first;
   let turn: AbortController | undefined;
-  io.note(`${generator.backend} · compute ${generator.compute}`);
+  io.note(`${generator.backend} · compute ${generator.compute} · kv ${generator.kvDtype}`);
   io.note('/exit or Ctrl-D ends, /clear forgets the conversation');
   const terminal = createInterface({ input: process.stdin, output: process.stdout });
   terminal.on('SIGINT', () => (turn ? turn.abort() : terminal.close()));

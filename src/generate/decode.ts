@@ -2,6 +2,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { LlmkitError } from '../errors.js';
 import type { Decoder } from '../model/decoder.js';
 import type { KvCache } from '../model/kv-cache.js';
+import type { KvDtype } from '../tensor/kv-dtype.js';
 import { sample } from '../tensor/ops/index.js';
 import type { Sampling } from '../tensor/sampling.js';
 import * as tf from '../tensor/tfjs.js';
@@ -24,6 +25,8 @@ export interface GenerateOptions {
   readonly echo: boolean;
   /** Probabilities of every id, with this many of the best at its place. */
   readonly logprobs?: number | undefined;
+  /** What the cache keeps keys and values in; left out: float32. */
+  readonly kvDtype?: KvDtype | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Told each piece of text of each sequence as it is final. */
   readonly onText?: ((text: string, sequence: number) => void) | undefined;
@@ -58,7 +61,7 @@ export async function generate(
     const onText = options.onText && ((text: string) => options.onText?.(text, i));
     return new Sequence({ tokenizer, promptIds, maxNewTokens, stop, echo, onText });
   });
-  const cache = model.newCache(1);
+  const cache = model.newCache(1, options.kvDtype);
   try {
     const begunMs = performance.now();
     const { logits, placed } = await prefill(model, cache, options);

@@ -1,4 +1,4 @@
-import { attention, rope, viewAs } from '../tensor/ops/index.js';
+import { attention, cachedAttention, rope, viewAs } from '../tensor/ops/index.js';
 import {
   split,
   type Tensor,
@@ -7,6 +7,7 @@ import {
   type Tensor4D,
   type Variable,
 } from '../tensor/tfjs.js';
+import type { Visibility } from './batch.js';
 import { forwardAll } from './linear.js';
 import { linearOf, type ModelParts, type Pass } from './modules.js';
 import { Norm } from './norm.js';
@@ -37,16 +38,16 @@ export class Attention {
     const { config } = this.#parts;
     let [q, k, v] = this.#project(x, context);
     if (this.#headNorms) [q, k] = [this.#headNorms[0].forward(q), this.#headNorms[1].forward(k)];
-    if (visibility.angles) {
-      const { cos, sin } = visibility.angles;
-      [q, k] = [rope(q, cos, sin), rope(k, cos, sin)];
-    }
-    if (cache) [k, v] = cache.write(this.#layer, k, v);
-    const mixed = attention(q, k, v, {
-      first: visibility.firsts.get(config.windows[this.#layer]) as Tensor2D,
-      last: visibility.last,
-      scale: config.attentionScales[this.#layer] ?? 1,
-    });
+    const { angles, last } = visibility;
+    const first = visibility.firsts.get(config.windows[this.#layer]) as Tensor2D;
+    const options = { first, last, scale: config.attentionScales[this.#layer] ?? 1 };
+    const mixed = cache
+      ? cachedAttention(
+          cache.layer(this.#layer),
+          { q, k, v },
+          { ...options, angles, positions: cache.positions },
+        )
+      : attention(turned(q, angles), turned(k, angles), v, options);
     const [B, T, H, E] = mixed.shape;
     const out = linearOf(this.#parts, this.#out);
     return out.forward(viewAs(mixed, [B, T, H * E]), context) as Tensor3D;
@@ -68,4 +69,9 @@ export class Attention {
       viewAs<Tensor4D>(part as Tensor, [B, T, count, E]);
     return [heads(parts[0], H), heads(parts[1], K), heads(parts[2], K)];
   }
+}
+
+/** Rotary positions, where the model has them. */
+function turned(x: Tensor4D, angles: Visibility['angles']): Tensor4D {
+  return angles ? rope(x, angles.cos, angles.sin) : x;
 }

@@ -1,6 +1,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { HfConfig } from '../checkpoint/checkpoint.js';
 import { LlmkitError } from '../errors.js';
+import type { KvDtype } from '../tensor/kv-dtype.js';
 import { checkpointed } from '../tensor/ops/index.js';
 import {
   add,
@@ -113,7 +114,6 @@ export class Decoder {
     const batch = new Batch(this.config, rows, cache?.lengths);
     if (cache && this.#outgrows(cache, rows)) return this.#forwardAnew(rows, cache, options);
     return tidy(() => {
-      cache?.reserve(batch.length);
       const hidden = this.#run(batch, options);
       cache?.advance(rows.map((row) => row.ids));
       return hidden;
@@ -153,8 +153,9 @@ export class Decoder {
   }
 
   /** An empty cache for `batch` rows. */
-  newCache(batch: number): KvCache {
-    return new KvCache({ batch, ...this.config });
+  newCache(batch: number, dtype: KvDtype = 'f32'): KvCache {
+    const { numLayers, numKvHeads, headSize } = this.config;
+    return new KvCache({ batch, numLayers, numKvHeads, headSize, dtype });
   }
 
   /** Frees every tensor of the model; adapters free their own. */

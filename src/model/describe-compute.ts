@@ -19,3 +19,9 @@ export function describeCompute(model: Decoder, choice?: ComputeChoice): string 
     .map(([compute, names]) => `${compute} (${auto}${[...names].join(', ')} weights)`)
     .join(', ');
 }
+
+/** Whether every product with a linear layer's weight is float32. */
+export function computesInF32(model: Decoder): boolean {
+  const weights = [...model.linears.values()].map(({ weight }) => weight);
+  return weights.every((weight) => !(weight instanceof Weight) || weight.compute === 'f32');
+}

@@ -2,12 +2,13 @@ import type { Checkpoint } from '../checkpoint/checkpoint.js';
 import { LlmkitError } from '../errors.js';
 import { packWeight } from '../tensor/backends/index.js';
 import { type ComputeRequest, computeOf } from '../tensor/compute.js';
-import { Weight, type WeightData } from '../tensor/weight.js';
+import { Weight, type WeightData, withoutCodes } from '../tensor/weight.js';
 import type { DecoderConfig } from './config.js';
 import { Decoder } from './decoder.js';
 import { decoderConfig } from './families/index.js';
 import { HEAD, moduleOf, type ParameterSpec, specsOf, storedNamesOf } from './layout.js';
 import { type ParameterValue, toVariable } from './modules.js';
+import { openPackedCache, type PackedCache } from './packed-cache.js';
 import { transposeBytes, transposeFloats } from './transpose.js';
 
 export { initModel } from './init.js';
@@ -23,6 +24,10 @@ export interface LoadOptions {
    * undefined leaves the layer as it is stored.
    */
   readonly quantize?: (module: string, read: () => WeightData) => Promise<WeightData | undefined>;
+  /** Packed weights are mapped from a file beside the checkpoint, which is made where it is missing. */
+  readonly cachePacked?: boolean | undefined;
+  /** Told when that cannot be. */
+  readonly onWarning?: ((text: string) => void) | undefined;
 }
 
 /** Tensors that some writers keep and no model of ours reads: tables that follow from the config. */
@@ -47,16 +52,47 @@ export async function loadModel(
   const sources = findSources(checkpoint, config);
   refuseUnknown(checkpoint, config, sources);
   const values = new Map<string, ParameterValue>();
+  const packed = await packedCacheOf(checkpoint, sources, { ...options, tied: config.tiedHead });
   try {
     for (const source of sources) {
-      const value = await read(checkpoint, source, { ...options, tied: config.tiedHead });
+      const value = await read(checkpoint, source, { ...options, packed, tied: config.tiedHead });
       values.set(source.spec.name, value);
     }
+    await packed?.finish();
     return new Decoder(config, checkpoint.config, values);
   } catch (error) {
+    await packed?.abort();
     for (const value of values.values()) value.dispose();
     throw error;
   }
+}
+
+async function packedCacheOf(
+  checkpoint: Checkpoint,
+  sources: readonly Source[],
+  options: ReadOptions,
+): Promise<PackedCache | undefined> {
+  const { compute, cachePacked, quantize, onWarning = () => undefined } = options;
+  if (!cachePacked || !compute) return undefined;
+  if (quantize) {
+    onWarning('--cache-packed: weights that are quantized on load are not kept');
+    return undefined;
+  }
+  const wanted = sources
+    .filter((source) => multiplies(source.spec, options) && isRounded(checkpoint, source))
+    .map(({ spec }) => spec);
+  return openPackedCache(checkpoint, { wanted, compute, onWarning });
+}
+
+/** Whether products with it may compute in less than float32; see `computeOf`. */
+function isRounded({ tensors }: Checkpoint, { stored, quantized, spec }: Source): boolean {
+  const dtype = tensors.get(stored)?.dtype;
+  return spec.shape.length === 2 && (quantized || dtype === 'BF16' || dtype === 'F16');
+}
+
+/** A table alone has no products; a tied one is the head's matrix too. */
+function multiplies({ role }: ParameterSpec, { tied }: ReadOptions): boolean {
+  return role === 'linear' || tied;
 }
 
 /** A parameter and where it is stored. */
@@ -125,6 +161,7 @@ function refuseUnknown(
 
 interface ReadOptions extends LoadOptions {
   readonly tied: boolean;
+  readonly packed?: PackedCache | undefined;
 }
 
 async function read(
@@ -143,6 +180,8 @@ async function read(
   if (options.trainable || spec.shape.length === 1) {
     return toVariable(readFloats(checkpoint, source), spec, options.trainable === true);
   }
+  const kept = packedBefore(checkpoint, source, options);
+  if (kept) return kept;
   const readMatrix = () => {
     const data = checkpoint.matrix(moduleOf(stored));
     return quantized || !spec.transposedOnDisk ? data : transposeBytes(data);
@@ -157,12 +196,30 @@ async function read(
   throw new LlmkitError('checkpoint', shapeMessage(checkpoint, shapes));
 }
 
-/** A table alone has no products; a tied one is the head's matrix too. */
-function frozen(data: WeightData, { role }: ParameterSpec, { compute, tied }: ReadOptions): Weight {
-  const multiplies = role === 'linear' || tied;
-  if (!compute || !multiplies) return new Weight(data);
+/** A weight whose packed form the cache has; the stored one is left alone where no rows of it are read. */
+function packedBefore(
+  checkpoint: Checkpoint,
+  { spec, stored }: Source,
+  { packed, compute }: ReadOptions,
+): Weight | undefined {
+  const found = packed?.find(spec.name);
+  if (!found || !compute) return undefined;
+  const data =
+    spec.role === 'linear' ? withoutCodes(found.stored) : checkpoint.matrix(moduleOf(stored));
+  return new Weight(data, computeOf(compute.choice, compute.use, data.format), found.form);
+}
+
+async function frozen(
+  data: WeightData,
+  spec: ParameterSpec,
+  options: ReadOptions,
+): Promise<Weight> {
+  const { compute, packed } = options;
+  if (!compute || !multiplies(spec, options)) return new Weight(data);
   const weight = new Weight(data, computeOf(compute.choice, compute.use, data.format));
-  if (packWeight(weight) && role === 'linear') weight.giveUpData();
+  if (!packWeight(weight)) return weight;
+  await packed?.keep(spec.name, weight);
+  if (spec.role === 'linear') weight.giveUpData();
   return weight;
 }
 

@@ -72,6 +72,11 @@ export function toBf16(values: Float32Array): Float32Array {
   return new Float32Array(bits.buffer);
 }
 
+/** Rows [..., cols] as int8 codes times a scale each; a row with no number becomes NaN. */
+export function toInt8Rows(x: Float32Array, cols: number): Float32Array {
+  return quantizeRows(x, cols, cols);
+}
+
 /** x [..., cols] as int8 codes times a scale per row and group: the largest magnitude becomes ±127. */
 function quantizeRows(x: Float32Array, cols: number, group: number): Float32Array {
   const rounded = new Float32Array(x.length);

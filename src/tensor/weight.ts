@@ -46,6 +46,14 @@ const BITS: Readonly<Record<WeightFormat, number>> = {
   fp4: 4,
 };
 
+/** A backend's own form of a weight, and how it is let go of. */
+export interface WeightForm {
+  /** What the backend makes it with; see `Weight.handle`. */
+  readonly make: object;
+  readonly value: object;
+  release(): void;
+}
+
 /** A frozen matrix in its stored format; a backend that wants its own form of it makes it once. */
 export class Weight {
   readonly format: WeightFormat;
@@ -54,16 +62,19 @@ export class Weight {
   /** The arithmetic of products with it; see `computeOf`. */
   readonly compute: Compute;
   #data: WeightData;
-  #handle: { readonly value: object; readonly release: () => void } | undefined;
+  /** By what makes them. */
+  readonly #forms = new Map<object, Omit<WeightForm, 'make'>>();
   #stored: Weight | undefined;
 
-  constructor(data: WeightData, compute: Compute = 'f32') {
-    checkWeight(data);
+  /** @param form the backend's own, where it has been made already: codes may then be given up */
+  constructor(data: WeightData, compute: Compute = 'f32', form?: WeightForm) {
+    if (form === undefined) checkWeight(data);
     this.format = data.format;
     this.rows = data.rows;
     this.cols = data.cols;
     this.compute = compute;
     this.#data = data;
+    if (form) this.#forms.set(form.make, form);
   }
 
   /** Reading its codes throws LlmkitError `kernel` once they are given up. */
@@ -93,28 +104,33 @@ export class Weight {
     return codes.byteLength + scaleBytes + (zeros?.byteLength ?? 0);
   }
 
-  /** The backend's own form, made on first use and released by `dispose`. */
+  /** A backend's own form, made on first use and released by `dispose`; `make` tells backends apart. */
   handle<T extends object>(
     make: (data: WeightData, compute: Compute) => T,
     release: (handle: T) => void,
   ): T {
-    if (this.#handle === undefined) {
-      const value = make(this.data, this.compute);
-      this.#handle = { value, release: () => release(value) };
-    }
-    return this.#handle.value as T;
+    const known = this.#forms.get(make);
+    if (known !== undefined) return known.value as T;
+    const value = make(this.data, this.compute);
+    this.#forms.set(make, { value, release: () => release(value) });
+    return value;
   }
 
   /** Releases what a backend keeps for it; the bytes belong to whoever made `data`. */
   dispose(): void {
-    this.#handle?.release();
-    this.#handle = undefined;
+    for (const { release } of this.#forms.values()) release();
+    this.#forms.clear();
     this.#stored?.dispose();
     this.#stored = undefined;
   }
 }
 
-function withoutCodes({ format, rows, cols }: WeightData): WeightData {
+/** What is left of a matrix whose codes are given up: reading them throws LlmkitError `kernel`. */
+export function withoutCodes({
+  format,
+  rows,
+  cols,
+}: Pick<WeightData, 'format' | 'rows' | 'cols'>): WeightData {
   return {
     ...{ format, rows, cols },
     get codes(): never {

@@ -10,6 +10,7 @@ const FREE_KEYS = [
   'force',
   'dry_run',
   'threads',
+  'cache_packed',
   'gradient_checkpointing',
 ];
 

@@ -5,6 +5,7 @@ import {
   useBackend,
 } from '../tensor/backends/index.js';
 
+export { VERSION } from './version.js';
 export type { BackendStatus };
 
 /** Tries every backend: which load on this machine, and why the others do not. */

@@ -3,6 +3,7 @@ import type { GenerateOptions, Generation } from '../generate/decode.js';
 import type { Placed, TokenLogprob } from '../generate/logprobs.js';
 import type { FinishReason, Sequence } from '../generate/sequence.js';
 import type { WantedSampling } from '../generate/settings.js';
+import type { KvDtype } from '../tensor/kv-dtype.js';
 import type { ChatMessage, Tokenizer } from '../tokenizer/tokenizer.js';
 
 /** One text to continue. */
@@ -67,6 +68,7 @@ export interface Completion {
   };
   readonly backend: string;
   readonly compute: string;
+  readonly kv_dtype: KvDtype;
 }
 
 /** Where a generation comes from. */
@@ -76,12 +78,13 @@ export interface CompletionSource {
   readonly model: string;
   readonly backend: string;
   readonly compute: string;
+  readonly kvDtype: KvDtype;
   readonly loadMs: number;
 }
 
 /** Makes the completion object of a generation. */
 export function toCompletion(generation: Generation, source: CompletionSource): Completion {
-  const { model, backend, compute } = source;
+  const { model, backend, compute, kvDtype } = source;
   const { promptIds } = source.resolved;
   const newTokens = generation.sequences.reduce((sum, { ids }) => sum + ids.length, 0);
   return {
@@ -106,6 +109,7 @@ export function toCompletion(generation: Generation, source: CompletionSource): 
     },
     backend,
     compute,
+    kv_dtype: kvDtype,
   };
 }
 

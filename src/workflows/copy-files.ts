@@ -4,7 +4,7 @@ import { MANIFEST_FILE } from './manifest.js';
 
 /** Files that hold weights, in any format, or say where weights lie. */
 const WEIGHTS =
-  /\.(safetensors|bin|pt|pth|ckpt|h5|msgpack|gguf|ggml|onnx|npz|tflite)$|\.index\.json$/i;
+  /\.(safetensors|bin|pt|pth|ckpt|h5|msgpack|gguf|ggml|onnx|npz|tflite|llmkit)$|\.index\.json$/i;
 
 /**
  * Copies every file of a checkpoint's folder that holds no weights, byte for byte; links are followed.

@@ -14,6 +14,8 @@ export interface EvalOptions {
   readonly threads?: number | undefined;
   /** Left out: `auto`, which is float32. */
   readonly compute?: ComputeChoice | undefined;
+  /** Keeps packed weights beside the model. */
+  readonly cachePacked?: boolean | undefined;
   readonly tasks: readonly string[];
   /** Files by task name; without one a task's data comes from the hub. */
   readonly data?: Readonly<Record<string, string>> | undefined;

@@ -1,8 +1,11 @@
-import { openCheckpoint } from '../checkpoint/checkpoint.js';
+import { type Checkpoint, openCheckpoint } from '../checkpoint/checkpoint.js';
 import { resolveModel } from '../checkpoint/hub.js';
 import { LlmkitError } from '../errors.js';
 import { generate, newTokenLimit } from '../generate/decode.js';
+import { computesInF32 } from '../model/describe-compute.js';
 import { decoderConfig } from '../model/families/index.js';
+import { computeOf } from '../tensor/compute.js';
+import { type KvDtype, type KvDtypeChoice, kvBytes, kvDtypeOf } from '../tensor/kv-dtype.js';
 import { loadTokenizer } from '../tokenizer/tokenizer.js';
 import { type Completion, type CompletionRequest, toCompletion } from './completion.js';
 import { readGenerationSettings, resolveRequest } from './generation-settings.js';
@@ -16,6 +19,8 @@ export interface Generator {
   readonly backend: string;
   /** Its arithmetic, e.g. `int8 (auto: int4 weights)`. */
   readonly compute: string;
+  /** What it keeps keys and values in. */
+  readonly kvDtype: KvDtype;
   complete(request: CompletionRequest): Promise<Completion>;
   close(): void;
 }
@@ -24,6 +29,8 @@ export interface Generator {
 export interface GeneratorOptions extends Omit<OpenModelOptions, 'use'> {
   /** Set where requests ask for log-probabilities: `auto` then computes in float32. */
   readonly logprobs?: boolean;
+  /** Left out: `auto`, float32 where all is computed in float32, else bf16. */
+  readonly kvDtype?: KvDtypeChoice | undefined;
 }
 
 /** Opens a model to write with. */
@@ -36,15 +43,18 @@ export async function openGenerator(options: GeneratorOptions): Promise<Generato
     const loadMs = performance.now() - begunMs;
     const { model, backend } = { model: options.model, backend: open.backend.description };
     const { compute } = open;
+    const kvDtype = kvDtypeOf(options.kvDtype ?? 'auto', computesInF32(open.model));
     return {
       backend,
       compute,
+      kvDtype,
       close: open.close,
       async complete(request) {
         expectLogprobs(options, request);
         const resolved = resolveRequest(settings, request);
-        const generation = await generate(open.model, tokenizer, resolved);
-        return toCompletion(generation, { resolved, tokenizer, model, backend, compute, loadMs });
+        const generation = await generate(open.model, tokenizer, { ...resolved, kvDtype });
+        const source = { resolved, tokenizer, model, backend, compute, kvDtype, loadMs };
+        return toCompletion(generation, source);
       },
     };
   } catch (error) {
@@ -76,13 +86,14 @@ export interface GenerationPlan {
   readonly sampling: Readonly<Record<string, number>>;
   /** Bytes of the weights as they are stored. */
   readonly weight_bytes: number;
+  readonly kv_dtype: KvDtype;
   /** Bytes of the keys and values when all tokens are written. */
   readonly cache_bytes: number;
 }
 
 /** Plans a request without loading weights. */
 export async function planGeneration(
-  options: Pick<OpenModelOptions, 'model' | 'adapter'>,
+  options: Pick<GeneratorOptions, 'model' | 'adapter' | 'compute' | 'kvDtype'>,
   request: CompletionRequest,
 ): Promise<GenerationPlan> {
   const folder = await resolveModel(options.model);
@@ -93,7 +104,8 @@ export async function planGeneration(
     const { promptIds, maxNewTokens, sampling, sequences } = resolveRequest(settings, request);
     const config = decoderConfig(checkpoint.config);
     const newTokens = newTokenLimit(config.maxLength, promptIds.length, maxNewTokens);
-    const tokenBytes = 2 * 4 * config.numLayers * config.numKvHeads * config.headSize;
+    const kvDtype = plannedKvDtype(checkpoint, options, request);
+    const tokenBytes = 2 * config.numLayers * config.numKvHeads * kvBytes(kvDtype, config.headSize);
     return {
       prompt: tokenizer.decode(promptIds, { skipSpecialTokens: false }),
       prompt_tokens: promptIds.length,
@@ -109,9 +121,23 @@ export async function planGeneration(
         (sum, { sizeBytes }) => sum + sizeBytes,
         0,
       ),
+      kv_dtype: kvDtype,
       cache_bytes: tokenBytes * sequences * (promptIds.length + newTokens),
     };
   } finally {
     checkpoint.close();
   }
+}
+
+/** What keys and values will be kept in, by the stored dtypes of the weights. */
+function plannedKvDtype(
+  { tensors, quantized }: Checkpoint,
+  { compute = 'auto', kvDtype = 'auto' }: Pick<GeneratorOptions, 'compute' | 'kvDtype'>,
+  { logprobs }: CompletionRequest,
+): KvDtype {
+  const isExact =
+    computeOf(compute, logprobs === undefined ? 'generate' : 'exact', 'bf16') === 'f32';
+  const matrices = [...tensors.values()].filter(({ shape }) => shape.length === 2);
+  const isStoredInF32 = quantized.size === 0 && matrices.every(({ dtype }) => dtype === 'F32');
+  return kvDtypeOf(kvDtype, isExact || isStoredInF32);
 }

@@ -87,7 +87,7 @@ export async function runTraining(options: TrainingOptions): Promise<TrainingRes
     if (shortage) events.warn(shortage);
     const backend = await openBackend({ ...config, onWarning: (text) => events.warn(text) });
     events.note(`backend: ${backend.description}`);
-    const trainee = await openTrainee(config, base);
+    const trainee = await openTrainee(config, base, (text) => events.warn(text));
     events.note(`compute: ${computeOf(config, trainee)}`);
     for (const note of trainee.quantization?.plan.notes ?? []) events.note(note);
     try {

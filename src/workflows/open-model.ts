@@ -25,8 +25,10 @@ export interface OpenModelOptions {
   /** What `auto` chooses for; left out: exact log-probabilities, in float32. */
   readonly use?: ComputeUse | undefined;
   readonly load?: LoadOptions;
+  /** Keeps packed weights in a file beside the checkpoint, and maps them from it the next time. */
+  readonly cachePacked?: boolean | undefined;
   readonly onDownload?: (progress: DownloadProgress) => void;
-  /** Told when a slower backend than wanted computes, or an adapter was trained on another base. */
+  /** Told when a slower backend than wanted computes, packed weights cannot be kept, or an adapter was trained on another base. */
   readonly onWarning?: ((text: string) => void) | undefined;
 }
 
@@ -66,13 +68,15 @@ export async function openModel(options: OpenModelOptions): Promise<OpenModel> {
   try {
     const tokenizer = await loadTokenizer(folder);
     const backend = await openBackend(options);
-    const model = await loadModel(checkpoint, { ...options.load, compute: { choice, use } });
+    const { cachePacked, onWarning } = options;
+    const compute = { choice, use };
+    const model = await loadModel(checkpoint, { ...options.load, compute, cachePacked, onWarning });
     opened.push(model);
     const adapter = options.adapter ? await loadAdapter(model, options.adapter) : undefined;
     if (adapter) opened.push(adapter);
     await warnOfAnotherBase(options, checkpoint);
-    const compute = describeCompute(model, choice);
-    const parts = { folder, checkpoint, tokenizer, model, backend, compute };
+    const arithmetic = describeCompute(model, choice);
+    const parts = { folder, checkpoint, tokenizer, model, backend, compute: arithmetic };
     return { ...parts, close, ...(adapter && { adapter }) };
   } catch (error) {
     close();

@@ -78,20 +78,6 @@ test('MODEL may be left out in a model’s folder, or where llmkit.yaml names on
   expect((await runCli(args, { cwd: named })).stdout).toBe(inside.stdout);
 });
 
-test('backend list names every backend, with a reason where one does not load', async () => {
-  const { code, stdout } = await runCli(['backend', 'list', '--json']);
-  expect(code).toBe(0);
-  const { backends } = JSON.parse(stdout);
-  const byName = Object.fromEntries(backends.map((one: { name: string }) => [one.name, one]));
-  expect(byName.reference.loads).toBe(true);
-  if (byName.native.loads)
-    expect(Object.keys(byName.native.compute)).toEqual(['f32', 'bf16', 'int8']);
-  expect(byName.tensorflow).toMatchObject({ loads: false, detail: expect.stringMatching(/./) });
-  expect((await runCli(['backend'])).stdout).toMatch(
-    /^native +(loads|missing) .+\nreference +loads/,
-  );
-});
-
 test('a reader that goes away is no failure', async () => {
   const child = spawnCli(['generate', MODEL, '--prompt', 'a', '--max-new-tokens', '60']);
   child.stdout?.once('data', () => child.stdout?.destroy());

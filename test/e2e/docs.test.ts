@@ -60,7 +60,8 @@ describe.each(pages)('$path', ({ commands }) => {
     }
     const { args, input } = parse(line);
     const less = testedBackends.includes('native') ? [] : (LESS[args[0] ?? ''] ?? []);
-    const { code, stderr } = await runCli([...args, ...less], { cwd, input });
+    const env = { LLMKIT_HOME: join(cwd, 'llmkit-home') };
+    const { code, stderr } = await runCli([...args, ...less], { cwd, input, env });
     expect(code, stderr).toBe(0);
   });
 });

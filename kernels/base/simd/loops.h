@@ -25,6 +25,10 @@ struct Part {
   Vec or_else(Vec v, Vec other) const { return select(first_lanes(n), v, other); }
 };
 
+/// Elements of a chunk: a constant where it is whole, for loops over them to be unrolled.
+constexpr int elements(Whole) { return kLanes; }
+inline int elements(Part c) { return static_cast<int>(c.n); }
+
 /// body(chunk) for n elements.
 template <typename Body>
 inline void each_chunk(size_t n, Body body) {

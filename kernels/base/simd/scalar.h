@@ -180,6 +180,7 @@ inline Index nibbles_high_first(const uint8_t* p) {
   LLMKIT_LANES(Index, static_cast<uint32_t>(p[i / 2] >> (4 - i % 2 * 4)));
 }
 inline Vec load_u8(const uint8_t* p) { LLMKIT_LANES(Vec, static_cast<float>(p[i])); }
+inline Vec load_s8(const int8_t* p) { LLMKIT_LANES(Vec, static_cast<float>(p[i])); }
 inline Vec load_bf16(const uint8_t* p) {
   uint16_t halves[kLanes];
   std::memcpy(halves, p, sizeof halves);

@@ -94,14 +94,4 @@ void scatter_add(size_t count, size_t cols, const float* x, const int32_t* ids, 
                });
 }
 
-void cache_write(const CacheWriteArgs& p) {
-  const size_t size = p.T * p.row;
-  parallel_for(p.B, grain_for(size), [&](size_t begin, size_t end) {
-    for (size_t b = begin; b < end; ++b) {
-      const size_t at = b * p.capacity + static_cast<size_t>(p.positions[b]);
-      std::memcpy(p.cache + at * p.row, p.x + b * size, size * sizeof(float));
-    }
-  });
-}
-
 }  // namespace llmkit

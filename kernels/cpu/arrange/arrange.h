@@ -29,13 +29,4 @@ void gather(const GatherArgs& args);
 /// Adds row i of x [count, cols] to row ids[i] of y, i ascending.
 void scatter_add(size_t count, size_t cols, const float* x, const int32_t* ids, float* y);
 
-/// Copies x [B, T, row] into cache [B, capacity, row], sequence b from positions[b] on.
-struct CacheWriteArgs {
-  size_t B, T, row, capacity;
-  const float* x;
-  const int32_t* positions;  // positions[b] + T <= capacity
-  float* cache;
-};
-void cache_write(const CacheWriteArgs& args);
-
 }  // namespace llmkit

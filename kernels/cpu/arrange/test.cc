@@ -50,20 +50,6 @@ void check_rows(Checks& checks, size_t cols) {
   }
 }
 
-void check_cache(Checks& checks) {
-  const size_t B = 2, T = 3, row = 5, capacity = 7;
-  const int32_t positions[] = {4, 0};
-  const Buffer x(B * T * row, 1), before(B * capacity * row, 2);
-  Buffer cache = before;
-  cache_write({B, T, row, capacity, x.data(), positions, cache.data()});
-  for (size_t b = 0; b < B; ++b)
-    for (size_t j = 0; j < capacity; ++j) {
-      const size_t at = (b * capacity + j) * row, t = j - static_cast<size_t>(positions[b]);
-      const float* const want = t < T ? x.data() + (b * T + t) * row : before.data() + at;
-      checks.same("cache_write", cache.data() + at, want, row);
-    }
-}
-
 void check_all(Checks& checks) {
   set_thread_count(3);
   const std::vector<size_t> shapes[] = {
@@ -71,7 +57,6 @@ void check_all(Checks& checks) {
   for (const auto& shape : shapes) check_transpose(checks, shape);
   check_transpose(checks, {300, 200});
   for (size_t cols : kSizes) check_rows(checks, cols);
-  check_cache(checks);
 }
 
 }  // namespace

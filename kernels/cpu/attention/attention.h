@@ -3,6 +3,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "cpu/attention/page_layout.h"
+
 namespace llmkit {
 
 /// Attention of B sequences, T queries, S keys, H heads sharing K key/value heads, E values a head
@@ -38,9 +40,25 @@ struct AttentionGradArgs {
 };
 void attention_grad(const AttentionArgs& args, const AttentionGradArgs& grad);
 
-/// Keys that are added up at a time, and keys of a page; neither depends on the machine.
+class KvCache;
+
+/// What is new in the rows of a cache: T keys and values each, the first one at positions[b].
+struct CacheStep {
+  const int32_t* positions;  // [B]
+  /// Rotary angles [B, T, half] by which q and k are turned (rope.h); null without.
+  const float* cos;
+  const float* sin;
+  size_t half;
+};
+
+/// Turns q and k, writes k and v [B, T, K, E] into the cache, and attends to all of it: S of `args`
+/// is T; first and last are within [0, positions[b] + T). The bits are those of rope() and of
+/// attention() to the keys and values as the cache's type rounds them.
+/// @returns false when there is no memory for the cache
+bool cached_attention(const AttentionArgs& args, const CacheStep& step, KvCache& cache, float* y);
+
+/// Keys that are added up at a time; it does not depend on the machine.
 constexpr int32_t kKeyBlock = 128;
-constexpr size_t kPageKeys = 128;
 
 /// Rows of one key/value head: row r is query r / (H / K), head r mod (H / K) of its group.
 struct AttentionTask {
@@ -53,7 +71,7 @@ struct DecodeTask {
   size_t b, t, kv, block;
 };
 
-/// A head's keys and values in pages that the kernels packed (pages.h): pointers to each page.
+/// A head's keys and values in pages of float32 (page_layout.h): pointers to each page.
 struct AttentionPages {
   const float* const* keys;         // tiles
   const float* const* values;       // columns; for a gradient those of the keys
@@ -76,14 +94,20 @@ struct AttentionKernels {
   /// Packs `count` <= kPageKeys rows of x, `ld` apart, into a page of tiles or columns.
   void (*pack_tiles)(const float* x, size_t ld, size_t count, size_t E, float* page);
   void (*pack_columns)(const float* x, size_t ld, size_t count, size_t E, float* page);
-  void (*forward)(const AttentionArgs& args, const AttentionPages& pages,
-                  const AttentionTask& rows, float* y, float* log_sum_exp, float* scratch);
-  /// A block's part of a query, H / K · (E + 2) floats, from keys and values where they lie, and
-  /// the query from its parts, `part` floats apart. scratch: H / K · (E + kKeyBlock) floats.
-  void (*decode_block)(const AttentionArgs& args, const DecodeTask& task, float* part,
-                       float* scratch);
-  void (*decode_finish)(const AttentionArgs& args, const DecodeTask& task, float* parts,
-                        size_t part, float* y, float* log_sum_exp);
+  /// Writes a key and a value [E] into their head's part of a page, as its key number `key`.
+  void (*write)(const PageLayout& layout, const float* key_row, const float* value_row, size_t key,
+                uint8_t* page);
+  /// The same part as float32: tiles [kPageKeys, E] and columns [kPageKeys, padded E].
+  void (*restore)(const PageLayout& layout, uint8_t* page, float* tiles, float* columns);
+  void (*forward)(const AttentionArgs& args, const AttentionPages& pages, const AttentionTask& rows,
+                  float* y, float* log_sum_exp, float* scratch);
+  /// Floats of a block's part of a query, and of scratch for making it.
+  size_t (*part_size)(size_t group, size_t E);
+  size_t (*decode_scratch)(size_t group, size_t E);
+  /// A block's part of a query, and the query from its parts, `part` floats apart.
+  void (*decode_block)(const AttentionArgs& args, const StoredPages& pages, const DecodeTask& task,
+                       float* part, float* scratch);
+  void (*decode_finish)(const AttentionArgs& args, const DecodeTask& task, float* parts, float* y);
   void (*grad)(const AttentionArgs& args, const AttentionGradArgs& grad,
                const AttentionPages& pages, const AttentionGradTask& task, float* scratch);
 };

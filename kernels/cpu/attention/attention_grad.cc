@@ -60,7 +60,7 @@ void grad_chunk(const AttentionArgs& args, const AttentionGradArgs& grad, const 
 }  // namespace
 
 void attention_grad(const AttentionArgs& args, const AttentionGradArgs& grad) {
-  const size_t heads = args.B * args.K, step = PagedHeads::at_once(args);
+  const size_t heads = args.B * args.K, step = PagedHeads::at_once(args, args.S);
   for (size_t first = 0; first < heads; first += step) {
     const size_t last = std::min(first + step, heads);
     const PagedHeads pages(args, first, last, true);

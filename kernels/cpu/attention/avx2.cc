@@ -16,6 +16,7 @@ constexpr int kRowVecs = 1, kSplats = 4;
 namespace llmkit {
 
 const AttentionKernels attention_f32_avx2 = {
-    scratch_size, pack_tiles, pack_columns, forward_rows, decode_block, decode_finish, grad_rows};
+    scratch_size, pack_tiles,     pack_columns, write,         restore,  forward_rows,
+    part_size,    decode_scratch, decode_block, decode_finish, grad_rows};
 
 }  // namespace llmkit

@@ -4,8 +4,11 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
+#include <vector>
 
 #include "cpu/attention/attention.h"
+#include "cpu/attention/kv_cache.h"
 #include "testing/limits.h"
 #include "testing/testing.h"
 
@@ -109,23 +112,57 @@ void bench(bool backward, const char* name) {
   }
 }
 
-/// One query a sequence over a long cache: GB/s of keys and values read.
+/// Layers of a cache that no processor's caches hold together.
+constexpr size_t kLayers = 16;
+
+/// kLayers caches with c.T - 1 keys each.
+std::vector<std::unique_ptr<KvCache>> filled_caches(const Case& c, const Problem& problem,
+                                                    KvType type) {
+  std::vector<std::unique_ptr<KvCache>> layers;
+  Buffer y(c.T * c.H * c.E, 5);
+  std::vector<int32_t> unseen(c.T, -1), first(c.T);
+  const int32_t start = 0;
+  AttentionArgs args = problem.args;
+  args.T = args.S = c.T - 1;
+  args.first = first.data();
+  args.last = unseen.data();
+  for (size_t i = 0; i < kLayers; ++i) {
+    layers.push_back(std::make_unique<KvCache>(1, c.K, PageLayout{c.E, type}));
+    cached_attention(args, {&start, nullptr, nullptr, 0}, *layers.back(), y.data());
+  }
+  return layers;
+}
+
+/// One line: one query over a long cache, GB/s of keys and values read and time of a layer.
+void bench_decode(const Case& c, KvType type, const ReadProbe& memory) {
+  Problem problem(c);
+  const auto layers = filled_caches(c, problem, type);
+  const int32_t first = 0, last = static_cast<int32_t>(c.T) - 1;
+  AttentionArgs args = problem.args;
+  args.T = args.S = 1;
+  args.first = &first;
+  args.last = &last;
+  const double bytes = static_cast<double>(kLayers * layers[0]->bytes());
+  const Share share = share_of(
+      bytes * 1e-9, [&] { return memory.gbps(0.02); },
+      [&] {
+        for (const auto& layer : layers)
+          cached_attention(args, {&last, nullptr, nullptr, 0}, *layer, problem.y.data());
+      });
+  std::printf("%-5s %6zu %3zu/%zu %4zu %8.1f GB/s %4.0f %% %9.1f us\n", c.name, c.T, c.H, c.K, c.E,
+              share.rate, 100 * share.of_limit, bytes / kLayers / share.rate * 1e-3);
+}
+
 void bench_decode() {
   const ReadProbe memory;
-  std::printf("%s decode, %zu threads, share of the read bandwidth\n", isa_name(), thread_count());
-  for (const Case& c : {Case{"f32", 8192, 32, 4, 64}, Case{"f32", 32768, 14, 2, 64},
-                        Case{"f32", 32768, 1, 1, 64}, Case{"f32", 8192, 32, 8, 128}}) {
-    Problem problem(c);
-    AttentionArgs args = problem.args;
-    const int32_t first = 0, last = static_cast<int32_t>(c.T) - 1;
-    args.T = 1;
-    args.first = &first;
-    args.last = &last;
-    const double bytes = 2.0 * static_cast<double>(c.T * c.K * c.E * sizeof(float));
-    const Share share = share_of(bytes * 1e-9, [&] { return memory.gbps(0.02); },
-                                 [&] { attention(args, problem.y.data(), nullptr); });
-    std::printf("%-12s %5zu %3zu/%zu %4zu %8.1f GB/s %4.0f %%\n", c.name, c.T, c.H, c.K, c.E,
-                share.rate, 100 * share.of_limit);
+  std::printf("%s decode, %zu threads, share of the read bandwidth, a layer's time\n", isa_name(),
+              thread_count());
+  constexpr const char* kNames[] = {"f32", "bf16", "int8"};
+  for (const KvType type : {KvType::kF32, KvType::kBf16, KvType::kInt8}) {
+    const char* const name = kNames[static_cast<int>(type)];
+    for (const Case& c : {Case{name, 2048, 32, 4, 64}, Case{name, 8192, 14, 2, 64},
+                          Case{name, 8192, 2, 2, 64}, Case{name, 2048, 32, 8, 128}})
+      bench_decode(c, type, memory);
   }
 }
 

@@ -1,16 +1,24 @@
 #pragma once
 
-#include "base/simd/axpy.h"
+#include "cpu/attention/codes.h"
 #include "cpu/attention/forward.h"
 
 // A few queries and many keys: the heads of one query that share keys, one block of keys at a time,
-// lanes along keys and columns. The bits are those of forward.h, whose sums have the same order.
+// lanes along keys and columns, from the pages of a cache as they are. The bits are those of
+// forward.h, whose sums have the same order.
 
 namespace llmkit {
 namespace {  // a copy per instruction set
 
-/// Heads whose scores are made together.
-constexpr size_t kDecodeHeads = 8;
+/// Heads, and tiles of keys or chunks of columns, that are worked on together.
+constexpr int kDecodeHeads = kSplats, kDecodeVecs = kRowVecs > 1 ? 2 : 1;
+/// Keys of the tiles that a block of keys lies in, rounded up to whole steps.
+constexpr size_t kDecodeKeys = kKeyBlock + 2 * kTileKeys;
+
+/// A part: the largest scores [group], the totals [group], sums of values [group, padded E].
+inline size_t part_size(size_t group, size_t E) { return group * (padded(E) + 2); }
+/// Queries [group, E] and their products with keys [group, kDecodeKeys].
+inline size_t decode_scratch(size_t group, size_t E) { return group * (E + kDecodeKeys); }
 
 /// The heads of a query that share keys, and what its block of keys is.
 struct DecodeBlock {
@@ -18,10 +26,8 @@ struct DecodeBlock {
   size_t group, count;  // heads, keys
   int32_t first, last;  // the block's first key, the query's last
   size_t row, head;     // of the first head in q; its number
-  size_t keys;          // offset of the first key in k and v
 
-  DecodeBlock(const AttentionArgs& args, const DecodeTask& task)
-      : p(args), group(args.H / args.K) {
+  DecodeBlock(const AttentionArgs& args, const DecodeTask& task) : p(args), group(args.H / args.K) {
     const size_t position = task.b * p.T + task.t;
     first = p.first[position] + static_cast<int32_t>(task.block) * kKeyBlock;
     last = p.last[position];
@@ -29,46 +35,73 @@ struct DecodeBlock {
     count = end < first ? 0 : static_cast<size_t>(end - first + 1);
     head = task.kv * group;
     row = position * p.H + head;
-    keys = ((task.b * p.S + static_cast<size_t>(first)) * p.K + task.kv) * p.E;
   }
+
+  size_t begin() const { return static_cast<size_t>(first); }
+  size_t end() const { return begin() + count; }
+  /// The first key of the first key's tile: products begin with it.
+  size_t base() const { return begin() - begin() % kTileKeys; }
 };
 
-/// out[i, lanes] = sum over e, ascending, of q[i, e] · element e of the key of a lane, for kHeads
-/// rows i; lanes beyond `count` repeat the last key.
-template <size_t kHeads>
-inline void tile_products(const DecodeBlock& block, size_t from, const float* q, float* out) {
-  const size_t E = block.p.E, ld = block.p.K * E;
-  const float* keys[kLanes];
-  for (size_t i = 0; i < kLanes; ++i) {
-    const size_t key = from + i < block.count ? from + i : block.count - 1;
-    keys[i] = block.p.k + block.keys + key * ld;
-  }
-  Vec acc[kHeads];
-  for (Vec& a : acc) a = zero();
-  each_chunk(E, [&](auto c) {
-    Vec columns[kLanes];
-#pragma GCC unroll 16
-    for (int i = 0; i < kLanes; ++i) columns[i] = c.get(keys[i]);
-    transpose(columns);
-    for (int e = 0; e < elements(c); ++e)
-#pragma GCC unroll 8
-      for (size_t i = 0; i < kHeads; ++i)
-        acc[i] = fma(splat(q[i * E + c.i + static_cast<size_t>(e)]), columns[e], acc[i]);
-  });
-  for (size_t i = 0; i < kHeads; ++i) store(out + i * kKeyBlock, acc[i]);
+/// A head's part of the page with this key.
+template <typename Code>
+inline HeadPage<Code> page_of(const StoredPages& stored, size_t E, size_t key) {
+  return {{E, stored.type}, stored.pages[key / kPageKeys] + stored.at};
 }
 
-/// Products of all heads with the block's keys: out [group, kKeyBlock].
-inline void decode_products(const DecodeBlock& block, const float* q, float* out) {
+/// out[i, lanes] = sum over e, ascending, of q[i, e] · element e of the key of a lane, for kHeads
+/// rows i and kTiles tiles from the one that begins with `key`.
+template <typename Code, int kHeads, int kTiles>
+inline void tile_products(const StoredPages& stored, size_t E, size_t key, const float* q,
+                          float* out) {
+  const Code* tiles[kTiles];
+  Vec scales[kTiles], acc[kHeads][kTiles];
+#pragma GCC unroll 2
+  for (int t = 0; t < kTiles; ++t) {
+    const size_t from = key + static_cast<size_t>(t) * kTileKeys;
+    const HeadPage<Code> page = page_of<Code>(stored, E, from);
+    tiles[t] = page.tile(from % kPageKeys, E);
+    scales[t] = kScaled<Code> ? load(page.key_scales + from % kPageKeys) : zero();
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < kHeads; ++i)
+#pragma GCC unroll 2
+    for (int t = 0; t < kTiles; ++t) acc[i][t] = zero();
+  for (size_t e = 0; e < E; ++e) {
+    Vec keys[kTiles];
+#pragma GCC unroll 2
+    for (int t = 0; t < kTiles; ++t) keys[t] = load_values(tiles[t] + e * kTileKeys, scales[t]);
+#pragma GCC unroll 8
+    for (int i = 0; i < kHeads; ++i) {
+      const Vec query = splat(q[static_cast<size_t>(i) * E + e]);
+#pragma GCC unroll 2
+      for (int t = 0; t < kTiles; ++t) acc[i][t] = fma(query, keys[t], acc[i][t]);
+    }
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < kHeads; ++i)
+#pragma GCC unroll 2
+    for (int t = 0; t < kTiles; ++t) store(out + i * kDecodeKeys + t * kLanes, acc[i][t]);
+}
+
+/// Products of all heads with the tiles that the block's keys lie in: out [group, kDecodeKeys].
+template <typename Code>
+inline void decode_products(const DecodeBlock& block, const StoredPages& stored, const float* q,
+                            float* out) {
   const size_t E = block.p.E;
-  for (size_t from = 0; from < block.count; from += kLanes) {
-    size_t i = 0;
-    for (; i + kDecodeHeads <= block.group; i += kDecodeHeads)
-      tile_products<kDecodeHeads>(block, from, q + i * E, out + i * kKeyBlock + from);
-    for (; i + 4 <= block.group; i += 4)
-      tile_products<4>(block, from, q + i * E, out + i * kKeyBlock + from);
-    for (; i < block.group; ++i)
-      tile_products<1>(block, from, q + i * E, out + i * kKeyBlock + from);
+  for (size_t key = block.base(); key < block.end(); key += kDecodeVecs * kTileKeys) {
+    // A tile after the last key may lie in a page that is not there.
+    const bool single = key + kTileKeys >= block.end();
+    for (size_t i = 0; i < block.group; i += kDecodeHeads) {
+      const size_t left = block.group - i, at = i * kDecodeKeys + key - block.base();
+      with_vecs<kDecodeHeads>(
+          left < kDecodeHeads ? static_cast<int>(left) : kDecodeHeads, [&](auto heads) {
+            if (single)
+              tile_products<Code, heads, 1>(stored, E, key, q + i * E, out + at);
+            else
+              tile_products<Code, heads, kDecodeVecs>(stored, E, key, q + i * E, out + at);
+          });
+    }
   }
 }
 
@@ -90,42 +123,111 @@ inline float decode_weights(const DecodeBlock& block, size_t head, float* produc
   });
   const float largest_score = largest(most);
   const Vec shift = shift_of(splat(largest_score));
-  each_chunk(block.count, [&](auto c) {
-    c.put(products, exp_of_negative(sub(c.get(products), shift)));
-  });
+  each_chunk(block.count,
+             [&](auto c) { c.put(products, exp_of_negative(sub(c.get(products), shift))); });
   return largest_score;
 }
 
-/// What one block adds to a query: largest scores and totals [group] each, and sums of values
-/// [group, E]. scratch: group · (E + kKeyBlock) floats.
-inline void decode_block(const AttentionArgs& p, const DecodeTask& task, float* part,
-                         float* scratch) {
-  const DecodeBlock block(p, task);
-  if (block.count == 0) return;
-  float *const q = scratch, *const weights = q + block.group * p.E;
-  float *const most = part, *const totals = part + block.group, *const sums = totals + block.group;
-  each_chunk(block.group * p.E, [&](auto c) {
-    c.put(q, mul(c.get(p.q + block.row * p.E), splat(p.scale)));
-  });
-  decode_products(block, q, weights);
-  for (size_t i = 0; i < block.group; ++i) {
-    most[i] = decode_weights(block, block.head + i, weights + i * kKeyBlock);
-    totals[i] = 0;
-  }
-  for (size_t key = 0; key < block.count; ++key)
-    for (size_t i = 0; i < block.group; ++i) totals[i] += weights[i * kKeyBlock + key];
-  axpy_product({block.group, p.E, block.count, weights, kKeyBlock, 1, p.v + block.keys, p.K * p.E,
-                sums, p.E, false});
+/// Totals of kHeads rows of weights, each one chain, keys ascending.
+template <int kHeads>
+inline void add_weights(size_t count, const float* weights, float* totals) {
+  float sums[kHeads] = {};
+  for (size_t key = 0; key < count; ++key)
+#pragma GCC unroll 8
+    for (int i = 0; i < kHeads; ++i) sums[i] += weights[i * kDecodeKeys + key];
+  for (int i = 0; i < kHeads; ++i) totals[i] = sums[i];
 }
 
-/// Puts the blocks of a query together, the first one first; `part` floats from one to the next.
-inline void decode_finish(const AttentionArgs& p, const DecodeTask& task, float* parts, size_t part,
-                          float* y, float* log_sum_exp) {
+/// sums[i, columns] += sum over keys [begin, end) of a page, ascending, of weights[i, key] · value,
+/// for kHeads rows i and kChunks chunks of columns.
+template <typename Code, int kHeads, int kChunks>
+inline void value_sums(const HeadPage<Code>& page, size_t chunk, size_t begin, size_t end,
+                       const float* weights, size_t ld, float* sums) {
+  Vec acc[kHeads][kChunks];
+#pragma GCC unroll 8
+  for (int i = 0; i < kHeads; ++i)
+#pragma GCC unroll 2
+    for (int j = 0; j < kChunks; ++j) acc[i][j] = load(sums + i * ld + j * kLanes);
+  for (size_t key = begin; key < end; ++key, ++weights) {
+    const Vec scale = kScaled<Code> ? splat(page.value_scales[key]) : zero();
+    Vec values[kChunks];
+#pragma GCC unroll 2
+    for (int j = 0; j < kChunks; ++j)
+      values[j] = load_values(page.column(chunk + static_cast<size_t>(j), key), scale);
+#pragma GCC unroll 8
+    for (int i = 0; i < kHeads; ++i) {
+      const Vec weight = splat(weights[i * kDecodeKeys]);
+#pragma GCC unroll 2
+      for (int j = 0; j < kChunks; ++j) acc[i][j] = fma(weight, values[j], acc[i][j]);
+    }
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < kHeads; ++i)
+#pragma GCC unroll 2
+    for (int j = 0; j < kChunks; ++j) store(sums + i * ld + j * kLanes, acc[i][j]);
+}
+
+/// Sums of the block's values for heads [head, head + kHeads): sums of head 0, [group, padded E].
+template <typename Code, int kHeads>
+inline void decode_values(const DecodeBlock& block, const StoredPages& stored, size_t head,
+                          const float* weights, float* sums) {
+  const size_t E = block.p.E, width = padded(E), chunks = width / kLanes;
+  sums += head * width;
+  weights += head * kDecodeKeys;
+  std::memset(sums, 0, kHeads * width * sizeof(float));
+  for (size_t key = block.begin(); key < block.end();) {
+    const size_t begin = key % kPageKeys, left = block.end() - key;
+    const size_t end = begin + left < kPageKeys ? begin + left : kPageKeys;
+    const HeadPage<Code> page = page_of<Code>(stored, E, key);
+    size_t chunk = 0;
+    for (; chunk + kDecodeVecs <= chunks; chunk += kDecodeVecs)
+      value_sums<Code, kHeads, kDecodeVecs>(page, chunk, begin, end, weights, width,
+                                            sums + chunk * kLanes);
+    for (; chunk < chunks; ++chunk)
+      value_sums<Code, kHeads, 1>(page, chunk, begin, end, weights, width, sums + chunk * kLanes);
+    weights += end - begin;
+    key += end - begin;
+  }
+}
+
+/// What one block adds to a query.
+template <typename Code>
+inline void decode_codes(const DecodeBlock& block, const StoredPages& stored, float* part,
+                         float* scratch) {
+  const AttentionArgs& p = block.p;
+  float *const q = scratch, *const products = q + block.group * p.E;
+  float *const most = part, *const totals = part + block.group, *const sums = totals + block.group;
+  each_chunk(block.group * p.E,
+             [&](auto c) { c.put(q, mul(c.get(p.q + block.row * p.E), splat(p.scale))); });
+  decode_products<Code>(block, stored, q, products);
+  float* const weights = products + (block.begin() - block.base());
+  for (size_t i = 0; i < block.group; ++i)
+    most[i] = decode_weights(block, block.head + i, weights + i * kDecodeKeys);
+  for (size_t i = 0; i < block.group; i += kDecodeHeads) {
+    const size_t left = block.group - i;
+    with_vecs<kDecodeHeads>(
+        left < kDecodeHeads ? static_cast<int>(left) : kDecodeHeads, [&](auto heads) {
+          add_weights<heads>(block.count, weights + i * kDecodeKeys, totals + i);
+          decode_values<Code, heads>(block, stored, i, weights, sums);
+        });
+  }
+}
+
+inline void decode_block(const AttentionArgs& p, const StoredPages& stored, const DecodeTask& task,
+                         float* part, float* scratch) {
+  const DecodeBlock block(p, task);
+  if (block.count == 0) return;
+  with_codes(stored.type,
+             [&](auto code) { decode_codes<decltype(code)>(block, stored, part, scratch); });
+}
+
+/// Puts the blocks of a query together, the first one first.
+inline void decode_finish(const AttentionArgs& p, const DecodeTask& task, float* parts, float* y) {
   const DecodeBlock query(p, task);
-  const size_t group = query.group;
+  const size_t group = query.group, part = part_size(group, p.E), width = padded(p.E);
   const int32_t range = query.last - query.first + 1;
   for (size_t i = 0; i < group; ++i) {
-    float* const out = parts + 2 * group + i * p.E;
+    float* const out = parts + 2 * group + i * width;
     RunningSoftmax all = {zero(), zero()};
     if (range > 0) all = {splat(parts[i]), splat(parts[group + i])};
     for (int32_t n = 1; n * kKeyBlock < range; ++n) {
@@ -134,7 +236,7 @@ inline void decode_finish(const AttentionArgs& p, const DecodeTask& task, float*
       const Mask none = equal(next.total, zero());
       const Rescale factors = rescale(all, next, none);
       each_chunk(p.E, [&](auto c) {
-        const Vec before = c.get(out), added = c.get(block + 2 * group + i * p.E);
+        const Vec before = c.get(out), added = c.get(block + 2 * group + i * width);
         c.put(out, select(none, before, fma(added, factors.block, mul(before, factors.before))));
       });
     }
@@ -143,8 +245,6 @@ inline void decode_finish(const AttentionArgs& p, const DecodeTask& task, float*
     each_chunk(p.E, [&](auto c) {
       c.put(y + (query.row + i) * p.E, range > 0 ? mul(c.get(out), inverse) : zero());
     });
-    if (log_sum_exp != nullptr)
-      store_partial(log_sum_exp + query.row + i, add(all.largest, log(total)), 1);
   }
 }
 

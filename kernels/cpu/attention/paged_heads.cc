@@ -40,16 +40,20 @@ const AttentionKernels& attention_kernels() {
   __builtin_unreachable();  // the scalar kernels run everywhere
 }
 
-size_t PagedHeads::at_once(const AttentionArgs& args) {
-  const size_t keys = (args.S + kPageKeys - 1) / kPageKeys * kPageKeys;
-  return std::max<size_t>(kPackedFloats / std::max<size_t>(3 * keys * padded(args.E), 1), 1);
+size_t PagedHeads::at_once(const AttentionArgs& args, size_t keys) {
+  const size_t whole = (keys + kPageKeys - 1) / kPageKeys * kPageKeys;
+  return std::max<size_t>(kPackedFloats / std::max<size_t>(3 * whole * padded(args.E), 1), 1);
+}
+
+float* PagedHeads::make_room(size_t page_size) {
+  return scratch(Scratch::kPages, count_ * pages_ * page_size);
 }
 
 PagedHeads::PagedHeads(const AttentionArgs& p, size_t begin, size_t end, bool for_gradient)
-    : begin_(begin), pages_((p.S + kPageKeys - 1) / kPageKeys) {
+    : begin_(begin), count_(end - begin), pages_((p.S + kPageKeys - 1) / kPageKeys) {
   const size_t tiles = kPageKeys * p.E, columns = kPageKeys * padded(p.E);
-  const size_t page_size = (for_gradient ? 2 : 1) * tiles + columns, count = (end - begin) * pages_;
-  float* const memory = scratch(Scratch::kPages, count * page_size);
+  const size_t page_size = (for_gradient ? 2 : 1) * tiles + columns, count = count_ * pages_;
+  float* const memory = make_room(page_size);
   for (size_t i = 0; i < count; ++i) {
     keys_.push_back(memory + i * page_size);
     values_.push_back(keys_[i] + tiles);
@@ -67,6 +71,35 @@ PagedHeads::PagedHeads(const AttentionArgs& p, size_t begin, size_t end, bool fo
       kernels.pack_tiles(p.k + at, ld, n, p.E, place);
       kernels.pack_columns((for_gradient ? p.k : p.v) + at, ld, n, p.E, place + tiles);
       if (for_gradient) kernels.pack_tiles(p.v + at, ld, n, p.E, place + tiles + columns);
+    }
+  });
+}
+
+PagedHeads::PagedHeads(const AttentionArgs& p, const KvCache& cache, size_t begin, size_t end)
+    : begin_(begin), count_(end - begin) {
+  const UsedPages used(p);
+  pages_ = used.last + 1;
+  const PageLayout& layout = cache.layout();
+  const size_t tiles = kPageKeys * p.E, page_size = tiles + kPageKeys * padded(p.E);
+  const bool as_is = layout.type == KvType::kF32;
+  float* const memory = as_is ? nullptr : make_room(page_size);
+  for (size_t i = 0; i < count_ * pages_; ++i) {
+    const size_t head = begin + i / pages_, page = i % pages_, row = head / p.K;
+    const bool there = page < cache.row_pages(row);
+    keys_.push_back(
+        !as_is  ? memory + i * page_size
+        : there ? reinterpret_cast<const float*>(cache.place(row, head % p.K, page * kPageKeys))
+                : nullptr);
+    values_.push_back(keys_[i] == nullptr ? nullptr : keys_[i] + tiles);
+  }
+  if (as_is) return;
+  const AttentionKernels& kernels = attention_kernels();
+  parallel_for(count_ * pages_, grain_for(2 * page_size), [&](size_t from, size_t to) {
+    for (size_t i = from; i < to; ++i) {
+      const size_t head = begin + i / pages_, page = i % pages_, row = head / p.K;
+      if (page < used.first || page >= cache.row_pages(row)) continue;
+      float* const place = memory + i * page_size;
+      kernels.restore(layout, cache.place(row, head % p.K, page * kPageKeys), place, place + tiles);
     }
   });
 }

@@ -104,10 +104,6 @@ struct RowPointers {
   }
 };
 
-/// Elements of a chunk: a constant where it is whole, for loops over them to be unrolled.
-constexpr int elements(Whole) { return kLanes; }
-inline int elements(Part c) { return static_cast<int>(c.n); }
-
 /// The rows of a tile out of an array shaped as q, lanes along rows:
 /// to[e, row] = factor · from[row, e].
 inline void load_rows(const RowTile& tile, size_t E, const float* from, float factor, float* to) {

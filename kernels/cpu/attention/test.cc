@@ -1,6 +1,8 @@
 #include <algorithm>
 
 #include "base/parallel.h"
+#include "cpu/attention/cached_reference.h"
+#include "cpu/attention/kv_cache.h"
 #include "cpu/attention/reference.h"
 #include "testing/testing.h"
 
@@ -88,28 +90,49 @@ void check(Checks& checks, const Problem& problem) {
   checks.same("dv, one thread", again.dv.data(), got.dv.data(), got.dv.size());
 }
 
-/// Each query alone, its keys moved to another place of a larger store: the same bits.
+/// Puts `count` keys into the only row of a cache, with queries that see nothing.
+void append_unseen(const AttentionArgs& p, KvCache& cache, const std::vector<float>& k,
+                   const std::vector<float>& v, size_t count) {
+  const std::vector<float> q(count * p.H * p.E);
+  std::vector<float> y(q.size());
+  const std::vector<int32_t> first(count), last(count, -1);
+  const int32_t start = 0;
+  AttentionArgs unseen = p;
+  unseen.B = 1;
+  unseen.T = unseen.S = count;
+  unseen.q = q.data();
+  unseen.k = k.data();
+  unseen.v = v.data();
+  unseen.first = first.data();
+  unseen.last = last.data();
+  cached_attention(unseen, {&start, nullptr, nullptr, 0}, cache, y.data());
+}
+
+/// Each query alone, its keys moved to another place of a cache: the same bits.
 void check_alone(Checks& checks, const Problem& problem) {
   const AttentionArgs& p = problem.args;
   Buffer y(problem.q.size(), 5), alone(p.H * p.E, 6);
   attention(p, y.data(), nullptr);
-  const size_t row = p.K * p.E, shift = 5, capacity = p.S + 9;
+  const size_t row = p.K * p.E, shift = 5;
   for (size_t position = 0; position < p.B * p.T; ++position) {
-    std::vector<float> k(capacity * row, NAN), v(capacity * row, NAN);  // never to be read
     const int32_t first = p.first[position], last = p.last[position];
-    const size_t from = (position / p.T * p.S + first) * row, size = (last - first + 1) * row;
-    std::copy_n(p.k + from, size, k.data() + shift * row);
-    std::copy_n(p.v + from, size, v.data() + shift * row);
-    const int32_t new_first = shift, new_last = static_cast<int32_t>(shift) + last - first;
+    const size_t count = static_cast<size_t>(last - first) + 1;
+    const size_t from = (position / p.T * p.S + static_cast<size_t>(first)) * row;
+    // Never to be read: what is before the keys.
+    std::vector<float> k(shift * row, NAN), v(shift * row, NAN);
+    k.insert(k.end(), p.k + from, p.k + from + count * row);
+    v.insert(v.end(), p.v + from, p.v + from + count * row);
+    KvCache cache(1, p.K, {p.E, KvType::kF32});
+    append_unseen(p, cache, k, v, shift + count - 1);
+    const int32_t key = static_cast<int32_t>(shift + count) - 1, new_first = shift;
     AttentionArgs one = p;
-    one.B = one.T = 1;
-    one.S = capacity;
+    one.B = one.T = one.S = 1;
     one.q = p.q + position * p.H * p.E;
-    one.k = k.data();
-    one.v = v.data();
+    one.k = k.data() + (shift + count - 1) * row;
+    one.v = v.data() + (shift + count - 1) * row;
     one.first = &new_first;
-    one.last = &new_last;
-    attention(one, alone.data(), nullptr);
+    one.last = &key;
+    checks.that("memory", cached_attention(one, {&key, nullptr, nullptr, 0}, cache, alone.data()));
     checks.same("a query alone", alone.data(), y.data() + position * p.H * p.E, p.H * p.E);
   }
 }
@@ -141,6 +164,85 @@ void check_blocks(Checks& checks) {
     }
 }
 
+/// A sequence in chunks, over a cache of each type and with rotary positions: the bits of attention
+/// to all keys at once, as the type rounds them.
+void check_cached(Checks& checks, const Problem& problem, size_t half) {
+  const AttentionArgs& p = problem.args;
+  const Buffer cos(p.T * half, 11), sin(p.T * half, 12);
+  for (const KvType type : {KvType::kF32, KvType::kBf16, KvType::kInt8}) {
+    const std::vector<float> want = whole_at_once(p, {cos.data(), sin.data(), half}, type);
+    for (const size_t chunk : {size_t{1}, size_t{4}, size_t{37}, size_t{200}, p.T})
+      for (const size_t threads : {1, 3}) {
+        set_thread_count(threads);
+        const std::vector<float> got = in_chunks(p, {cos.data(), sin.data(), half}, type, chunk);
+        checks.same("a sequence in chunks", got.data(), want.data(), want.size());
+      }
+  }
+}
+
+/// Rows that are chosen again go on by themselves, whatever the others write.
+void check_select(Checks& checks, KvType type) {
+  const Problem prefix({2, 140, 140, 4, 2, 20}, 1000, {0, false});
+  const Problem next({3, 1, 1, 4, 2, 20}, 1000, {0, false});
+  const int32_t chosen[] = {1, 1, 0};
+  const auto step = [](const Problem& problem, KvCache& cache, int32_t position) {
+    AttentionArgs p = problem.args;
+    const std::vector<int32_t> first(p.B * p.T, 0), positions(p.B, position);
+    std::vector<int32_t> last;
+    for (size_t i = 0; i < p.B * p.T; ++i) last.push_back(position + static_cast<int32_t>(i % p.T));
+    p.first = first.data();
+    p.last = last.data();
+    std::vector<float> y(p.B * p.T * p.H * p.E);
+    cached_attention(p, {positions.data(), nullptr, nullptr, 0}, cache, y.data());
+    return y;
+  };
+  KvCache cache(2, 2, {20, type});
+  step(prefix, cache, 0);
+  const size_t before = cache.bytes();
+  cache.select(3, chosen);
+  checks.that("shared pages count once", cache.bytes() == before);
+  const std::vector<float> got = step(next, cache, 140);
+  checks.that("a page of its own", cache.bytes() == before / 4 * 5);
+  for (size_t row = 0; row < 3; ++row) {
+    KvCache alone(2, 2, {20, type});
+    step(prefix, alone, 0);
+    alone.select(1, chosen + row);
+    AttentionArgs& p = const_cast<AttentionArgs&>(next.args);
+    const AttentionArgs all = p;
+    p.B = 1;
+    p.q += row * p.H * p.E;
+    p.k += row * p.K * p.E;
+    p.v += row * p.K * p.E;
+    const std::vector<float> want = step(next, alone, 140);
+    p = all;
+    checks.same("a chosen row", got.data() + row * want.size(), want.data(), want.size());
+  }
+}
+
+/// A key that is not finite makes NaN of what sees it, whatever the type; tiny ones are zeros.
+void check_extremes(Checks& checks) {
+  for (const float bad : {INFINITY, -INFINITY, NAN})
+    for (const KvType type : {KvType::kF32, KvType::kBf16, KvType::kInt8}) {
+      Problem problem({1, 6, 6, 1, 1, 20}, 1000, {0, false});
+      problem.k[2 * 20 + 3] = bad;
+      problem.q[3] = 1;
+      const std::vector<float> y = in_chunks(problem.args, {nullptr, nullptr, 0}, type, 6);
+      checks.that("before", std::isfinite(y[20]));
+      if (std::isnan(bad) || type == KvType::kInt8) checks.that("after", std::isnan(y[3 * 20]));
+    }
+  const std::vector<float> tiny(20, 1e-37f), rounded = rounded_rows(tiny, 20, KvType::kInt8);
+  checks.that("tiny", rounded == std::vector<float>(20, 0.0f));
+}
+
+void check_caches(Checks& checks) {
+  check_cached(checks, Problem({1, 300, 300, 3, 1, 20}, 1000, {0, false}), 10);
+  check_cached(checks, Problem({1, 300, 300, 4, 2, 16}, 150, {0, true}), 3);
+  check_cached(checks, Problem({1, 150, 150, 17, 1, 33}, 1000, {2.5f, false}), 16);
+  check_cached(checks, Problem({1, 131, 131, 2, 2, 1}, 7, {0, false}), 0);
+  for (const KvType type : {KvType::kF32, KvType::kBf16, KvType::kInt8}) check_select(checks, type);
+  check_extremes(checks);
+}
+
 void check_all(Checks& checks) {
   const Shape shapes[] = {{1, 1, 1, 1, 1, 1},    {2, 5, 5, 2, 2, 8},    {1, 30, 30, 4, 2, 16},
                           {2, 17, 40, 6, 2, 20}, {1, 1, 130, 4, 1, 64}, {1, 70, 150, 2, 1, 33},
@@ -155,6 +257,7 @@ void check_all(Checks& checks) {
       }
   check_nothing_seen(checks);
   check_blocks(checks);
+  check_caches(checks);
 }
 
 }  // namespace

@@ -35,7 +35,7 @@ struct KeyRuns {
 
 /// What the rows of one vector see.
 struct VecKeys {
-  int32_t low = 0, high = -1;          // the keys that any row sees
+  int32_t low = 0, high = -1;              // the keys that any row sees
   int32_t whole_low = 0, whole_high = -1;  // the keys that all rows see
 
   VecKeys() = default;
@@ -209,9 +209,6 @@ inline void value_products(const KeyRun& run, const float* weights, const float*
 #pragma GCC unroll 4
     for (int v = 0; v < kVecs; ++v) store(out + e * kTileRows + v * kLanes, acc[e][v]);
 }
-
-/// Columns that values and sums of them are padded to.
-constexpr size_t padded(size_t E) { return (E + kLanes - 1) / kLanes * kLanes; }
 
 /// Adds the run's weighted values to the columns of out [padded E, kTileRows].
 inline void run_values(const KeyRuns& runs, const KeyRun& run, size_t E, const float* weights,

@@ -6,6 +6,7 @@
 #include "base/mapped_file.h"
 #include "base/parallel.h"
 #include "base/scratch.h"
+#include "cpu/packed/layout.h"
 #include "cpu/packed/packed.h"
 #include "cpu/weight/weight.h"
 
@@ -15,7 +16,6 @@ namespace {
 constexpr size_t kTileRows = 16, kMostColumns = 128, kLineBytes = 64;
 
 size_t divide_up(size_t a, size_t b) { return (a + b - 1) / b; }
-size_t round_up(size_t a, size_t b) { return divide_up(a, b) * b; }
 
 /// Columns of a packed group; 0 when the groups of the stored weight cannot be kept: they do not
 /// begin at rows, are tiny, or cannot be cut into even pieces of a sensible size.
@@ -78,43 +78,20 @@ ScaleType scale_type_of(const WeightView& view) {
   return all_bf16 ? ScaleType::kBf16 : all_f16 ? ScaleType::kF16 : ScaleType::kF32;
 }
 
-void set_values(WeightFormat format, uint16_t* values) {
-  for (int code = 0; code < 16; ++code) {
-    const float value = format == WeightFormat::kNf4   ? kNf4Values[code]
-                        : format == WeightFormat::kFp4 ? kFp4Values[code]
-                                                       : static_cast<float>(code - 8);
-    values[code] = to_bf16(value);
-  }
-}
-
 /// All of a PackedWeight but its data.
 PackedWeight plan(const WeightView& view, Compute compute) {
-  PackedWeight w;
-  w.rows = view.rows;
-  w.cols = view.cols;
-  w.tiles = divide_up(view.rows, kTileRows);
-  w.group = packed_group(view);
-  const bool grouped = w.group > 0, eight = view.format == WeightFormat::kInt8;
-  const bool integers = eight || view.format == WeightFormat::kInt4;
-  w.compute = grouped && integers ? compute : Compute::kBf16;
-  w.code = !grouped ? PackedCode::kSixteenBit
-           : eight  ? PackedCode::kEightBit
-                    : PackedCode::kFourBit;
-  size_t cols_of_line = eight ? 4 : 8;
-  if (grouped) {
-    w.scale_type = scale_type_of(view);
-    w.has_zeros = view.zeros != nullptr && integers;
-    set_values(view.format, w.values);
-  } else {
-    w.group = w.cols;
-    cols_of_line = 2;
+  PackedForm form;
+  form.format = view.format;
+  form.rows = view.rows;
+  form.cols = view.cols;
+  form.group = packed_group(view);
+  if (form.group > 0) {
+    const bool integers = view.format == WeightFormat::kInt8 || view.format == WeightFormat::kInt4;
+    if (integers) form.compute = compute;
+    form.scale_type = scale_type_of(view);
+    form.has_zeros = view.zeros != nullptr && integers;
   }
-  w.groups = w.group == 0 ? 0 : divide_up(w.cols, w.group);
-  w.group_stride = round_up(w.group, grouped ? cols_of_line : 32);
-  w.group_bytes = packed_scale_bytes(w.scale_type) + (w.has_zeros ? kTileRows : 0) +
-                  w.group_stride / cols_of_line * kLineBytes;
-  w.tile_bytes = w.groups * w.group_bytes;
-  return w;
+  return *packed_layout(form);
 }
 
 /// Eight nibbles, column j in bits 4j, to the order of a line: byte j is columns j and 4 + j.
@@ -188,7 +165,7 @@ void pack_group(const WeightView& view, const PackedWeight& w, size_t element, s
 
 void pack_grouped_tile(const WeightView& view, const PackedWeight& w, size_t tile) {
   const size_t first = tile * kTileRows, rows = std::min(kTileRows, w.rows - first);
-  uint8_t* group = w.data.bytes() + tile * w.tile_bytes;
+  uint8_t* group = w.memory.bytes() + tile * w.tile_bytes;
   for (size_t k = 0; k < w.cols; k += w.group, group += w.group_bytes)
     for (size_t r = 0; r < rows; ++r)
       pack_group(view, w, (first + r) * w.cols + k, std::min(w.group, w.cols - k), r, group);
@@ -196,7 +173,7 @@ void pack_grouped_tile(const WeightView& view, const PackedWeight& w, size_t til
 
 void pack_bf16_row(const WeightView& view, const PackedWeight& w, size_t tile, size_t r) {
   const size_t first = (tile * kTileRows + r) * w.cols;
-  uint8_t* line = w.data.bytes() + tile * w.tile_bytes + 4 * r;
+  uint8_t* line = w.memory.bytes() + tile * w.tile_bytes + 4 * r;
   const bool exact = view.format == WeightFormat::kBf16;
   float* const values = scratch(Scratch::kDecoded, w.cols);
   if (!exact) weight_f32().decode(view, first, w.cols, values);
@@ -226,8 +203,9 @@ size_t code_bytes(WeightFormat format, size_t elements) {
 
 PackedWeight pack_weight(const WeightView& view, Compute compute) {
   PackedWeight w = plan(view, compute);
-  w.data = HugeBuffer(w.tiles * w.tile_bytes);
-  if (w.data.bytes() == nullptr) return w;
+  w.memory = HugeBuffer(w.size_bytes());
+  w.data = w.memory.bytes();
+  if (w.data == nullptr) return w;
   const auto pack_tile = w.code == PackedCode::kSixteenBit ? pack_bf16_tile : pack_grouped_tile;
   parallel_for(w.tiles, grain_for(w.tile_bytes), [&](size_t begin, size_t end) {
     const size_t last = std::min(end * kTileRows, w.rows);

@@ -12,7 +12,7 @@ namespace llmkit {
 /// compute is kBf16 or kInt8; kInt8 of a format that is not int4 or int8 becomes kBf16. Groups that
 /// do not begin at rows (bitsandbytes, cols not a multiple of the block), of less than 8 columns,
 /// or of more than 128 without a divisor from 32 to 128, are decoded and packed as kSixteenBit.
-/// data.bytes() is null when there is no memory.
+/// data is null when there is no memory.
 PackedWeight pack_weight(const WeightView& view, Compute compute);
 
 /// Rows of x in the form a product wants, in memory of the caller's thread (valid until its next

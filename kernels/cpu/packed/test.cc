@@ -2,6 +2,7 @@
 
 #include "base/mapped_file.h"
 #include "base/parallel.h"
+#include "cpu/packed/layout.h"
 #include "cpu/packed/reference.h"
 #include "testing/testing.h"
 
@@ -20,8 +21,7 @@ float expected(const WeightView& view, const PackedWeight& w, size_t row, size_t
   const std::vector<float> ones(element / view.group_size + 1, 1.0f);
   table.scales = ones.data();
   table.nested = {};
-  return from_bf16(to_bf16(decode_reference(table, element))) *
-         packed_scale(w, row, col / w.group);
+  return from_bf16(to_bf16(decode_reference(table, element))) * packed_scale(w, row, col / w.group);
 }
 
 /// Every element where packed_weight.h says, and zeros everywhere else.
@@ -46,10 +46,23 @@ void check_layout(Checks& checks, const WeightView& view, const PackedWeight& w)
 void check_sizes(Checks& checks, const WeightView& view, const PackedWeight& w) {
   checks.that("tiles", w.tiles == (view.rows + 15) / 16);
   checks.that("bytes", w.tile_bytes == w.groups * w.group_bytes);
-  checks.that("memory", w.data.size() == w.tiles * w.tile_bytes);
-  checks.that("aligned", reinterpret_cast<uintptr_t>(w.data.bytes()) % 64 == 0);
+  checks.that("memory", w.memory.size() == w.size_bytes());
+  checks.that("aligned", reinterpret_cast<uintptr_t>(w.data) % 64 == 0);
   checks.that("groups", w.group * w.groups >= w.cols && w.group_stride >= w.group);
   if (w.compute == Compute::kInt8) checks.that("integers fit", w.group <= 128);
+}
+
+/// The form says all of a weight but its bytes.
+void check_form(Checks& checks, const WeightView& view, const PackedWeight& w) {
+  const auto again = packed_layout(packed_form(w, view.format));
+  if (!again) return checks.that("its form", false);
+  checks.that("format of the form", again->compute == w.compute && again->code == w.code);
+  checks.that("sizes of the form",
+              again->size_bytes() == w.size_bytes() && again->group_bytes == w.group_bytes &&
+                  again->group_stride == w.group_stride && again->groups == w.groups);
+  checks.that("scales of the form",
+              again->scale_type == w.scale_type && again->has_zeros == w.has_zeros);
+  checks.that("values of the form", std::memcmp(again->values, w.values, sizeof w.values) == 0);
 }
 
 void check_case(Checks& checks, const WeightCase& c) {
@@ -58,6 +71,7 @@ void check_case(Checks& checks, const WeightCase& c) {
     const PackedWeight w = pack_weight(weight.view, compute);
     check_sizes(checks, weight.view, w);
     check_layout(checks, weight.view, w);
+    check_form(checks, weight.view, w);
     const bool integers = c.format == WeightFormat::kInt4 || c.format == WeightFormat::kInt8;
     if (compute == Compute::kBf16 || !integers) checks.that("bf16", w.compute == Compute::kBf16);
   }
@@ -85,6 +99,56 @@ void check_scale_types(Checks& checks) {
   checks.that("too large", type_of({1, 0x1.004p0f, 1, 65536}) == ScaleType::kF32);
   checks.that("too small", type_of({1, 0x1.004p0f, 1, 0x1p-25f}) == ScaleType::kF32);
   checks.that("half a step", type_of({1, 0x1.004p0f, 1, 0x1.8p-24f}) == ScaleType::kF32);
+}
+
+/// Forms that no weight is packed in: kept bytes must not be read by them.
+void check_refused_forms(Checks& checks) {
+  const PackedForm good = {WeightFormat::kInt4, Compute::kInt8, 20, 96, 32, ScaleType::kF16, true};
+  checks.that("a form", packed_layout(good).has_value());
+  const auto refused = [&](const char* what, void (*change)(PackedForm&)) {
+    PackedForm form = good;
+    change(form);
+    checks.that(what, !packed_layout(form).has_value());
+  };
+  refused("f32", [](PackedForm& form) { form.compute = Compute::kF32; });
+  refused("no scales", [](PackedForm& form) { form.scale_type = ScaleType::kNone; });
+  refused("no groups", [](PackedForm& form) { form.group = 0; });
+  refused("small groups", [](PackedForm& form) { form.group = 4; });
+  refused("large groups", [](PackedForm& form) { form.group = form.cols = 192; });
+  refused("uneven groups", [](PackedForm& form) { form.group = 64; });
+  refused("groups of 16 bits", [](PackedForm& form) { form.format = WeightFormat::kBf16; });
+  refused("sizes that wrap round", [](PackedForm& form) { form.rows = size_t{1} << 60; });
+  refused("zero points of nf4", [](PackedForm& form) {
+    form.format = WeightFormat::kNf4;
+    form.compute = Compute::kBf16;
+  });
+  refused("integers of nf4", [](PackedForm& form) {
+    form.format = WeightFormat::kNf4;
+    form.has_zeros = false;
+  });
+}
+
+/// The bytes of today's layout: kept ones of another must not be taken for them.
+void check_layout_version(Checks& checks) {
+  const std::vector<uint8_t> bytes = random_bytes(20 * 96, 1);
+  std::vector<float> scales(20 * 3);
+  for (size_t i = 0; i < scales.size(); ++i) scales[i] = static_cast<float>(i) / 64;
+  uint64_t hash = 14695981039346656037u;  // FNV-1a
+  for (WeightFormat format :
+       {WeightFormat::kBf16, WeightFormat::kInt8, WeightFormat::kInt4, WeightFormat::kNf4}) {
+    WeightView view;
+    view.format = format;
+    view.rows = format == WeightFormat::kBf16 ? 10 : 20;
+    view.cols = 96;
+    view.codes = bytes.data();
+    view.group_size = format == WeightFormat::kBf16 ? 0 : 32;
+    view.scales = scales.data();
+    view.zeros = format == WeightFormat::kInt4 ? bytes.data() : nullptr;
+    const PackedWeight w = pack_weight(view, Compute::kInt8);
+    for (size_t i = 0; i < w.size_bytes(); ++i) hash = (hash ^ w.data[i]) * 1099511628211u;
+  }
+  // Where the bytes are meant to be others, kPackedLayout must be another too.
+  checks.that("the layout's version", kPackedLayout == 1 && hash == 0x6cdc75d8ddb8e2e9u);
 }
 
 /// A weight in a mapped file: the pages it lets go of are read again.
@@ -152,6 +216,8 @@ void check_all(Checks& checks) {
     for (const WeightCase& c : packed_cases()) check_case(checks, c);
   }
   check_scale_types(checks);
+  check_refused_forms(checks);
+  check_layout_version(checks);
   check_layers(checks);
   check_mapped(checks);
 }

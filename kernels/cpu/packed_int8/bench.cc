@@ -167,7 +167,7 @@ class Bench {
     for (const PackedWeight& w : weights_)
       parallel_for(pieces, 1, [&](size_t begin, size_t end) {
         const size_t from = size * begin / pieces / 64 * 64, to = size * end / pieces / 64 * 64;
-        volatile const uint64_t sink = read_all(w.data.bytes() + from, to - from);
+        volatile const uint64_t sink = read_all(w.data + from, to - from);
         (void)sink;
       });
   }

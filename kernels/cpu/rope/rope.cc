@@ -4,9 +4,8 @@
 #include "base/parallel.h"
 
 namespace llmkit {
-namespace {
 
-const RopeKernels& kernels() {
+const RopeKernels& rope_kernels() {
 #define ROPE_KERNELS(isa, name) \
   if (runs_here(isa)) return name;
 #include "cpu/rope/kernels.inc"
@@ -14,12 +13,10 @@ const RopeKernels& kernels() {
   __builtin_unreachable();  // the scalar kernels run everywhere
 }
 
-}  // namespace
-
 void rope(const RopeArgs& args) {
   const size_t work = 2 * args.heads * args.head_size;
   parallel_for(args.positions, grain_for(work),
-               [&](size_t begin, size_t end) { kernels().run(args, begin, end); });
+               [&](size_t begin, size_t end) { rope_kernels().run(args, begin, end); });
 }
 
 }  // namespace llmkit

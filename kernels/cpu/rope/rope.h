@@ -23,6 +23,9 @@ struct RopeKernels {
   void (*run)(const RopeArgs& args, size_t begin, size_t end);  // positions, on one thread
 };
 
+/// The kernels of this machine.
+const RopeKernels& rope_kernels();
+
 #define ROPE_KERNELS(isa, name) extern const RopeKernels name;
 #include "cpu/rope/kernels.inc"
 #undef ROPE_KERNELS

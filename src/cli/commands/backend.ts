@@ -1,23 +1,174 @@
 import * as z from 'zod';
-import { defineCommand } from '../command.js';
+import type { InstallResult } from '../../workflows/backend/install.js';
+import type { BackendStatus } from '../../workflows/backend.js';
+import { defineCommand, type Io } from '../command.js';
 
-/** `llmkit backend list`: what computes, and why not. */
+const shape = {
+  action: z.enum(['list', 'install', 'check', 'remove']).default('list'),
+  name: z.string().optional(),
+  gpu: z.boolean().default(false),
+  from: z.string().optional(),
+  force: z.boolean().default(false),
+  dry_run: z.boolean().default(false),
+};
+
+/** `llmkit backend`: what computes, and why not; installs TensorFlow. */
 export const backend = defineCommand({
   name: 'backend',
-  summary: 'Show which backends load on this machine, and why not',
-  arguments: [{ key: 'action', name: 'ACTION', description: 'list (the only one)' }],
-  shape: { action: z.enum(['list']).default('list') },
-  flags: {},
-  examples: [{ command: 'llmkit backend list', does: 'one line per backend' }],
-  async run(_config, io) {
-    const { describeBackends } = await import('../../workflows/backend.js');
-    const backends = await describeBackends();
-    if (io.json) io.printJson({ backends });
-    for (const { name, loads, detail, compute = {} } of io.json ? [] : backends) {
-      const kernels = Object.entries(compute).map(([type, isa]) => `${type} ${isa}`);
-      const text = kernels.length > 0 ? `${detail}: ${kernels.join(', ')}` : detail;
-      io.stdout(`${name.padEnd(11)} ${loads ? 'loads  ' : 'missing'}  ${text}\n`);
+  summary: 'Show which backends load on this machine, and why not; install TensorFlow',
+  description:
+    'list     every backend: versions, devices, which ops have kernels, why one does not load\n' +
+    "install  tensorflow: @tensorflow/tfjs-node, with a current TensorFlow's library and llmkit's ops, built here\n" +
+    '         (npm, Python with pip, CMake and a C++17 compiler are needed) and kept in LLMKIT_HOME\n' +
+    '         (~/.cache/llmkit) once a 4-bit product has come out right on it; 1.3 GB\n' +
+    'check    computes a 4-bit product on a backend and compares it with plain arithmetic\n' +
+    'remove   tensorflow: undoes install',
+  arguments: [
+    { key: 'action', name: 'ACTION', description: 'list, install, check or remove' },
+    { key: 'name', name: 'NAME', description: 'of the backend: tensorflow' },
+  ],
+  shape,
+  flags: {
+    gpu: { description: 'install: tfjs-node-gpu and the TensorFlow for CUDA' },
+    from: {
+      value: 'DIR',
+      description:
+        "install: a TensorFlow wheel, a folder with one, an unpacked one's, or the C library's; left out: pip downloads a wheel",
+    },
+    force: { description: 'install: replace one that works' },
+    dry_run: { description: 'install: look for what is needed and print the plan; write nothing' },
+  },
+  examples: [
+    { command: 'llmkit backend list', does: 'what computes on this machine' },
+    { command: 'llmkit backend install tensorflow', does: 'TensorFlow, for --backend tensorflow' },
+    {
+      command: 'llmkit backend install tensorflow --from ./wheels',
+      does: 'from a wheel that was downloaded elsewhere',
+    },
+    { command: 'llmkit backend remove tensorflow', does: 'undo it' },
+  ],
+  check(config, problem) {
+    const { action, name } = config;
+    if (action === 'list' && name !== undefined) problem('name', 'belongs to the other actions');
+    if (action !== 'list' && name === undefined) problem('name', 'is missing');
+    if ((action === 'install' || action === 'remove') && (name ?? 'tensorflow') !== 'tensorflow') {
+      problem('name', `must be tensorflow (the only one to ${action}), got '${name}'`);
     }
+    if (action === 'install') return;
+    for (const key of ['gpu', 'from', 'force', 'dry_run'] as const) {
+      if (config[key] !== shape[key].parse(undefined)) problem(key, 'belongs to install');
+    }
+  },
+  savesWhenInterrupted: true,
+  async run(config, io) {
+    const { action, name = '' } = config;
+    if (action === 'list') await list(io);
+    else if (action === 'check') await check(name, io);
+    else if (action === 'remove') await remove(io);
+    else await install(config, io);
     return 0;
   },
 });
+
+async function list(io: Io): Promise<void> {
+  const { describeBackends, VERSION } = await import('../../workflows/backend.js');
+  const backends = await describeBackends();
+  if (io.json) return io.printJson({ llmkit: VERSION, node: process.version, backends });
+  for (const status of backends) {
+    const [first, ...more] = statusLines(status);
+    io.stdout(`${status.name.padEnd(11)} ${status.loads ? 'loads  ' : 'missing'}  ${first}\n`);
+    for (const line of more) io.stdout(`${' '.repeat(21)}${line}\n`);
+  }
+}
+
+/** What there is to say about a backend; a reason of several lines stays so. */
+function statusLines(status: BackendStatus): readonly string[] {
+  const { detail, compute = {}, versions = {}, folder, kernels = [], composed = [] } = status;
+  const lines = detail.split('\n');
+  const types = Object.entries(compute).map(([type, isa]) => `${type} ${isa}`);
+  if (types.length > 0) lines.push(`products: ${types.join(', ')}; ${threadsOf(status)}`);
+  const libraries = Object.entries(versions).map(([name, version]) => `${name} ${version}`);
+  if (libraries.length > 0) lines.push(libraries.join(', '));
+  if (folder !== undefined) lines.push(`in ${folder}`);
+  if (status.warning !== undefined) lines.push(`warning: ${status.warning}`);
+  if (status.loads) lines.push(`ops with kernels: ${opNames(kernels, composed)}`);
+  return lines;
+}
+
+function threadsOf({ device }: BackendStatus): string {
+  const count = device?.threads ?? 1;
+  return count === 1 ? '1 thread' : `${count} threads`;
+}
+
+function opNames(kernels: readonly string[], composed: readonly string[]): string {
+  const count = kernels.length + composed.length;
+  if (composed.length === 0) return `all ${count}`;
+  if (kernels.length === 0) return `none of ${count}; they are composed of tfjs's own`;
+  const names = kernels.map((name) => name.replace(/^Llmkit/, ''));
+  return `${kernels.length} of ${count} (${names.join(', ')}); the others are composed of tfjs's own`;
+}
+
+async function check(name: string, io: Io): Promise<void> {
+  const { checkBackend } = await import('../../workflows/backend/check.js');
+  const result = await checkBackend(name);
+  if (io.json) return io.printJson(result);
+  io.stdout(
+    `${result.detail}: a 4-bit product and its gradient are right within ` +
+      `${result.max_difference.toExponential(1)} (allowed ${result.allowed_difference.toExponential(1)})\n`,
+  );
+}
+
+async function remove(io: Io): Promise<void> {
+  const { removeTensorflow } = await import('../../workflows/backend/remove.js');
+  const result = await removeTensorflow();
+  if (io.json) io.printJson(result);
+  else if (result.action === 'removed') io.stdout(`removed ${result.folder}\n`);
+  else io.stdout(`nothing is installed in ${result.folder}\n`);
+}
+
+/** What `install` is told by flags. */
+interface InstallFlags {
+  readonly gpu: boolean;
+  readonly from?: string | undefined;
+  readonly force: boolean;
+  readonly dry_run: boolean;
+}
+
+async function install({ gpu, from, force, dry_run }: InstallFlags, io: Io): Promise<void> {
+  const { installTensorflow } = await import('../../workflows/backend/install.js');
+  let bar: ReturnType<Io['progress']> | undefined;
+  try {
+    const result = await installTensorflow({
+      ...{ gpu, from, force, dryRun: dry_run, signal: io.signal },
+      program: process.argv[1] ?? '',
+      onStep(step, steps, what) {
+        bar ??= io.progress('installing', steps, 'steps');
+        bar.update(step, what);
+      },
+      onNote: (text) => io.note(`backend install: ${text}`),
+    });
+    bar?.end();
+    if (gpu && result.device === 'cpu') io.warn(NO_GPU);
+    if (io.json) io.printJson(result);
+    else io.stdout(installReport(result));
+  } finally {
+    bar?.end();
+  }
+}
+
+const NO_GPU =
+  'TensorFlow finds no GPU and computes on the CPU: it needs a driver, and the CUDA and cuDNN libraries of its ' +
+  'version where the loader finds them (LD_LIBRARY_PATH)';
+
+function installReport(result: InstallResult): string {
+  const { action, folder, source, tensorflow_version: version, max_difference: error } = result;
+  const what = `${result.package} ${result.package_version}`;
+  if (version === undefined || error === undefined) {
+    return `${action} ${what} into ${folder}\nwith TensorFlow's library from ${source}\n`;
+  }
+  const where = action === 'present' ? 'there already' : action;
+  return (
+    `${where}: ${what} with TensorFlow ${version} (${source}) in ${folder}\n` +
+    `a 4-bit product is right within ${error.toExponential(1)}; use it with --backend tensorflow\n`
+  );
+}

@@ -25,6 +25,7 @@ const shape = {
   apply_chat_template: z.boolean().default(false),
   log_samples: z.boolean().default(false),
   output: z.string().optional(),
+  cache_packed: z.boolean().default(false),
   min_acc: z.number().min(0).max(1).optional(),
   max_perplexity: z.number().positive().optional(),
   dry_run: z.boolean().default(false),
@@ -62,6 +63,7 @@ export const evalCommand = defineCommand({
     output: { short: 'o', value: 'DIR', description: 'add results and reports below this folder' },
     min_acc: { value: 'X', description: 'exit with 3 when an accuracy is lower' },
     max_perplexity: { value: 'X', description: 'exit with 3 when the perplexity is higher' },
+    cache_packed: { description: 'keep packed weights beside the model, for a quicker start' },
     dry_run: { description: 'say what would be asked, load no weights' },
   },
   examples: [
@@ -142,6 +144,7 @@ function optionsOf(config: EvalConfig) {
     backend: config.backend,
     threads: config.threads,
     compute: config.compute,
+    cachePacked: config.cache_packed,
     tasks: config.tasks,
     data: config.data,
     fewshotData: config.fewshot_data,

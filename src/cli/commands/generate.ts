@@ -1,5 +1,6 @@
 import * as z from 'zod';
 import { LlmkitError } from '../../errors.js';
+import { KV_DTYPE_CHOICES } from '../../tensor/kv-dtype.js';
 import type { CompletionRequest, Generator } from '../../workflows/generate.js';
 import { converse } from '../chat.js';
 import { type ConfigOf, defineCommand, type Io } from '../command.js';
@@ -20,6 +21,8 @@ const shape = {
   system: z.string().optional(),
   echo: z.boolean().default(false),
   logprobs: z.int().min(0).max(1000).optional(),
+  kv_dtype: z.enum(KV_DTYPE_CHOICES).default('auto'),
+  cache_packed: z.boolean().default(false),
   dry_run: z.boolean().default(false),
 };
 
@@ -48,6 +51,8 @@ export const generate = defineCommand({
     system: { value: 'TEXT', description: 'the system’s turn, with --chat' },
     echo: { description: 'begin with the prompt' },
     logprobs: { value: 'N', description: 'with --json: log-probabilities, and the N best tokens' },
+    kv_dtype: { value: 'TYPE', description: 'what keys and values are kept in' },
+    cache_packed: { description: 'keep packed weights beside the model, for a quicker start' },
     dry_run: { description: 'show the prompt as the model sees it, and sizes; load no weights' },
   },
   examples: [
@@ -98,14 +103,17 @@ async function open(config: GenerateConfig, io: Io): Promise<Generator> {
   const logprobs = config.logprobs !== undefined;
   const onWarning = (text: string) => io.warn(text);
   const onDownload = showDownloads(io);
-  const arithmetic = { backend, threads, compute, logprobs };
-  return openGenerator({ model, adapter, ...arithmetic, onWarning, onDownload });
+  const arithmetic = { backend, threads, compute, kvDtype: config.kv_dtype, logprobs };
+  const cachePacked = config.cache_packed;
+  return openGenerator({ model, adapter, ...arithmetic, cachePacked, onWarning, onDownload });
 }
 
 async function showPlan(config: GenerateConfig, text: string, io: Io): Promise<0> {
   const { planGeneration } = await import('../../workflows/generate.js');
   const prompt = promptOf(config, text);
-  const plan = await planGeneration(config, { ...requestOf(config, io), prompt });
+  const { model, adapter, compute, kv_dtype: kvDtype } = config;
+  const options = { model, adapter, compute, kvDtype };
+  const plan = await planGeneration(options, { ...requestOf(config, io), prompt });
   if (io.json) io.printJson(plan);
   else
     for (const [key, value] of Object.entries(plan))
@@ -174,7 +182,9 @@ async function complete(
   else if (!choices[0]?.text.endsWith('\n')) io.stdout('\n');
   const count = completion.usage.completion_tokens;
   const speed = `${count} tokens · ${timings.decode_tokens_per_second} tokens/s`;
-  io.note(`${speed} · ${generator.backend} · compute ${generator.compute}`);
+  io.note(
+    `${speed} · ${generator.backend} · compute ${generator.compute} · kv ${generator.kvDtype}`,
+  );
 }
 
 /** The text, or under --chat the conversation that it begins. */

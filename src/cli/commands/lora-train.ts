@@ -20,6 +20,7 @@ export const loraTrain = defineCommand({
   flags: {
     output_dir: { short: 'o', value: 'DIR', description: 'where the run writes' },
     resume: { description: "go on from output_dir's newest checkpoint" },
+    cache_packed: { description: 'keep packed weights beside the model, for a quicker start' },
     force: { description: 'start anew in an output_dir that an earlier run wrote' },
     dry_run: { description: 'show two examples, lengths and sizes, and train nothing' },
   },

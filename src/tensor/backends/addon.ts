@@ -1,9 +1,15 @@
 import type { Compute } from '../compute.ts';
-import type { WeightData } from '../weight.ts';
+import type { KvDtype } from '../kv-dtype.ts';
+import type { WeightData, WeightFormat } from '../weight.ts';
 
 /** A matrix held by the addon, made by `createWeight`. */
 export interface WeightHandle {
   readonly __llmkitWeight: never;
+}
+
+/** Keys and values of a batch in one layer, made by `createKvCache`. */
+export interface KvCacheHandle {
+  readonly __llmkitKvCache: never;
 }
 
 /** A [rows, cols] matrix, row-major: frozen in its stored format, or plain float32 (trainable). */
@@ -39,6 +45,19 @@ export type NativeActivation =
  * [cols] for all, 'column' one value per row [rows], 'scalar' one value.
  */
 export type Broadcast = 'full' | 'row' | 'column' | 'scalar';
+
+/** How a weight was packed: with its bytes, all that products need (kernels/base/packed_weight.h). */
+export interface PackedForm {
+  /** As it was stored. */
+  readonly format: WeightFormat;
+  readonly compute: Compute;
+  readonly rows: number;
+  readonly cols: number;
+  /** Columns of a packed group; 0 for 16-bit values, which have no groups. */
+  readonly group: number;
+  readonly scales: 'none' | 'f32' | 'bf16' | 'f16';
+  readonly zeros: boolean;
+}
 
 /** Sizes of one attention call: B batch, T queries, S key capacity, H heads, K key/value heads, E head. */
 export type AttentionShape = readonly [
@@ -85,6 +104,16 @@ export interface Addon {
   createWeight(data: WeightData, compute: Compute): WeightHandle;
   /** Frees the arrays; using the handle afterwards throws RangeError. */
   disposeWeight(weight: WeightHandle): void;
+
+  /** The version of the packed layout: bytes of another one mean something else. */
+  packedLayout(): number;
+  /** What a packed weight is made of, the bytes copied; one that is not packed throws RangeError. */
+  packedParts(weight: WeightHandle): { form: PackedForm; bytes: Uint8Array };
+  /**
+   * A packed weight whose bytes are these, aligned to 64 and left alone from now on. A form that no weight is
+   * packed in, or that needs another number of bytes, throws RangeError.
+   */
+  usePacked(form: PackedForm, bytes: Uint8Array): WeightHandle;
 
   /** Lets go of the pages of these bytes where they are a mapped file's; reading brings them back. */
   releasePages(bytes: Uint8Array): void;
@@ -233,6 +262,33 @@ export interface Addon {
     scale: number,
     softcap: number,
   ): void;
+  /** An empty cache of so many rows. */
+  createKvCache(rows: number, heads: number, headSize: number, dtype: KvDtype): KvCacheHandle;
+  /** Frees its pages; using it afterwards throws RangeError. */
+  disposeKvCache(cache: KvCacheHandle): void;
+  /** Row indices[i] becomes row i; pages are shared until one is written. Returns the bytes held. */
+  selectKvRows(cache: KvCacheHandle, indices: Int32Array): number;
+  /**
+   * Turns q and k [B,T,K,E] by cos and sin [B,T,half] as `rope` does (null: not at all), writes k and v
+   * into the cache, row b from positions[b] on, and attends to what it holds. S of the shape is T; keys
+   * beyond positions[b] + T throw RangeError. Returns the bytes held.
+   */
+  cachedAttention(
+    q: Float32Array,
+    k: Float32Array,
+    v: Float32Array,
+    first: Int32Array,
+    last: Int32Array,
+    alibiSlopes: Float32Array | null,
+    y: Float32Array,
+    cache: KvCacheHandle,
+    positions: Int32Array,
+    cos: Float32Array | null,
+    sin: Float32Array | null,
+    shape: AttentionShape,
+    scale: number,
+    softcap: number,
+  ): number;
   attentionGrad(
     q: Float32Array,
     k: Float32Array,
@@ -341,9 +397,6 @@ export interface Addon {
     stream: number,
     y: Float32Array,
   ): void;
-
-  /** Copies x [B, T, row] into cache [B, capacity, row] at positions [B]; outside throws RangeError. */
-  cacheWrite(cache: Float32Array, x: Float32Array, positions: Int32Array, capacity: number): void;
 
   /** y may be x. */
   unary(op: UnaryOp, x: Float32Array, y: Float32Array): void;

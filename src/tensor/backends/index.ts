@@ -1,27 +1,24 @@
 import { LlmkitError } from '../../errors.js';
-import type { Compute } from '../compute.js';
 import * as tf from '../tfjs.js';
 import type { Weight } from '../weight.js';
+import { BACKENDS, type BackendName } from './entries.js';
 import { loadAddon } from './native.js';
-import { NativeBackend } from './native-backend.js';
-import { registerReference } from './reference.js';
-import { registerNative } from './register-native.js';
-import { describeTensorflow, registerTensorflow } from './tensorflow.js';
 
-export type BackendName = 'native' | 'reference' | 'tensorflow';
+export type { BackendName } from './entries.js';
+export { type BackendStatus, listBackends } from './status.js';
 
 /** The backend in use. */
 export interface BackendInUse {
   readonly name: BackendName;
   /** For people: 'native (avx512, 2 threads)'. */
   readonly description: string;
-  /** Why the best backend is not the one in use, when nobody asked for another. */
+  /** Why the best backend is not the one in use, when nobody asked for another; what it lacks. */
   readonly warning?: string;
 }
 
 /** Settings of a backend. */
 export interface BackendOptions {
-  /** Threads of `native`; without it LLMKIT_THREADS, else the processors this process may use. */
+  /** Threads of kernels; without it LLMKIT_THREADS, else the processors this process may use. */
   readonly threads?: number;
 }
 
@@ -42,31 +39,6 @@ export async function useBackend(
     const reference = await activate('reference', options);
     return { ...reference, warning: `${error.message}; the slow reference backend is used` };
   }
-}
-
-/** A backend on this machine. */
-export interface BackendStatus {
-  readonly name: BackendName;
-  readonly loads: boolean;
-  /** What it computes with, or why it does not load. */
-  readonly detail: string;
-  /** The instruction set of each compute type's kernels; a backend without kernels composes them. */
-  readonly compute?: Readonly<Record<Compute, string>>;
-}
-
-/** Whether each backend loads on this machine or why it does not; every one unless named. */
-export async function listBackends(
-  names = Object.keys(BACKENDS) as readonly BackendName[],
-): Promise<readonly BackendStatus[]> {
-  return names.map((name) => {
-    const { describe, compute } = BACKENDS[name];
-    try {
-      return { name, loads: true, detail: describe(), ...(compute && { compute: compute() }) };
-    } catch (error) {
-      throwUsage(error);
-      return { name, loads: false, detail: error instanceof Error ? error.message : String(error) };
-    }
-  });
 }
 
 /**
@@ -90,10 +62,8 @@ export function mapFile(path: string): Uint8Array | undefined {
  * @returns whether it did: products need the stored bytes no longer
  */
 export function packWeight(weight: Weight): boolean {
-  const backend = tf.backend();
-  if (weight.compute === 'f32' || !(backend instanceof NativeBackend)) return false;
-  backend.weight(weight);
-  return true;
+  if (weight.compute === 'f32') return false;
+  return BACKENDS[backendInUse()].pack?.(weight) ?? false;
 }
 
 /** Lets go of the memory behind bytes of a mapped file until they are read again. */
@@ -111,36 +81,6 @@ function throwUsage(error: unknown): void {
   if (error instanceof LlmkitError && error.code === 'usage') throw error;
 }
 
-/** How a backend is made ready; both functions throw LlmkitError `unsupported` when it does not load. */
-interface BackendEntry {
-  /** One line for people. */
-  readonly describe: () => string;
-  readonly compute?: () => Readonly<Record<Compute, string>>;
-  /** Makes it known to tfjs. */
-  readonly register: () => void;
-}
-
-/** Every backend, best first. */
-const BACKENDS: Readonly<Record<BackendName, BackendEntry>> = {
-  native: {
-    describe: () => {
-      const addon = loadAddon();
-      const threads = addon.threads();
-      return `native (${addon.isa()}, ${threads} thread${threads === 1 ? '' : 's'})`;
-    },
-    compute: () => loadAddon().computeIsas(),
-    register: () => registerNative(loadAddon()),
-  },
-  reference: { describe: () => 'reference (tfjs cpu, 1 thread)', register: registerReference },
-  tensorflow: {
-    describe: () => {
-      const { tensorflowVersion, device } = describeTensorflow();
-      return `tensorflow (TensorFlow ${tensorflowVersion}, ${device})`;
-    },
-    register: registerTensorflow,
-  },
-};
-
 function backendName(name: string): BackendName {
   if (Object.hasOwn(BACKENDS, name)) return name as BackendName;
   const names = Object.keys(BACKENDS).join(', ');
@@ -148,10 +88,11 @@ function backendName(name: string): BackendName {
 }
 
 async function activate(name: BackendName, { threads }: BackendOptions): Promise<BackendInUse> {
-  const { describe, register } = BACKENDS[name];
-  describe();
-  if (name === 'native' && threads !== undefined) loadAddon().setThreads(threads);
+  const { describe, register, setThreads, warning } = BACKENDS[name];
+  if (threads !== undefined) setThreads?.(threads);
+  const description = describe();
   if (tf.findBackendFactory(name) == null) register();
   await tf.setBackend(name);
-  return { name, description: describe() };
+  const lacks = warning?.();
+  return { name, description, ...(lacks !== undefined && { warning: lacks }) };
 }

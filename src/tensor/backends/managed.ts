@@ -25,6 +25,8 @@ export interface InstallRecord {
   /** Of the wheel; null when the library came from a folder. */
   readonly wheel_sha256: string | null;
   readonly llmkit_version: string;
+  /** Over the sources that llmkit's ops were built from. */
+  readonly kernels_sha256: string;
   /** Node's version that built the binding. */
   readonly node_version: string;
   /** ISO 8601. */
@@ -47,12 +49,17 @@ export function llmkitHome(env: NodeJS.ProcessEnv = process.env): string {
   return env.LLMKIT_HOME || join(env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'llmkit');
 }
 
+/** Where `llmkit backend install tensorflow` puts its result. */
+export function installFolder(): string {
+  return join(llmkitHome(), 'backends', 'tensorflow');
+}
+
 /**
- * Where `llmkit backend install tensorflow` puts its result. LLMKIT_TENSORFLOW names another folder with the
- * same files, such as one that is being made.
+ * The files of what is installed, or of another folder made the same way, such as the one that
+ * LLMKIT_TENSORFLOW names.
  */
 export function managedPaths(
-  folder = process.env.LLMKIT_TENSORFLOW || join(llmkitHome(), 'backends', 'tensorflow'),
+  folder = process.env.LLMKIT_TENSORFLOW || installFolder(),
 ): ManagedPaths {
   return {
     folder,

@@ -1,7 +1,7 @@
 import { MathBackendCPU } from '@tensorflow/tfjs-backend-cpu';
 import type { Compute } from '../compute.js';
 import * as tf from '../tfjs.js';
-import type { Weight, WeightData } from '../weight.js';
+import type { Weight, WeightData, WeightForm } from '../weight.js';
 import type { Addon, WeightHandle } from './addon.js';
 import { BufferPool } from './buffer-pool.js';
 
@@ -101,6 +101,12 @@ export class NativeBackend extends MathBackendCPU {
   /** The addon's form of a frozen weight, made on first use. */
   weight(weight: Weight): WeightHandle {
     return weight.handle(this.#createWeight, this.#disposeWeight);
+  }
+
+  /** A handle that the addon has already, as the form of a weight that is about to be made. */
+  formOf(handle: WeightHandle): WeightForm {
+    const release = () => this.#disposeWeight(handle);
+    return { make: this.#createWeight, value: handle, release };
   }
 
   override write(

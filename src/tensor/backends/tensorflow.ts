@@ -1,8 +1,14 @@
 import { LlmkitError } from '../../errors.js';
+import type { Compute } from '../compute.js';
+import { fusedGradients } from '../ops/index.js';
 import * as tf from '../tfjs.js';
+import type { Weight } from '../weight.js';
 import { type FoundPackage, findPackages } from './tensorflow/find-package.js';
 import { type LoadedPackage, loadPackage } from './tensorflow/load-package.js';
 import { owningBackend } from './tensorflow/node-backend.js';
+import { opKernels } from './tensorflow/op-kernels.js';
+import { loadOpLibrary, type OpLibrary } from './tensorflow/op-library.js';
+import { OpRunner } from './tensorflow/op-runner.js';
 
 /** TensorFlow as it is found on this machine. */
 export interface TensorflowDescription {
@@ -13,11 +19,23 @@ export interface TensorflowDescription {
   readonly tensorflowVersion: string;
   /** What its tensors are on. */
   readonly device: 'cpu' | 'gpu';
+  /** llmkit's ops that have a kernel for the device. */
+  readonly ops: readonly string[];
+  /** Why there are none, and how to mend it. */
+  readonly opsMissing?: string;
+  /** The instruction set of each compute type's kernels, where there are ops. */
+  readonly compute?: Readonly<Record<Compute, string>>;
+  /** The best instruction set of the ops' kernels. */
+  readonly isa?: string;
+  /** Threads of the ops. */
+  readonly threads?: number;
 }
 
 const MEND = 'install it with `llmkit backend install tensorflow`';
 /** For the life of the process: TensorFlow cannot be unloaded. */
-let loaded: LoadedPackage | undefined;
+let loaded: { readonly tensorflow: LoadedPackage; readonly library: OpLibrary } | undefined;
+/** Runs the ops, once the backend is in use and has some. */
+let runner: OpRunner | undefined;
 
 /**
  * The TensorFlow that the backend computes with.
@@ -25,27 +43,73 @@ let loaded: LoadedPackage | undefined;
  * @throws LlmkitError `unsupported` when there is none or none loads, saying why and how to mend it
  */
 export function describeTensorflow(): TensorflowDescription {
-  const { name, folder, version, binding } = tensorflowPackage();
+  const { tensorflow, library } = loadTensorflow();
+  const { name, folder, version, binding } = tensorflow;
   return {
     packageName: name,
     folder,
     packageVersion: version,
     tensorflowVersion: binding.TF_Version,
     device: binding.isUsingGpuDevice() ? 'gpu' : 'cpu',
+    ops: library.ops,
+    ...('why' in library
+      ? {
+          opsMissing: `tensorflow backend: without llmkit's ops, slower: ${library.why}; ${MEND}`,
+        }
+      : {
+          compute: library.addon.computeIsas(),
+          isa: library.addon.isa(),
+          threads: library.addon.threads(),
+        }),
   };
 }
 
-/** Makes the `tensorflow` backend known to tfjs. */
-export function registerTensorflow(): void {
-  const { name, binding, Backend } = tensorflowPackage();
-  tf.registerBackend('tensorflow', () => owningBackend(Backend, binding, name));
+/**
+ * Threads of TensorFlow's ops, which it reads when it is loaded, and of llmkit's. One op runs at a time, so
+ * that both may have all processors.
+ */
+export function setTensorflowThreads(count: number): void {
+  process.env.TF_NUM_INTRAOP_THREADS = String(count);
+  const { library } = loadTensorflow();
+  if ('addon' in library) library.addon.setThreads(count);
 }
 
-/** The first package that loads. */
-function tensorflowPackage(): LoadedPackage {
-  loaded ??= firstThatLoads(findPackages());
+/** Makes the `tensorflow` backend known to tfjs, with llmkit's ops where they load. */
+export function registerTensorflow(): void {
+  const { tensorflow, library } = loadTensorflow();
+  const { name, binding, Backend } = tensorflow;
+  const backend = owningBackend(Backend, binding, name);
+  tf.registerBackend('tensorflow', () => backend);
+  if ('addon' in library) registerOps(new OpRunner(backend, library.addon));
+}
+
+function registerOps(ops: OpRunner): void {
+  runner = ops;
+  for (const [kernelName, kernel] of Object.entries(opKernels)) {
+    const kernelFunc: tf.KernelFunc = ({ inputs, attrs }) =>
+      kernel(ops, inputs as tf.NamedTensorInfoMap, attrs as object);
+    tf.registerKernel({ kernelName, backendName: 'tensorflow', kernelFunc });
+  }
+  fusedGradients.forEach(tf.registerGradient);
+}
+
+/** Packs a weight for the ops; false where there are none. */
+export function packForTensorflow(weight: Weight): boolean {
+  runner?.weight({ weight });
+  return runner !== undefined;
+}
+
+function loadTensorflow() {
+  if (loaded === undefined) {
+    const tensorflow = firstThatLoads(findPackages());
+    const onGpu = tensorflow.binding.isUsingGpuDevice();
+    const library = onGpu ? NO_GPU_OPS : loadOpLibrary(Object.keys(opKernels));
+    loaded = { tensorflow, library };
+  }
   return loaded;
 }
+
+const NO_GPU_OPS: OpLibrary = { ops: [], why: 'they have no kernels for its GPU device' };
 
 function firstThatLoads(packages: readonly FoundPackage[]): LoadedPackage {
   const problems: string[] = [];

@@ -12,6 +12,11 @@ export { ACTIVATION_NAMES, type ActivationName, activation } from './activation.
 export { type AdamWHyper, type AdamWState, adamw } from './adamw.js';
 export { type AttentionOptions, attention } from './attention.js';
 export { cacheWrite } from './cache-write.js';
+export {
+  type CachedAttentionOptions,
+  cachedAttention,
+  type NewTokens,
+} from './cached-attention.js';
 export { checkpointed } from './checkpointed.js';
 export { crossEntropy } from './cross-entropy.js';
 export { type DropoutOptions, dropout } from './dropout.js';

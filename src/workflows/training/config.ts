@@ -78,6 +78,7 @@ export const trainingShape = {
   save_steps: z.int().min(1).default(500),
   save_total_limit: z.int().min(1).optional(),
   dtype: z.enum(['f32', 'bf16', 'f16']).optional(),
+  cache_packed: z.boolean().default(false),
   resume: z.boolean().default(false),
   force: z.boolean().default(false),
   dry_run: z.boolean().default(false),
@@ -139,6 +140,9 @@ function checkModel(config: TrainingConfig, problem: (key: string, message: stri
   }
   if (config.quantization && !config.load_in_4bit) {
     problem('quantization', 'says how `load_in_4bit: true` quantizes; set that too');
+  }
+  if (config.cache_packed && config.method === 'full') {
+    problem('cache_packed', 'needs `method: lora`: weights that are trained are not packed');
   }
   if (config.dtype && config.method === 'lora') {
     problem('dtype', 'is only for `method: full`: an adapter is written in f32');

@@ -30,16 +30,25 @@ export interface Trainee {
   dispose(): void;
 }
 
-/** Loads or makes the model of a run and what is trained of it. */
-export function openTrainee(config: TrainingConfig, base: Base): Promise<Trainee> {
-  return config.method === 'lora' ? openLora(config, base) : openFull(config, base);
+/** Loads or makes the model of a run and what is trained of it. @param onWarning told when packed weights cannot be kept */
+export function openTrainee(
+  config: TrainingConfig,
+  base: Base,
+  onWarning: (text: string) => void,
+): Promise<Trainee> {
+  return config.method === 'lora' ? openLora(config, base, onWarning) : openFull(config, base);
 }
 
-async function openLora(config: TrainingConfig, base: Base): Promise<Trainee> {
+async function openLora(
+  config: TrainingConfig,
+  base: Base,
+  onWarning: (text: string) => void,
+): Promise<Trainee> {
   const checkpoint = base.checkpoint as Checkpoint;
   const quantization = quantizeOnLoad(config, checkpoint);
   const compute = { choice: config.compute ?? 'auto', use: 'train' } as const;
-  const model = await loadModel(checkpoint, { ...quantization, compute });
+  const cachePacked = config.cache_packed;
+  const model = await loadModel(checkpoint, { ...quantization, compute, cachePacked, onWarning });
   const adapter = attachLora(model, loraConfig(config), config.seed);
   const save = (folder: string) => adapter.save(folder, { baseModel: config.model ?? '' });
   const variables = adapter.variables;

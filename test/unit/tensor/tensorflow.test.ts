@@ -4,10 +4,18 @@ import { join } from 'node:path';
 import util from 'node:util';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { listBackends, useBackend } from '../../../src/tensor/backends/index.js';
+import type { NodeBackend } from '../../../src/tensor/backends/tensorflow/node-backend.js';
+import { loadOpLibrary, type OpAddon } from '../../../src/tensor/backends/tensorflow/op-library.js';
+import { OpRunner } from '../../../src/tensor/backends/tensorflow/op-runner.js';
 import { describeTensorflow } from '../../../src/tensor/backends/tensorflow.js';
+import { adamw, linear } from '../../../src/tensor/ops/index.js';
 import * as tf from '../../../src/tensor/tfjs.js';
 import { testedBackends } from '../../helpers/backends.js';
+import { randomNormal } from '../../helpers/random.js';
 import { temporaryFolder } from '../../helpers/temporary-folder.js';
+import { randomWeight } from './weights.js';
+
+const hasOps = testedBackends.includes('tensorflow') && describeTensorflow().ops.length > 0;
 
 afterEach(() => vi.unstubAllEnvs());
 
@@ -98,9 +106,77 @@ describe.runIf(testedBackends.includes('tensorflow'))('TensorFlow', () => {
   });
 
   test('says what it is', () => {
-    const { packageName, tensorflowVersion, device } = describeTensorflow();
+    const { packageName, tensorflowVersion, device, ops, opsMissing } = describeTensorflow();
     expect(packageName).toMatch(/^@tensorflow\/tfjs-node(-gpu)?$/);
     expect(tensorflowVersion).toMatch(/^2\./);
     expect(['cpu', 'gpu']).toContain(device);
+    if (opsMissing === undefined) expect(ops).toContain('LlmkitLinear');
+    else expect(opsMissing).toContain('llmkit backend install tensorflow');
+  });
+});
+
+describe.runIf(hasOps)("llmkit's ops in TensorFlow", () => {
+  const randomInt4 = () => randomWeight('int4 with zeros', 24, 96);
+
+  test('are the kernels of native: a 4-bit product and its gradient have the same bits', async () => {
+    const x = randomNormal(5 * 96, 1);
+    const results: Float32Array[][] = [];
+    for (const backend of ['native', 'tensorflow']) {
+      await useBackend(backend);
+      const weight = randomInt4();
+      results.push(
+        tf.tidy(() => {
+          const input = tf.tensor2d(x, [5, 96]);
+          const dx = tf.grad((x: tf.Tensor) => linear(x, weight))(input);
+          return [linear(input, weight), dx].map((tensor) => tensor.dataSync() as Float32Array);
+        }),
+      );
+      weight.dispose();
+    }
+    expect(results[1]).toEqual(results[0]);
+  });
+
+  test('refuse a weight that has been disposed of, and sizes that do not fit', async () => {
+    await useBackend('tensorflow');
+    const { addon } = loadOpLibrary([]) as { addon: OpAddon };
+    const ops = new OpRunner(tf.backend() as NodeBackend, addon);
+    const weight = randomInt4();
+    const attributes = ops.weight({ weight });
+    const x = tf.ones([5, 96]);
+    const run = (input: tf.Tensor) => ops.runOne('LlmkitLinear', [input, undefined], attributes);
+    expect(() => run(tf.ones([5, 95]))).toThrow('x has 475 elements, not rows of 96');
+    expect(run(x).shape).toEqual([5, 24]);
+    weight.dispose();
+    expect(() => run(x)).toThrow('the weight has been disposed of');
+  });
+
+  test('adamw leaves a reshape of the parameter as it was', async () => {
+    await useBackend('tensorflow');
+    const variables = tf.tidy(() => [1, 0, 0].map((x) => tf.variable(tf.fill([2, 2], x))));
+    const [parameter, m, v] = variables as [tf.Variable, tf.Variable, tf.Variable];
+    const flat = tf.reshape(parameter, [4]);
+    const gradient = tf.ones([2, 2]);
+    const hyper = { step: 1, learningRate: 0.5, beta1: 0.9, beta2: 0.99, eps: 1e-8 };
+    adamw({ parameter, m, v, gradient }, { ...hyper, weightDecay: 0 });
+    expect([...flat.dataSync()]).toEqual([1, 1, 1, 1]);
+    expect(parameter.dataSync()[0]).toBeCloseTo(0.5, 5);
+    tf.dispose([...variables, flat, gradient]);
+  });
+
+  test('keep nothing at TensorFlow', async () => {
+    await useBackend('tensorflow');
+    const backend = tf.backend() as NodeBackend;
+    const weight = randomInt4();
+    const step = () =>
+      tf.tidy(() =>
+        tf
+          .grad((x: tf.Tensor) => linear(x, weight))(tf.ones([5, 96]))
+          .dataSync(),
+      );
+    step();
+    const before = backend.getNumOfTFTensors();
+    for (let i = 0; i < 10; i++) step();
+    expect(backend.getNumOfTFTensors()).toBe(before);
+    weight.dispose();
   });
 });

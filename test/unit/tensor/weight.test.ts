@@ -121,18 +121,20 @@ describe('Weight', () => {
     expect(randomWeight('nf4 double', 2, 128).sizeBytes).toBe(128 + 4 + 256 * 4 + 4);
   });
 
-  test('makes a handle once and releases it once', () => {
+  test('makes a handle once for each backend and releases it once', () => {
     const weight = randomWeight('f32', 1, 32);
     const events: string[] = [];
-    const handle = () =>
-      weight.handle(
-        () => ({ id: events.push('made') }),
-        () => events.push('released'),
-      );
+    const made = () => ({ id: events.push('made') });
+    const handle = (make = made) => weight.handle(make, () => events.push('released'));
     expect(handle()).toBe(handle());
     weight.dispose();
     weight.dispose();
     expect(events).toEqual(['made', 'released']);
     expect(handle()).toEqual({ id: 3 });
+    const another = () => ({ id: 0 });
+    expect(handle(another)).toEqual({ id: 0 });
+    expect(handle()).toEqual({ id: 3 });
+    weight.dispose();
+    expect(events.slice(3)).toEqual(['released', 'released']);
   });
 });

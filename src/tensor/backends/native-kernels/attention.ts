@@ -1,7 +1,9 @@
+import type { LayerCache } from '../../layer-cache.js';
 import { ATTENTION, ATTENTION_GRAD, type AttentionOptions } from '../../ops/attention.js';
-import { CACHE_WRITE } from '../../ops/cache-write.js';
+import { CACHED_ATTENTION } from '../../ops/cached-attention.js';
 import type { TensorInfo } from '../../tfjs.js';
 import type { AttentionShape } from '../addon.js';
+import { NativeKvStore } from '../native-kv-store.js';
 import type { KernelParams, KernelTable, NativeKernel } from './kernel.js';
 
 type AttentionInputs = Record<'q' | 'k' | 'v' | 'first' | 'last', TensorInfo>;
@@ -66,17 +68,37 @@ function settings(inputs: KernelParams['inputs'], attrs: object) {
   return { slopes, scale, softcap, shape };
 }
 
-const cacheWrite: NativeKernel = ({ inputs, attrs }, native) => {
-  const { cache, x } = inputs as Record<'cache' | 'x', TensorInfo>;
-  const { positions } = attrs as { positions: Int32Array };
-  const capacity = cache.shape[1] as number;
-  native.addon.cacheWrite(native.floats(cache), native.floats(x), positions, capacity);
-  return [];
+const cachedAttention: NativeKernel = ({ inputs, attrs }, native) => {
+  const { q, k, v, first, last } = inputs as AttentionInputs;
+  const { cos, sin } = inputs as Partial<Record<'cos' | 'sin', TensorInfo>>;
+  const { cache, positions } = attrs as { cache: LayerCache; positions: Int32Array };
+  const { slopes, scale, softcap, shape } = settings(inputs, attrs);
+  const store = cache.store((sizes) => new NativeKvStore(native.addon, sizes));
+  const queries = native.floats(q);
+  const y = native.output(q.shape, queries.length);
+  const numBytes = native.addon.cachedAttention(
+    queries,
+    native.floats(k),
+    native.floats(v),
+    native.ints(first),
+    native.ints(last),
+    slopes,
+    y.values,
+    store.handle,
+    positions,
+    cos ? native.floats(cos) : null,
+    sin ? native.floats(sin) : null,
+    shape,
+    scale,
+    softcap,
+  );
+  store.count(numBytes);
+  return y.info;
 };
 
 /** Attention and the cache of its keys and values. */
 export const attentionKernels: KernelTable = {
   [ATTENTION]: attention,
   [ATTENTION_GRAD]: attentionGrad,
-  [CACHE_WRITE]: cacheWrite,
+  [CACHED_ATTENTION]: cachedAttention,
 };

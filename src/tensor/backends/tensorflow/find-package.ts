@@ -13,10 +13,13 @@ export interface FoundPackage {
 
 /**
  * The installed packages, in the order in which they are tried: the one for GPUs before the other,
- * each from the user's project, then beside llmkit, then from what `llmkit backend install` made.
+ * each from the user's project, then beside llmkit, then from what `llmkit backend install` made. Where
+ * LLMKIT_TENSORFLOW names a folder, those in it alone.
  */
 export function findPackages(): readonly FoundPackage[] {
-  const places = [process.cwd(), packageRoot(), managedPaths().folder];
+  const managed = managedPaths().folder;
+  const named = Boolean(process.env.LLMKIT_TENSORFLOW);
+  const places = named ? [managed] : [process.cwd(), packageRoot(), managed];
   const found = new Map<string, FoundPackage>();
   for (const name of TFJS_NODE_PACKAGES) {
     for (const place of places) {

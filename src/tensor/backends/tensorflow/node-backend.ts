@@ -34,6 +34,8 @@ export interface NodeBackend extends tf.KernelBackend {
     inputs: readonly tf.TensorInfo[],
     numOutputs: number,
   ): tf.Tensor[];
+  /** Tensors that live at TensorFlow. */
+  getNumOfTFTensors(): number;
 }
 
 /** NodeJSKernelBackend itself. */

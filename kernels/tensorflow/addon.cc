@@ -1,0 +1,46 @@
+#include "binding/arguments.h"
+#include "tensorflow/op.h"
+#include "tensorflow/weights.h"
+
+// The Node addon with llmkit's ops for TensorFlow, loaded beside tfjs-node's. It holds the weights
+// that its ops name; src/tensor/backends/tensorflow/op-library.ts says what each function does.
+
+namespace llmkit::tensorflow {
+namespace {
+
+/// registerOps() -> names
+Napi::Value register_ops(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  try {
+    if (registered_ops().empty()) {
+      register_linear_ops();
+      register_layer_ops();
+      register_attention_ops();
+      register_training_ops();
+    }
+  } catch (const OpError& error) {
+    throw Napi::Error::New(env, error.what());
+  }
+  const std::vector<std::string>& ops = registered_ops();
+  Napi::Array names = Napi::Array::New(env, ops.size());
+  for (size_t i = 0; i < ops.size(); ++i) names[static_cast<uint32_t>(i)] = ops[i];
+  return names;
+}
+
+}  // namespace
+}  // namespace llmkit::tensorflow
+
+namespace {
+
+Napi::Object init(Napi::Env, Napi::Object exports) {
+  using namespace llmkit;
+  binding::add_machine(exports);
+  binding::add_weights(exports);
+  tensorflow::add_weight_names(exports);
+  binding::add_function<tensorflow::register_ops>(exports, "registerOps");
+  return exports;
+}
+
+}  // namespace
+
+NODE_API_MODULE(llmkit_tensorflow, init)

@@ -1,0 +1,98 @@
+import { version_cpu } from '@tensorflow/tfjs-backend-cpu';
+import type { Compute } from '../compute.js';
+import * as tf from '../tfjs.js';
+import type { Weight } from '../weight.js';
+import { loadAddon } from './native.js';
+import type { NativeBackend } from './native-backend.js';
+import { registerReference } from './reference.js';
+import { registerNative } from './register-native.js';
+import {
+  describeTensorflow,
+  packForTensorflow,
+  registerTensorflow,
+  setTensorflowThreads,
+} from './tensorflow.js';
+
+export type BackendName = 'native' | 'reference' | 'tensorflow';
+
+/** What a backend that loads computes with. */
+export interface BackendFacts {
+  /** Of the libraries that are not llmkit's. */
+  readonly versions: Readonly<Record<string, string>>;
+  /** A cpu's instruction set and threads where llmkit chooses them. */
+  readonly device: {
+    readonly type: 'cpu' | 'gpu';
+    readonly isa?: string;
+    readonly threads?: number;
+  };
+  /** The instruction set of each compute type's kernels; a backend without kernels composes them. */
+  readonly compute?: Readonly<Record<Compute, string>>;
+  /** Where it was found, when it is no part of llmkit. */
+  readonly folder?: string;
+}
+
+/** How a backend is made ready; all functions throw LlmkitError `unsupported` when it does not load. */
+export interface BackendEntry {
+  /** One line for people. */
+  readonly describe: () => string;
+  readonly facts: () => BackendFacts;
+  /** What it lacks, for people. */
+  readonly warning?: () => string | undefined;
+  /** Takes effect where it is called before the other functions. */
+  readonly setThreads?: (count: number) => void;
+  /** Makes it known to tfjs. */
+  readonly register: () => void;
+  /** Packs a weight; false where the backend has no form of its own. */
+  readonly pack?: (weight: Weight) => boolean;
+}
+
+/** Every backend, best first. */
+export const BACKENDS: Readonly<Record<BackendName, BackendEntry>> = {
+  native: {
+    describe: () => {
+      const addon = loadAddon();
+      const threads = addon.threads();
+      return `native (${addon.isa()}, ${threads} thread${threads === 1 ? '' : 's'})`;
+    },
+    facts: () => {
+      const addon = loadAddon();
+      const device = { type: 'cpu', isa: addon.isa(), threads: addon.threads() } as const;
+      return { versions: {}, device, compute: addon.computeIsas() };
+    },
+    setThreads: (count) => loadAddon().setThreads(count),
+    register: () => registerNative(loadAddon()),
+    pack: (weight) => {
+      (tf.backend() as NativeBackend).weight(weight);
+      return true;
+    },
+  },
+  reference: {
+    describe: () => 'reference (tfjs cpu, 1 thread)',
+    facts: () => ({
+      versions: { '@tensorflow/tfjs-backend-cpu': version_cpu },
+      device: { type: 'cpu', threads: 1 },
+    }),
+    register: registerReference,
+  },
+  tensorflow: {
+    describe: () => {
+      const { tensorflowVersion, device } = describeTensorflow();
+      return `tensorflow (TensorFlow ${tensorflowVersion}, ${device})`;
+    },
+    facts: () => {
+      const found = describeTensorflow();
+      const { packageName, packageVersion, tensorflowVersion: tensorflow, folder } = found;
+      const { compute, isa, threads } = found;
+      return {
+        versions: { tensorflow, [packageName]: packageVersion },
+        device: { type: found.device, ...(isa && { isa }), ...(threads && { threads }) },
+        folder,
+        ...(compute && { compute }),
+      };
+    },
+    warning: () => describeTensorflow().opsMissing,
+    setThreads: setTensorflowThreads,
+    register: registerTensorflow,
+    pack: packForTensorflow,
+  },
+};

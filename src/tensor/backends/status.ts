@@ -1,0 +1,44 @@
+import { LlmkitError } from '../../errors.js';
+import * as tf from '../tfjs.js';
+import { BACKENDS, type BackendFacts, type BackendName } from './entries.js';
+import { nativeKernels } from './native-kernels/index.js';
+
+/** A backend on this machine: what it is where it loads, else why it does not. */
+export interface BackendStatus extends Partial<BackendFacts> {
+  readonly name: BackendName;
+  readonly loads: boolean;
+  /** What it computes with, or why it does not load and what mends that. */
+  readonly detail: string;
+  /** What one that loads lacks, and what mends that. */
+  readonly warning?: string;
+  /** llmkit's own ops that it has kernels for. */
+  readonly kernels?: readonly string[];
+  /** Those that it composes of tfjs's ops. */
+  readonly composed?: readonly string[];
+}
+
+/** Whether each backend loads on this machine or why it does not; every one unless named. */
+export async function listBackends(
+  names = Object.keys(BACKENDS) as readonly BackendName[],
+): Promise<readonly BackendStatus[]> {
+  return names.map((name) => {
+    const { describe, facts, warning } = BACKENDS[name];
+    try {
+      const detail = describe();
+      const lacks = warning?.();
+      const lacking = lacks === undefined ? {} : { warning: lacks };
+      return { name, loads: true, detail, ...lacking, ...facts(), ...opsOf(name) };
+    } catch (error) {
+      if (error instanceof LlmkitError && error.code === 'usage') throw error;
+      return { name, loads: false, detail: error instanceof Error ? error.message : String(error) };
+    }
+  });
+}
+
+/** llmkit's own ops, by whether a backend has a kernel: `native` has one for every op. */
+function opsOf(name: BackendName): Pick<BackendStatus, 'kernels' | 'composed'> {
+  if (tf.findBackendFactory(name) == null) BACKENDS[name].register();
+  const ops = Object.keys(nativeKernels).filter((op) => op.startsWith('Llmkit'));
+  const hasKernel = (op: string) => tf.getKernel(op, name) !== undefined;
+  return { kernels: ops.filter(hasKernel), composed: ops.filter((op) => !hasKernel(op)) };
+}

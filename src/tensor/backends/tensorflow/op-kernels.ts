@@ -1,0 +1,153 @@
+import { ACTIVATION_NAMES, type ActivationName } from '../../ops/activation.js';
+import { ADAMW, type AdamWHyper } from '../../ops/adamw.js';
+import { ATTENTION, ATTENTION_GRAD, type AttentionOptions } from '../../ops/attention.js';
+import { CACHE_WRITE } from '../../ops/cache-write.js';
+import { CROSS_ENTROPY, CROSS_ENTROPY_GRAD } from '../../ops/cross-entropy.js';
+import { DROPOUT, type DropoutOptions } from '../../ops/dropout.js';
+import { EMBEDDING } from '../../ops/embedding.js';
+import { GATED_MLP, GATED_MLP_GRAD } from '../../ops/gated-mlp.js';
+import { LAYER_NORM, LAYER_NORM_GRAD } from '../../ops/layer-norm.js';
+import { LINEAR, LINEAR_GRAD_INPUT } from '../../ops/linear.js';
+import { LORA_LINEAR, LORA_LINEAR_GRAD } from '../../ops/lora-linear.js';
+import { RMS_NORM, RMS_NORM_GRAD } from '../../ops/rms-norm.js';
+import { ROPE } from '../../ops/rope.js';
+import type { TensorInfo } from '../../tfjs.js';
+import type { Weight } from '../../weight.js';
+import { doubleBits, type OpRunner } from './op-runner.js';
+
+/** Inputs of a kernel by name; those that may be left out may be missing. */
+type Inputs = Readonly<Record<string, TensorInfo | undefined>>;
+
+/** One of llmkit's kernels: says which op to run with what. */
+export type OpKernel = (ops: OpRunner, inputs: Inputs, attrs: object) => TensorInfo | TensorInfo[];
+
+const linear: OpKernel = (ops, { x, bias }, attrs) =>
+  ops.runOne(LINEAR, [x, bias], ops.weight(attrs));
+
+const linearGradInput: OpKernel = (ops, { dy }, attrs) =>
+  ops.runOne(LINEAR_GRAD_INPUT, [dy], ops.weight(attrs));
+
+const loraLinear: OpKernel = (ops, { x, dropped, a, b, bias }, attrs) => {
+  const { scale } = attrs as { scale: number };
+  const settings = [...ops.weight(attrs), ops.real('scale', scale)];
+  return ops.run(LORA_LINEAR, [x, dropped, a, b, bias], settings, 2);
+};
+
+const loraLinearGrad: OpKernel = (ops, { dy, dropped, low, a, b }, attrs) => {
+  const { scale, whole } = attrs as { scale: number; whole: boolean };
+  const settings = [...ops.weight(attrs), ops.real('scale', scale), ops.flag('whole', whole)];
+  return ops.runFilled(LORA_LINEAR_GRAD, [dy, dropped, low, a, b], settings, 4);
+};
+
+const embedding: OpKernel = (ops, { ids }, attrs) => {
+  const { weight } = attrs as { weight: Weight };
+  return ops.runOne(EMBEDDING, [ids], ops.weight({ weight: weight.stored }));
+};
+
+const norm =
+  (name: string): OpKernel =>
+  (ops, { x, weight, bias }, attrs) =>
+    ops.runOne(name, [x, weight, bias], [ops.real('eps', (attrs as { eps: number }).eps)]);
+
+const normGrad =
+  (name: string): OpKernel =>
+  (ops, { x, weight, dy }, attrs) => {
+    const { eps, wanted } = attrs as { eps: number; wanted: 'x' | 'weight' };
+    const settings = [ops.real('eps', eps), ops.flag('of_weight', wanted === 'weight')];
+    return ops.runOne(name, [x, weight, dy], settings);
+  };
+
+const rope: OpKernel = (ops, { x, cos, sin }, attrs) =>
+  ops.runOne(ROPE, [x, cos, sin], [ops.flag('inverse', (attrs as { inverse: boolean }).inverse)]);
+
+function attentionSettings(ops: OpRunner, attrs: object) {
+  const {
+    scale,
+    softcap = 0,
+    alibiSlopes = [],
+  } = attrs as Omit<AttentionOptions, 'first' | 'last'>;
+  return [ops.real('scale', scale), ops.real('softcap', softcap), ops.reals('slopes', alibiSlopes)];
+}
+
+const attention: OpKernel = (ops, { q, k, v, first, last }, attrs) =>
+  ops.run(ATTENTION, [q, k, v, first, last], attentionSettings(ops, attrs), 2);
+
+const attentionGrad: OpKernel = (ops, { q, k, v, first, last, y, logSumExp, dy }, attrs) => {
+  const inputs = [q, k, v, first, last, y, logSumExp, dy];
+  return ops.run(ATTENTION_GRAD, inputs, attentionSettings(ops, attrs), 3);
+};
+
+const cacheWrite: OpKernel = (ops, { cache, x }, attrs) => {
+  const { positions } = attrs as { positions: Int32Array };
+  return ops.withInts(positions, (at) => ops.run(CACHE_WRITE, [cache, x, at], [], 0));
+};
+
+/** The activation by its place: the list is in the order of the kernels'. */
+const activationOf = (ops: OpRunner, attrs: object) =>
+  ops.integer('activation', ACTIVATION_NAMES.indexOf((attrs as { name: ActivationName }).name));
+
+const gatedMlp: OpKernel = (ops, { gate, up }, attrs) =>
+  ops.runOne(GATED_MLP, [gate, up], [activationOf(ops, attrs)]);
+
+const gatedMlpGrad: OpKernel = (ops, { gate, up, dy }, attrs) =>
+  ops.run(GATED_MLP_GRAD, [gate, up, dy], [activationOf(ops, attrs)], 2);
+
+const dropout: OpKernel = (ops, { x, keys }, attrs) => {
+  const { rate, seed, stream } = attrs as Omit<DropoutOptions, 'keys'>;
+  const settings = [
+    ops.integers('rate', [...doubleBits([rate])]),
+    ops.integer('seed', seed),
+    ops.integer('stream', stream),
+  ];
+  return ops.runOne(DROPOUT, [x, keys], settings);
+};
+
+const crossEntropy: OpKernel = (ops, { h, targets, weight, bias }, attrs) =>
+  ops.run(CROSS_ENTROPY, [h, targets, weight, bias], ops.weight(attrs), 2);
+
+const crossEntropyGrad: OpKernel = (ops, inputs, attrs) => {
+  const { h, targets, weight, bias, logSumExp, dy } = inputs;
+  const all = [h, targets, weight, bias, logSumExp, dy];
+  return ops.runFilled(CROSS_ENTROPY_GRAD, all, ops.weight(attrs), 3);
+};
+
+const adamw: OpKernel = (ops, { parameter, gradient, m, v }, attrs) => {
+  const {
+    step,
+    learningRate,
+    beta1,
+    beta2,
+    eps,
+    weightDecay,
+    gradientScale = 1,
+  } = attrs as AdamWHyper;
+  const hyper = [step, learningRate, beta1, beta2, eps, weightDecay, gradientScale];
+  const next = ops.withInts(doubleBits(hyper), (bits) =>
+    ops.run(ADAMW, [parameter, gradient, m, v, bits], [], 3),
+  );
+  ops.replace([parameter, m, v] as TensorInfo[], next);
+  return [];
+};
+
+/** The kernels by llmkit's names, which are those of the ops that run them. */
+export const opKernels: Readonly<Record<string, OpKernel>> = {
+  [ADAMW]: adamw,
+  [ATTENTION]: attention,
+  [ATTENTION_GRAD]: attentionGrad,
+  [CACHE_WRITE]: cacheWrite,
+  [CROSS_ENTROPY]: crossEntropy,
+  [CROSS_ENTROPY_GRAD]: crossEntropyGrad,
+  [DROPOUT]: dropout,
+  [EMBEDDING]: embedding,
+  [GATED_MLP]: gatedMlp,
+  [GATED_MLP_GRAD]: gatedMlpGrad,
+  [LAYER_NORM]: norm(LAYER_NORM),
+  [LAYER_NORM_GRAD]: normGrad(LAYER_NORM_GRAD),
+  [LINEAR]: linear,
+  [LINEAR_GRAD_INPUT]: linearGradInput,
+  [LORA_LINEAR]: loraLinear,
+  [LORA_LINEAR_GRAD]: loraLinearGrad,
+  [RMS_NORM]: norm(RMS_NORM),
+  [RMS_NORM_GRAD]: normGrad(RMS_NORM_GRAD),
+  [ROPE]: rope,
+};

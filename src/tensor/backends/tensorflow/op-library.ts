@@ -1,0 +1,82 @@
+import { existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import type { Compute } from '../../compute.js';
+import type { Weight, WeightData } from '../../weight.js';
+import type { Addon, WeightHandle } from '../addon.js';
+import { checkEnvironment } from '../environment.js';
+import { managedPaths } from '../managed.js';
+
+/**
+ * llmkit_tensorflow.node: the kernels of the native addon as ops of TensorFlow (kernels/tensorflow), and the
+ * frozen weights that they read.
+ */
+export interface OpAddon
+  extends Pick<
+    Addon,
+    'isa' | 'computeIsas' | 'threads' | 'setThreads' | 'createWeight' | 'disposeWeight'
+  > {
+  /** Registers the ops with TensorFlow, once per process. @returns their names */
+  registerOps(): readonly string[];
+  /** The number that ops know a weight by: it is theirs as long as the handle lives. */
+  nameWeight(weight: WeightHandle): number;
+  forgetWeight(number: number): void;
+}
+
+/** The ops, or why there are none. */
+export type OpLibrary =
+  | { readonly ops: readonly string[]; readonly addon: OpAddon; readonly path: string }
+  | { readonly ops: readonly []; readonly why: string };
+
+/**
+ * Loads the library that `llmkit backend install tensorflow` has built, and registers its ops. Needs TensorFlow to
+ * be in the process already: it is linked with whichever that is.
+ *
+ * @param wanted the ops that it must have: one of another version may lack some
+ */
+export function loadOpLibrary(wanted: readonly string[]): OpLibrary {
+  checkEnvironment();
+  const path = managedPaths().opLibrary;
+  if (!existsSync(path)) return { ops: [], why: `${path} is not built` };
+  try {
+    const addon = createRequire(import.meta.url)(path) as OpAddon;
+    const ops = addon.registerOps();
+    const missing = wanted.filter((name) => !ops.includes(name));
+    if (missing.length === 0) return { ops, addon, path };
+    return { ops: [], why: `${path} is of another version, without ${missing.join(', ')}` };
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    return { ops: [], why: `${path} does not load: ${why}` };
+  }
+}
+
+/** A frozen weight as the ops know it. */
+interface NamedWeight {
+  readonly handle: WeightHandle;
+  readonly number: number;
+}
+
+/** Gives weights their numbers, for as long as somebody holds them. */
+export class WeightNumbers {
+  readonly #create: (data: WeightData, compute: Compute) => NamedWeight;
+  readonly #release: (named: NamedWeight) => void;
+
+  constructor(addon: OpAddon) {
+    const forget = new FinalizationRegistry((number: number) => addon.forgetWeight(number));
+    this.#create = (data, compute) => {
+      const handle = addon.createWeight(data, compute);
+      const named = { handle, number: addon.nameWeight(handle) };
+      forget.register(named, named.number, named);
+      return named;
+    };
+    this.#release = (named) => {
+      forget.unregister(named);
+      addon.forgetWeight(named.number);
+      addon.disposeWeight(named.handle);
+    };
+  }
+
+  /** The number of a weight, which is packed with the first call. */
+  of(weight: Weight): number {
+    return weight.handle(this.#create, this.#release).number;
+  }
+}

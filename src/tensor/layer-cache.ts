@@ -1,0 +1,48 @@
+import type { KvDtype } from './kv-dtype.js';
+
+/** Keys and values of one layer. */
+export interface LayerCacheShape {
+  /** Rows. */
+  readonly batch: number;
+  readonly numKvHeads: number;
+  readonly headSize: number;
+  readonly dtype: KvDtype;
+}
+
+/** A backend's own form of a `LayerCache`. */
+export interface KvStore {
+  /** Row indices[i] becomes row i. */
+  select(indices: readonly number[]): void;
+  dispose(): void;
+}
+
+/** Keys and values that rows have written in one layer; the backend in use makes its own form of it. */
+export class LayerCache {
+  #shape: LayerCacheShape;
+  #store: KvStore | undefined;
+
+  constructor(shape: LayerCacheShape) {
+    this.#shape = shape;
+  }
+
+  get shape(): LayerCacheShape {
+    return this.#shape;
+  }
+
+  /** The backend's own form, made on first use. */
+  store<T extends KvStore>(make: (shape: LayerCacheShape) => T): T {
+    this.#store ??= make(this.#shape);
+    return this.#store as T;
+  }
+
+  /** Row indices[i] becomes row i. */
+  select(indices: readonly number[]): void {
+    this.#shape = { ...this.#shape, batch: indices.length };
+    this.#store?.select(indices);
+  }
+
+  dispose(): void {
+    this.#store?.dispose();
+    this.#store = undefined;
+  }
+}

@@ -10,8 +10,8 @@
 namespace llmkit {
 namespace {  // internal linkage: as in the vector headers
 
-/// A tile of sums: 16 rows of 16 float32 or int32.
-constexpr size_t kTileBytes = 1024;
+/// A tile: 16 rows of 64 bytes, of x or of 16 sums.
+constexpr size_t kStepBytes = 64, kTileBytes = 1024;
 
 /// What ldtilecfg reads.
 struct alignas(64) TileShapes {
@@ -20,16 +20,15 @@ struct alignas(64) TileShapes {
   uint8_t rows[16] = {};
 };
 
-/// The tiles of this thread while it lives, for 32 or 64 bytes of a row of x at a time.
+/// The tiles of this thread while it lives.
 /// Tiles in use make every switch between threads slower, so they are given back at the end.
 class TileScope {
  public:
-  explicit TileScope(size_t row_bytes) {
+  TileScope() {
     TileShapes shapes;
     for (int i = 0; i < 8; ++i) {
-      const bool lines = i >= 6, sums = i < 4;
-      shapes.rows[i] = static_cast<uint8_t>(lines ? row_bytes / 4 : 16);
-      shapes.row_bytes[i] = static_cast<uint16_t>(lines || sums ? 64 : row_bytes);
+      shapes.rows[i] = 16;
+      shapes.row_bytes[i] = kStepBytes;
     }
     __asm__ volatile("ldtilecfg %0" ::"m"(shapes));
   }

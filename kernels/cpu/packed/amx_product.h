@@ -4,64 +4,41 @@
 #include <cstring>
 
 #include "base/scratch.h"
-#include "base/simd/amx.h"
-#include "cpu/packed/kernels.h"
+#include "cpu/packed/amx_groups.h"
 
 // Products in tile registers, for int8 and bf16: include base/simd/avx512.h first.
 //
-// x is prepared in blocks of 16 rows: values [m / 16][step][16][bytes of a step], factors
-// [m / 16][group][16]. A step is what one multiplication of tiles takes, 64 bytes of a row (32
-// where a group has no more). The weight is unpacked to lines [step][bytes / 4][16][4 bytes] of a
-// tile.
-//
-// Every group has a sum of its own, and a sum leaves its tile register only by way of memory. Two
-// blocks of rows by two tiles are taken at once, a few groups of them in turn; then their sums are
-// scaled and added to the results, which lie in memory of the thread. Weights of 16-bit codes have
-// no groups: a step is taken for a group, its packed lines are those of a panel, and the sums stay
-// in their tiles from step to step.
+// x is prepared in blocks of 16 rows: values [m / 16][step][16][64 bytes], factors
+// [m / 16][group][16]. A step is what one multiplication of tiles takes, 64 bytes of a row. The
+// weight is unpacked to lines [step][16][16][4 bytes] of a tile. Two blocks of rows by two tiles are
+// taken at once, and their results lie in memory of the thread. Weights of 16-bit codes have no
+// groups: their packed lines are those of a panel, and the sums stay in their tiles from step to
+// step.
 
 namespace llmkit {
 namespace {  // a copy per file: built with its flags
 
-constexpr size_t kBlockRows = 16, kSumFloats = 256;
-/// Groups whose sums are made before they are added.
-constexpr size_t kBatch = 2;
 /// Bytes of a row of x in a panel (of 16-bit codes) and in what stays in the second-level cache,
 /// for so many rows.
 constexpr size_t kChunkBytes = 512, kPlainBytes = 1024, kPieceBytes = 4096, kRowsAtOnce = 256;
 /// Tiles of a panel.
 constexpr size_t kPanelTiles = 4;
 
-/// How groups lie in x and in lines.
-struct Steps {
-  size_t row_bytes;  // of a row of x in a step
-  size_t of_group;
-  size_t groups;     // of a row
-  size_t tile_bytes() const { return kBlockRows * row_bytes; }
-  size_t group_bytes() const { return of_group * tile_bytes(); }
-};
+/// Groups are whole steps; a step of 16-bit codes is taken for a group.
 inline Steps steps_of(const PackedWeight& weight, size_t value_bytes) {
-  const size_t bytes = weight.group_stride * value_bytes;
-  if (weight.code == PackedCode::kSixteenBit) return {64, 1, weight.groups * bytes / 64};
-  const size_t row_bytes = bytes % 64 == 0 ? 64 : 32;
-  return {row_bytes, bytes / row_bytes, weight.groups};
+  const size_t steps = weight.group_stride * value_bytes / kStepBytes;
+  if (weight.code == PackedCode::kSixteenBit) return {1, weight.groups * steps};
+  return {steps, weight.groups};
 }
 
-/// A group of up to two blocks of rows and of two tiles: the second of each lies so far on.
-struct GroupPair {
+/// A step of up to two blocks of rows and of two tiles: the second of each lies so far on.
+struct StepPair {
   const uint8_t *x, *lines;
   size_t next_x, next_lines;
 };
 
-/// Block b by tile t of a pair has its sum in tile register 2 b + t, and at sums + (2 b + t) *
-/// kSumFloats, or elsewhere when `next` says how far on those of the next block are.
-template <int kBlocks, int kTiles>
-inline void clear_sums() {
-  tile_zero<0>();
-  if (kTiles > 1) tile_zero<1>();
-  if (kBlocks > 1) tile_zero<2>();
-  if (kBlocks > 1 && kTiles > 1) tile_zero<3>();
-}
+/// Block b by tile t of a pair has its sum in tile register 2 b + t. Those of the second block are
+/// `next` floats on.
 template <int kBlocks, int kTiles>
 inline void load_sums(const float* sums, size_t next) {
   tile_load<0>(sums, 64);
@@ -70,7 +47,7 @@ inline void load_sums(const float* sums, size_t next) {
   if (kBlocks > 1 && kTiles > 1) tile_load<3>(sums + next + kSumFloats, 64);
 }
 template <int kBlocks, int kTiles>
-inline void store_sums(float* sums, size_t next = 2 * kSumFloats) {
+inline void store_sums(float* sums, size_t next) {
   tile_store<0>(sums, 64);
   if (kTiles > 1) tile_store<1>(sums + kSumFloats, 64);
   if (kBlocks > 1) tile_store<2>(sums + next, 64);
@@ -79,60 +56,19 @@ inline void store_sums(float* sums, size_t next = 2 * kSumFloats) {
 
 /// Adds `count` steps to the sums.
 template <typename Kind, int kBlocks, int kTiles>
-inline void multiply_steps(GroupPair at, Steps steps, size_t count) {
+inline void multiply_steps(StepPair at, size_t count) {
   for (size_t s = 0; s < count; ++s) {
-    tile_load<4>(at.x, steps.row_bytes);
+    tile_load<4>(at.x, 64);
     tile_load<6>(at.lines, 64);
-    if (kBlocks > 1) tile_load<5>(at.x + at.next_x, steps.row_bytes);
+    if (kBlocks > 1) tile_load<5>(at.x + at.next_x, 64);
     if (kTiles > 1) tile_load<7>(at.lines + at.next_lines, 64);
     Kind::template multiply<0, 4, 6>();
     if (kTiles > 1) Kind::template multiply<1, 4, 7>();
     if (kBlocks > 1) Kind::template multiply<2, 5, 6>();
     if (kBlocks > 1 && kTiles > 1) Kind::template multiply<3, 5, 7>();
-    at.x += steps.tile_bytes();
-    at.lines += steps.tile_bytes();
+    at.x += kTileBytes;
+    at.lines += kTileBytes;
   }
-}
-
-/// Sums of `count` groups of a block by a tile, 4 kSumFloats apart, and what they are scaled by.
-struct Sums {
-  const float* sums;
-  const float *scales, *corrections;  // [group][16] of the tile; corrections only where there are
-  const float* factors;               // [group][16] of the rows; null where there are none
-  size_t count;
-};
-
-/// Adds them, scaled, to the results of the first kRows rows.
-template <typename Kind, int kRows>
-void add_sums(const Sums& at, float* results) {
-  Vec acc[kRows];
-#pragma GCC unroll 16
-  for (int r = 0; r < kRows; ++r) acc[r] = load(results + r * 16);
-  for (size_t g = 0; g < at.count; ++g) {
-    const float* const sums = at.sums + g * 4 * kSumFloats;
-    const float* const factors = at.factors == nullptr ? nullptr : at.factors + g * 16;
-    const Vec scales = load(at.scales + g * 16);
-#pragma GCC unroll 16
-    for (int r = 0; r < kRows; ++r)
-      acc[r] = Kind::add_scaled(sums + r * 16, scales, factors, r, acc[r]);
-    if (at.corrections == nullptr) continue;
-    const Vec corrections = load(at.corrections + g * 16);
-#pragma GCC unroll 16
-    for (int r = 0; r < kRows; ++r) acc[r] = fma(corrections, splat(factors[r]), acc[r]);
-  }
-#pragma GCC unroll 16
-  for (int r = 0; r < kRows; ++r) store(results + r * 16, acc[r]);
-}
-template <typename Kind>
-inline void add_sums_of_rows(const Sums& at, size_t rows, float* results) {
-  if (rows == 1)
-    add_sums<Kind, 1>(at, results);
-  else if (rows <= 4)
-    add_sums<Kind, 4>(at, results);
-  else if (rows <= 8)
-    add_sums<Kind, 8>(at, results);
-  else
-    add_sums<Kind, 16>(at, results);
 }
 
 /// What is multiplied at a time: rows [row, end) of x, tiles [tile, tile + tiles) of the weight,
@@ -157,9 +93,14 @@ struct AmxProduct {
   const PackedProductArgs& args;
   Steps steps;
 
-  /// Groups that fit into some bytes of a row of x, at least a batch.
+  /// Groups that fit into some bytes of a row of x, at least one.
   size_t groups_in(size_t bytes) const {
-    return std::max(bytes / (steps.of_group * steps.row_bytes) / kBatch, size_t{1}) * kBatch;
+    return std::max(bytes / (steps.of_group * kStepBytes), size_t{1});
+  }
+
+  /// Asks for the group that the next panel has here.
+  static void prefetch(const uint8_t* group, size_t bytes) {
+    for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch(group + i, 0, 2);
   }
 
   TilePanel unpack(const Cut& cut) const {
@@ -173,7 +114,9 @@ struct AmxProduct {
                            corrections, results};
     for (size_t i = 0; i < cut.tiles * cut.groups() && !Kind::kPlain; ++i) {
       const size_t tile = cut.tile + i / cut.groups(), g = cut.begin + i % cut.groups();
-      Kind::unpack(weight, weight.tile(tile) + g * weight.group_bytes, scales + i * 16,
+      const uint8_t* const group = weight.tile(tile) + g * weight.group_bytes;
+      prefetch(group + cut.groups() * weight.group_bytes, weight.group_bytes);
+      Kind::unpack(weight, group, scales + i * 16,
                    corrections + i * 16, panel.lines + i * steps.group_bytes());
     }
     return panel;
@@ -183,50 +126,27 @@ struct AmxProduct {
   template <int kBlocks, int kTiles>
   void multiply(const Cut& cut, const TilePanel& panel, size_t block, size_t tile) const {
     const size_t first = (cut.first_block() + block) * steps.groups + cut.begin;
-    const size_t bytes = steps.group_bytes();
+    const size_t bytes = steps.group_bytes(), next_x = steps.groups * bytes;
     const auto* const x = static_cast<const uint8_t*>(args.x.values) + first * bytes;
     float* const results = panel.results + (block * kPanelTiles + tile) * kSumFloats;
+    constexpr size_t kNextBlock = kPanelTiles * kSumFloats;
     if constexpr (Kind::kPlain) {
       const uint8_t* const lines = weight.tile(cut.tile + tile) + cut.begin * bytes;
-      load_sums<kBlocks, kTiles>(results, kPanelTiles * kSumFloats);
-      multiply_steps<Kind, kBlocks, kTiles>({x, lines, steps.groups * bytes, weight.tile_bytes},
-                                            steps, cut.groups());
-      store_sums<kBlocks, kTiles>(results, kPanelTiles * kSumFloats);
+      load_sums<kBlocks, kTiles>(results, kNextBlock);
+      multiply_steps<Kind, kBlocks, kTiles>({x, lines, next_x, weight.tile_bytes}, cut.groups());
+      store_sums<kBlocks, kTiles>(results, kNextBlock);
     } else {
-      const GroupPair at = {x, panel.lines + tile * cut.groups() * bytes, steps.groups * bytes,
-                            cut.groups() * bytes};
-      multiply_groups<kBlocks, kTiles>(cut, panel, at, block, tile, results);
-    }
-  }
-
-  /// The same for groups, kBatch at a time.
-  template <int kBlocks, int kTiles>
-  void multiply_groups(const Cut& cut, const TilePanel& panel, GroupPair at, size_t block,
-                       size_t tile, float* results) const {
-    alignas(64) float sums[kBatch * 4 * kSumFloats];
-    const size_t first = (cut.first_block() + block) * steps.groups + cut.begin;
-    const float* const factors = Kind::factors(args.x);
-    for (size_t g = 0; g < cut.groups(); g += kBatch) {
-      const size_t count = std::min(kBatch, cut.groups() - g);
-      for (size_t i = 0; i < count; ++i) {
-        clear_sums<kBlocks, kTiles>();
-        multiply_steps<Kind, kBlocks, kTiles>(at, steps, steps.of_group);
-        store_sums<kBlocks, kTiles>(sums + i * 4 * kSumFloats);
-        at.x += steps.group_bytes();
-        at.lines += steps.group_bytes();
-      }
-      for (size_t b = 0; b < kBlocks; ++b)
-        for (size_t t = 0; t < kTiles; ++t) {
-          const size_t group = ((tile + t) * cut.groups() + g) * 16;
-          const size_t row_group = (first + b * steps.groups + g) * 16;
-          const bool corrects = weight.has_zeros && Kind::kCorrects;
-          add_sums_of_rows<Kind>(
-              {sums + (2 * b + t) * kSumFloats, panel.scales + group,
-               corrects ? panel.corrections + group : nullptr,
-               factors == nullptr ? nullptr : factors + row_group, count},
-              cut.end - (cut.first_block() + block + b) * kBlockRows,
-              results + (b * kPanelTiles + t) * kSumFloats);
-        }
+      const size_t at = tile * cut.groups();
+      const float* const factors = Kind::factors(args.x);
+      const bool corrects = weight.has_zeros && Kind::kCorrects;
+      GroupProducts<Kind, kBlocks, kTiles>(
+          {cut.groups(), x, panel.lines + at * bytes, next_x, cut.groups() * bytes,
+           panel.scales + at * 16, corrects ? panel.corrections + at * 16 : nullptr,
+           factors == nullptr ? nullptr : factors + first * 16, cut.groups() * 16,
+           steps.groups * 16, results, kNextBlock,
+           cut.end - (cut.first_block() + block) * kBlockRows},
+          steps)
+          .run();
     }
   }
 
@@ -279,7 +199,7 @@ struct AmxProduct {
   }
 
   void run() const {
-    const TileScope tiles(steps.row_bytes);
+    const TileScope tiles;
     const PackedRange& range = args.range;
     const size_t end = range.first + range.count, range_end = range.tile + range.tiles;
     const size_t chunk = groups_in(Kind::kPlain ? kPlainBytes : kChunkBytes);
@@ -296,7 +216,7 @@ struct AmxProduct {
 
 template <typename Kind>
 void multiply_in_tiles(const PackedWeight& weight, const PackedProductArgs& args) {
-  AmxProduct<Kind>{weight, args, steps_of(weight, Kind::kValueBytes)}.run();
+  AmxProduct<Kind>{weight, args, steps_of(weight, sizeof(typename Kind::Value))}.run();
 }
 
 }  // namespace

@@ -10,7 +10,7 @@ namespace {
 /// 32 columns are a step, in the order in which lines are decoded.
 template <PackedCode kCode>
 struct Bf16Kind {
-  static constexpr size_t kValueBytes = sizeof(Value);
+  using Value = llmkit::Value;
   static constexpr bool kPlain = kCode == PackedCode::kSixteenBit, kCorrects = true;
 
   template <int kSums, int kRows, int kLines>
@@ -18,8 +18,8 @@ struct Bf16Kind {
     tile_multiply_bf16<kSums, kRows, kLines>();
   }
   static const float* factors(const PreparedRows& x) { return x.totals; }
-  static Vec add_scaled(const float* sums, Vec scales, const float*, int, Vec acc) {
-    return fma(load(sums), scales, acc);
+  static Vec add_scaled(Vec sums, Vec scales, const float*, int, Vec acc) {
+    return fma(sums, scales, acc);
   }
   static void unpack(const PackedWeight& weight, const uint8_t* group, float* scales,
                      float* corrections, uint8_t* lines) {

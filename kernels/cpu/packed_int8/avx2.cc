@@ -1,7 +1,6 @@
 #include "base/simd/avx2.h"
 
 #include "cpu/packed_int8/generic.h"
-#include "cpu/packed_int8/prepare.h"
 
 namespace llmkit {
 

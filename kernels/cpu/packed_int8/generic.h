@@ -1,7 +1,7 @@
 #pragma once
 
 #include "base/scratch.h"
-#include "cpu/packed/kernels.h"
+#include "cpu/packed_int8/prepare.h"
 
 // Products of int8 rows with packed codes, the arithmetic of packed.h: include base/simd/<isa>.h
 // first.
@@ -174,7 +174,6 @@ inline size_t rows_of_tile(const PackedWeight& w, size_t tile) {
   const size_t left = w.rows - tile * kLanes;
   return left < kLanes ? left : kLanes;
 }
-inline Vec load_some(const float* p, size_t n) { return n < kLanes ? load_partial(p, n) : load(p); }
 
 /// Four bytes of a row of x in every lane.
 inline Index splat_four(const int8_t* x) {

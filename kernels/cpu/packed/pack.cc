@@ -61,21 +61,25 @@ int exact_half(float value) {
   return static_cast<int>(sign | mantissa >> shift);
 }
 
-/// 16 bits where they lose nothing.
-ScaleType scale_type_of(const WeightView& view) {
-  std::atomic<bool> all_bf16{true}, all_f16{true};
+/// Whether a test holds for all scales.
+template <typename Test>
+bool all_scales(const WeightView& view, const Test& holds) {
+  std::atomic<bool> all{true};
   const size_t count = divide_up(view.rows * view.cols, view.group_size);
   parallel_elements(count, 4, [&](size_t begin, size_t end) {
-    bool bf16 = true, f16 = true;
-    for (size_t g = begin; g < end && (bf16 || f16); ++g) {
-      const float scale = scale_of(view, g);
-      bf16 = bf16 && is_bf16(scale);
-      f16 = f16 && exact_half(scale) >= 0;
-    }
-    if (!bf16) all_bf16 = false;
-    if (!f16) all_f16 = false;
+    bool some = false;
+    for (size_t g = begin; g < end; ++g) some |= !holds(scale_of(view, g));
+    if (some) all = false;
   });
-  return all_bf16 ? ScaleType::kBf16 : all_f16 ? ScaleType::kF16 : ScaleType::kF32;
+  return all;
+}
+
+/// 16 bits where they lose nothing.
+ScaleType scale_type_of(const WeightView& view) {
+  const auto is_short = [](float scale) { return is_bf16(scale); };
+  if (all_scales(view, is_short)) return ScaleType::kBf16;
+  const auto is_half = [](float scale) { return exact_half(scale) >= 0; };
+  return all_scales(view, is_half) ? ScaleType::kF16 : ScaleType::kF32;
 }
 
 /// All of a PackedWeight but its data.
@@ -117,27 +121,54 @@ uint32_t four_bit_dword(const WeightView& view, size_t element, size_t count) {
   return pair_nibbles(nibbles);
 }
 
-/// 4-bit codes [element, element + count) into the dwords of a row, a line apart.
-template <bool kLowFirst>
-void pack_four_bit(const WeightView& view, size_t element, size_t count, uint8_t* line) {
-  size_t k = 0;
-  if (element % 2 == 0)
-    for (const uint8_t* p = view.codes + element / 2; k + 8 <= count; k += 8, p += 4) {
-      uint32_t nibbles;
-      std::memcpy(&nibbles, p, sizeof nibbles);
-      nibbles = pair_nibbles(kLowFirst ? nibbles : swap_nibbles(nibbles));
-      std::memcpy(line, &nibbles, sizeof nibbles);
-      line += kLineBytes;
-    }
-  for (; k < count; k += 8, line += kLineBytes) {
-    const uint32_t dword = four_bit_dword(view, element + k, std::min<size_t>(count - k, 8));
-    std::memcpy(line, &dword, sizeof dword);
+/// A group of a tile: where it begins in its first row, and how many columns and rows it has.
+struct Piece {
+  size_t element, cols, rows;
+};
+
+/// Lines of whole dwords as they are stored, a row every `stride` bytes: the order of bytes within
+/// a dword is changed for all rows of a line at once.
+template <typename Order>
+void pack_lines(const uint8_t* codes, size_t stride, size_t rows, size_t lines, uint8_t* out,
+                const Order& order) {
+  for (size_t line = 0; line < lines; ++line, codes += 4, out += kLineBytes) {
+    uint32_t dwords[kTileRows] = {};
+    for (size_t r = 0; r < rows; ++r) std::memcpy(&dwords[r], codes + r * stride, 4);
+    for (uint32_t& dword : dwords) dword = order(dword);
+    std::memcpy(out, dwords, sizeof dwords);
   }
 }
 
-void pack_eight_bit(const WeightView& view, size_t element, size_t count, uint8_t* line) {
-  for (size_t k = 0; k < count; k += 4, line += kLineBytes)
-    std::memcpy(line, view.codes + element + k, std::min<size_t>(count - k, 4));
+void pack_four_bit(const WeightView& view, const Piece& piece, uint8_t* lines) {
+  size_t k = 0;
+  if (piece.element % 2 == 0 && view.cols % 2 == 0) {  // rows begin at whole bytes
+    const uint8_t* const codes = view.codes + piece.element / 2;
+    const size_t whole = piece.cols / 8, stride = view.cols / 2;
+    const auto low_first = [](uint32_t x) { return pair_nibbles(x); };
+    const auto high_first = [](uint32_t x) { return pair_nibbles(swap_nibbles(x)); };
+    view.format == WeightFormat::kInt4
+        ? pack_lines(codes, stride, piece.rows, whole, lines, low_first)
+        : pack_lines(codes, stride, piece.rows, whole, lines, high_first);
+    k = whole * 8;
+    lines += whole * kLineBytes;
+  }
+  for (; k < piece.cols; k += 8, lines += kLineBytes)
+    for (size_t r = 0; r < piece.rows; ++r) {
+      const size_t count = std::min<size_t>(piece.cols - k, 8);
+      const uint32_t dword = four_bit_dword(view, piece.element + r * view.cols + k, count);
+      std::memcpy(lines + 4 * r, &dword, sizeof dword);
+    }
+}
+
+/// Values of 8 or 16 bits, in the order in which they are stored.
+void pack_whole_bytes(const WeightView& view, const Piece& piece, size_t value_bytes,
+                      uint8_t* lines) {
+  const uint8_t* const codes = view.codes + piece.element * value_bytes;
+  const size_t stride = view.cols * value_bytes, bytes = piece.cols * value_bytes;
+  const size_t whole = bytes / 4;
+  pack_lines(codes, stride, piece.rows, whole, lines, [](uint32_t x) { return x; });
+  for (size_t r = 0; r < piece.rows; ++r)
+    std::memcpy(lines + whole * kLineBytes + 4 * r, codes + r * stride + 4 * whole, bytes % 4);
 }
 
 void pack_scale(ScaleType type, float scale, size_t row, uint8_t* scales) {
@@ -147,50 +178,46 @@ void pack_scale(ScaleType type, float scale, size_t row, uint8_t* scales) {
   std::memcpy(scales + 2 * row, &half, sizeof half);
 }
 
-/// A group of row r of a tile: its scale, its zero point and the dwords of its lines.
-void pack_group(const WeightView& view, const PackedWeight& w, size_t element, size_t count,
-                size_t r, uint8_t* group) {
-  const size_t stored = element / view.group_size;
-  pack_scale(w.scale_type, scale_of(view, stored), r, group);
+/// A group of a tile: its scales, its zero points and its lines.
+void pack_group(const WeightView& view, const PackedWeight& w, const Piece& piece, uint8_t* group) {
+  const size_t stored = piece.element / view.group_size, per_row = view.cols / view.group_size;
   uint8_t* lines = group + packed_scale_bytes(w.scale_type);
+  for (size_t r = 0; r < piece.rows; ++r)
+    pack_scale(w.scale_type, scale_of(view, stored + r * per_row), r, group);
   if (w.has_zeros) {
-    lines[r] = view.zeros[stored];
+    for (size_t r = 0; r < piece.rows; ++r) lines[r] = view.zeros[stored + r * per_row];
     lines += kTileRows;
   }
-  lines += 4 * r;
-  if (w.code == PackedCode::kEightBit) return pack_eight_bit(view, element, count, lines);
-  view.format == WeightFormat::kInt4 ? pack_four_bit<true>(view, element, count, lines)
-                                     : pack_four_bit<false>(view, element, count, lines);
+  if (w.code == PackedCode::kEightBit) return pack_whole_bytes(view, piece, 1, lines);
+  pack_four_bit(view, piece, lines);
 }
 
 void pack_grouped_tile(const WeightView& view, const PackedWeight& w, size_t tile) {
   const size_t first = tile * kTileRows, rows = std::min(kTileRows, w.rows - first);
   uint8_t* group = w.memory.bytes() + tile * w.tile_bytes;
   for (size_t k = 0; k < w.cols; k += w.group, group += w.group_bytes)
-    for (size_t r = 0; r < rows; ++r)
-      pack_group(view, w, (first + r) * w.cols + k, std::min(w.group, w.cols - k), r, group);
+    pack_group(view, w, {first * w.cols + k, std::min(w.group, w.cols - k), rows}, group);
 }
 
-void pack_bf16_row(const WeightView& view, const PackedWeight& w, size_t tile, size_t r) {
-  const size_t first = (tile * kTileRows + r) * w.cols;
-  uint8_t* line = w.memory.bytes() + tile * w.tile_bytes + 4 * r;
-  const bool exact = view.format == WeightFormat::kBf16;
+/// A row in bf16, rounded from what it is stored in.
+void pack_rounded_row(const WeightView& view, const PackedWeight& w, size_t tile, size_t r) {
   float* const values = scratch(Scratch::kDecoded, w.cols);
-  if (!exact) weight_f32().decode(view, first, w.cols, values);
+  weight_f32().decode(view, (tile * kTileRows + r) * w.cols, w.cols, values);
+  uint8_t* line = w.memory.bytes() + tile * w.tile_bytes + 4 * r;
   for (size_t k = 0; k < w.cols; k += 2, line += kLineBytes) {
     const size_t count = std::min<size_t>(w.cols - k, 2);
     uint16_t pair[2] = {0, 0};
-    if (exact)
-      std::memcpy(pair, view.codes + 2 * (first + k), 2 * count);
-    else
-      for (size_t j = 0; j < count; ++j) pair[j] = to_bf16(values[k + j]);
+    for (size_t j = 0; j < count; ++j) pair[j] = to_bf16(values[k + j]);
     std::memcpy(line, pair, sizeof pair);
   }
 }
 
 void pack_bf16_tile(const WeightView& view, const PackedWeight& w, size_t tile) {
-  const size_t rows = std::min(kTileRows, w.rows - tile * kTileRows);
-  for (size_t r = 0; r < rows; ++r) pack_bf16_row(view, w, tile, r);
+  const size_t first = tile * kTileRows, rows = std::min(kTileRows, w.rows - first);
+  uint8_t* const lines = w.memory.bytes() + tile * w.tile_bytes;
+  if (view.format == WeightFormat::kBf16)
+    return pack_whole_bytes(view, {first * w.cols, w.cols, rows}, 2, lines);
+  for (size_t r = 0; r < rows; ++r) pack_rounded_row(view, w, tile, r);
 }
 
 /// Bytes of codes before an element, of whole bytes.

@@ -70,7 +70,11 @@ inline void tile_products(const StoredPages& stored, size_t E, size_t key, const
   for (size_t e = 0; e < E; ++e) {
     Vec keys[kTiles];
 #pragma GCC unroll 2
-    for (int t = 0; t < kTiles; ++t) keys[t] = load_values(tiles[t] + e * kTileKeys, scales[t]);
+    for (int t = 0; t < kTiles; ++t) {
+      keys[t] = load_values(tiles[t] + e * kTileKeys, scales[t]);
+      // The values are behind the keys, and come next.
+      __builtin_prefetch(tiles[t] + (kPageKeys * E + e * kTileKeys), 0, 2);
+    }
 #pragma GCC unroll 8
     for (int i = 0; i < kHeads; ++i) {
       const Vec query = splat(q[static_cast<size_t>(i) * E + e]);
@@ -139,10 +143,10 @@ inline void add_weights(size_t count, const float* weights, float* totals) {
 }
 
 /// sums[i, columns] += sum over keys [begin, end) of a page, ascending, of weights[i, key] · value,
-/// for kHeads rows i and kChunks chunks of columns.
+/// for kHeads rows i and kChunks chunks of columns. Asks for the page that comes next.
 template <typename Code, int kHeads, int kChunks>
-inline void value_sums(const HeadPage<Code>& page, size_t chunk, size_t begin, size_t end,
-                       const float* weights, size_t ld, float* sums) {
+inline void value_sums(const HeadPage<Code>& page, const Code* next, size_t chunk, size_t begin,
+                       size_t end, const float* weights, size_t ld, float* sums) {
   Vec acc[kHeads][kChunks];
 #pragma GCC unroll 8
   for (int i = 0; i < kHeads; ++i)
@@ -154,6 +158,9 @@ inline void value_sums(const HeadPage<Code>& page, size_t chunk, size_t begin, s
 #pragma GCC unroll 2
     for (int j = 0; j < kChunks; ++j)
       values[j] = load_values(page.column(chunk + static_cast<size_t>(j), key), scale);
+#pragma GCC unroll 2
+    for (size_t j = 0; j < kChunks; ++j)
+      __builtin_prefetch(next + ((chunk + j) * kPageKeys + key) * kLanes, 0, 2);
 #pragma GCC unroll 8
     for (int i = 0; i < kHeads; ++i) {
       const Vec weight = splat(weights[i * kDecodeKeys]);
@@ -179,12 +186,16 @@ inline void decode_values(const DecodeBlock& block, const StoredPages& stored, s
     const size_t begin = key % kPageKeys, left = block.end() - key;
     const size_t end = begin + left < kPageKeys ? begin + left : kPageKeys;
     const HeadPage<Code> page = page_of<Code>(stored, E, key);
+    const size_t following = (key / kPageKeys + 1) * kPageKeys;
+    const bool last = following > static_cast<size_t>(block.last);
+    const Code* const next = page_of<Code>(stored, E, last ? key : following).keys;
     size_t chunk = 0;
     for (; chunk + kDecodeVecs <= chunks; chunk += kDecodeVecs)
-      value_sums<Code, kHeads, kDecodeVecs>(page, chunk, begin, end, weights, width,
+      value_sums<Code, kHeads, kDecodeVecs>(page, next, chunk, begin, end, weights, width,
                                             sums + chunk * kLanes);
     for (; chunk < chunks; ++chunk)
-      value_sums<Code, kHeads, 1>(page, chunk, begin, end, weights, width, sums + chunk * kLanes);
+      value_sums<Code, kHeads, 1>(page, next, chunk, begin, end, weights, width,
+                                  sums + chunk * kLanes);
     weights += end - begin;
     key += end - begin;
   }

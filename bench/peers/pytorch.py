@@ -19,7 +19,7 @@ import transformers
 
 def load(job):
     model = transformers.AutoModelForCausalLM.from_pretrained(
-        job["model"], torch_dtype=torch.bfloat16, attn_implementation="sdpa"
+        job["model"], dtype=torch.bfloat16, attn_implementation="sdpa"
     )
     model.config.use_cache = False
     if job["checkpointing"]:

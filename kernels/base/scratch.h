@@ -17,6 +17,9 @@ enum class Scratch {
   kLowRank,
   kSample,
   kPlaces,
+  kRoundedRows,
+  kRoundedColumns,
+  kPreparedColumns,
   kCount
 };
 float* scratch(Scratch slot, size_t count);

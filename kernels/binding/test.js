@@ -46,9 +46,14 @@ function checkArguments() {
     [() => addon.setThreads(0), RangeError],
     [() => addon.dropout(y, Int32Array.of(0, 0), 1, 0, 0, y), RangeError],
     [
-      () => addon.crossEntropy(y, floats(1, 2), null, Int32Array.of(1), floats(0), floats(0), 2),
+      () =>
+        addon.crossEntropy(y, floats(1, 2), null, Int32Array.of(1), floats(0), floats(0), 2, false),
       RangeError,
     ],
+    [() => addon.roundedLinear(floats(1, 2), floats(3, 4, 5), null, y, 2), RangeError],
+    [() => addon.roundedLinear(floats(1, 2), floats(3, 4, 5, 6), floats(1), y, 2), RangeError],
+    [() => addon.roundedLinearGradInput(floats(1), floats(3, 4, 5, 6), y, 2), RangeError],
+    [() => addon.roundedLinearGradWeight(floats(1, 2), floats(1, 2), y, 2), RangeError],
     [() => attendTo(1), RangeError],
     [() => addon.matmul(y, y, y, 1, 1, 2 ** 32, 2 ** 32, 2 ** 32, false, false), RangeError],
   ];

@@ -4,9 +4,55 @@
 #include "cpu/adamw/adamw.h"
 #include "cpu/cross_entropy/cross_entropy.h"
 #include "cpu/dropout/dropout.h"
+#include "cpu/rounded/rounded.h"
 
 namespace llmkit::binding {
 namespace {
+
+/// A float32 weight [rows, cols] that is trained.
+FloatMatrix trained_weight(const Arguments& args, size_t index, size_t cols) {
+  const Floats values = args.floats(index);
+  return {values.data, args.quotient(values.size, cols, "weight"), cols, cols};
+}
+
+/// roundedLinear(x, weight, bias, y, cols)
+void rounded_linear_call(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "roundedLinear");
+  const size_t cols = args.positive(4, "cols");
+  const FloatMatrix weight = trained_weight(args, 1, cols);
+  const Floats x = args.floats(0);
+  const size_t m = args.quotient(x.size, cols, "x");
+  const Floats bias = args.optional_floats(2, weight.rows, "bias");
+  float* const y = args.floats(3, args.product({m, weight.rows}), "y").data;
+  rounded_linear(weight, m, x.data, bias.data, y);
+}
+
+/// roundedLinearGradInput(dy, weight, dx, cols)
+void rounded_grad_input_call(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "roundedLinearGradInput");
+  const size_t cols = args.positive(3, "cols");
+  const FloatMatrix weight = trained_weight(args, 1, cols);
+  const Floats dx = args.floats(2);
+  const size_t m = args.quotient(dx.size, cols, "dx");
+  const float* const dy = args.floats(0, args.product({m, weight.rows}), "dy").data;
+  rounded_grad_input(weight, m, dy, dx.data);
+}
+
+/// roundedLinearGradWeight(dy, x, dweight, cols)
+void rounded_grad_weight_call(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "roundedLinearGradWeight");
+  const size_t cols = args.positive(3, "cols");
+  const Floats x = args.floats(1), dweight = args.floats(2);
+  const size_t m = args.quotient(x.size, cols, "x");
+  const size_t rows = args.quotient(dweight.size, cols, "dweight");
+  const float* const dy = args.floats(0, args.product({m, rows}), "dy").data;
+  rounded_grad_weight({dy, m, rows, rows}, {x.data, m, cols, cols}, dweight.data);
+}
+
+/// The weight of cross-entropy rounded and packed, where argument `index` asks for it; else empty.
+PackedWeight rounded_head(const Arguments& args, size_t index, size_t cols) {
+  return args.flag(index) ? rounded_rows(trained_weight(args, 1, cols)) : PackedWeight{};
+}
 
 /// h, weight, bias, targets, which both functions begin with; cols is argument `cols_index`.
 CrossEntropyArgs cross_entropy_arguments(const Arguments& args, size_t cols_index) {
@@ -26,18 +72,22 @@ CrossEntropyArgs cross_entropy_arguments(const Arguments& args, size_t cols_inde
   return p;
 }
 
-/// crossEntropy(h, weight, bias, targets, losses, logSumExp, cols)
+/// crossEntropy(h, weight, bias, targets, losses, logSumExp, cols, rounded)
 void cross_entropy_call(const Napi::CallbackInfo& info) {
   const Arguments args(info, "crossEntropy");
-  const CrossEntropyArgs p = cross_entropy_arguments(args, 6);
+  CrossEntropyArgs p = cross_entropy_arguments(args, 6);
+  const PackedWeight rounded = rounded_head(args, 7, p.weight.cols);
+  if (rounded.data != nullptr) p.packed = &rounded;
   cross_entropy(p, args.floats(4, p.m, "losses").data, args.floats(5, p.m, "logSumExp").data);
 }
 
-/// crossEntropyGrad(h, weight, bias, targets, logSumExp, dlosses, dh, dweight, dbias, cols)
+/// crossEntropyGrad(h, weight, bias, targets, logSumExp, dlosses, dh, dweight, dbias, cols, rounded)
 void cross_entropy_grad_call(const Napi::CallbackInfo& info) {
   const Arguments args(info, "crossEntropyGrad");
-  const CrossEntropyArgs p = cross_entropy_arguments(args, 9);
+  CrossEntropyArgs p = cross_entropy_arguments(args, 9);
   const size_t cols = p.weight.cols, words = p.weight.rows;
+  const PackedWeight rounded = rounded_head(args, 10, cols);
+  if (rounded.data != nullptr) p.packed = &rounded;
   CrossEntropyGradArgs grad;
   grad.log_sum_exp = args.floats(4, p.m, "logSumExp").data;
   grad.dlosses = args.floats(5, p.m, "dlosses").data;
@@ -89,6 +139,9 @@ void dropout_call(const Napi::CallbackInfo& info) {
 }  // namespace
 
 void add_training(Napi::Object exports) {
+  add_procedure<rounded_linear_call>(exports, "roundedLinear");
+  add_procedure<rounded_grad_input_call>(exports, "roundedLinearGradInput");
+  add_procedure<rounded_grad_weight_call>(exports, "roundedLinearGradWeight");
   add_procedure<cross_entropy_call>(exports, "crossEntropy");
   add_procedure<cross_entropy_grad_call>(exports, "crossEntropyGrad");
   add_procedure<adamw_call>(exports, "adamw");

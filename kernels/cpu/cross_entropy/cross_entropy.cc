@@ -10,6 +10,7 @@
 #include "cpu/gemm/gemm.h"
 #include "cpu/linear/linear.h"
 #include "cpu/packed/packed.h"
+#include "cpu/rounded/rounded.h"
 #include "cpu/weight/weight.h"
 
 namespace llmkit {
@@ -188,14 +189,31 @@ void packed_dlogits(const CrossEntropyArgs& p, const PassRows& rows, const Prepa
   });
 }
 
+/// dweight [n, cols] (+)= dlogits [m, n]ᵀ · h, whose columns are rounded
+void add_to_rounded_dweight(const FloatMatrix& dlogits, const PackedWeight& h_columns, bool first,
+                            float* dweight) {
+  if (first) return rounded_grad_weight(dlogits, h_columns, dweight);
+  std::vector<float> more(dlogits.cols * h_columns.rows);
+  rounded_grad_weight(dlogits, h_columns, more.data());
+  parallel_elements(more.size(), 1, [&](size_t begin, size_t end) {
+    for (size_t i = begin; i < end; ++i) dweight[i] += more[i];
+  });
+}
+
 void packed_pass(const CrossEntropyArgs& p, const CrossEntropyGradArgs& g, const PassRows& rows,
                  float* dlogits) {
-  const PreparedRows h = prepare_rows(*p.packed, rows.m, rows.h, p.weight.cols);
+  const size_t cols = p.weight.cols;
+  const PreparedRows h = prepare_rows(*p.packed, rows.m, rows.h, cols);
+  PackedWeight h_columns;
+  if (g.dweight != nullptr) h_columns = rounded_columns({rows.h, rows.m, cols, cols});
   for (size_t word = 0; word < p.weight.rows; word += kPackedChunk) {
     const size_t n = std::min(kPackedChunk, p.weight.rows - word);
     packed_dlogits(p, rows, h, word, n, dlogits);
     packed_grad_input(*p.packed, {rows.m, dlogits, kPackedChunk, word / 16, divide_up(n, 16),
                                   rows.dh, word > 0});
+    if (g.dweight != nullptr)
+      add_to_rounded_dweight({dlogits, rows.m, n, kPackedChunk}, h_columns, rows.first,
+                             g.dweight + word * cols);
     if (g.dbias != nullptr) add_to_dbias(rows, n, dlogits, kPackedChunk, g.dbias + word);
   }
 }

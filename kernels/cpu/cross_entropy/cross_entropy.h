@@ -17,7 +17,7 @@ struct CrossEntropyArgs {
   WeightView weight;  // [V, cols]
   const float* bias;  // [V] or null
   const int32_t* targets;
-  /// The weight packed: the products are then in its compute type, those of the gradient in bf16.
+  /// The weight packed: the products are then in its compute type, those of the gradients in bf16.
   const PackedWeight* packed = nullptr;
 };
 void cross_entropy(const CrossEntropyArgs& args, float* losses, float* log_sum_exp);
@@ -26,7 +26,7 @@ struct CrossEntropyGradArgs {
   const float* log_sum_exp;
   const float* dlosses;
   float* dh;
-  float* dweight;  // [V, cols] or null: a packed weight gets none
+  float* dweight;  // [V, cols] or null: not wanted
   float* dbias;    // [V] or null
 };
 void cross_entropy_grad(const CrossEntropyArgs& args, const CrossEntropyGradArgs& grad);

@@ -19,8 +19,7 @@ struct Results {
         dbias(p.weight.rows, 5) {}
   void fill(const CrossEntropyArgs& p, const float* dlosses) {
     cross_entropy(p, losses.data(), log_sum_exp.data());
-    float* const wanted = p.packed == nullptr ? dweight.data() : nullptr;
-    cross_entropy_grad(p, {log_sum_exp.data(), dlosses, dh.data(), wanted, dbias.data()});
+    cross_entropy_grad(p, {log_sum_exp.data(), dlosses, dh.data(), dweight.data(), dbias.data()});
   }
 };
 
@@ -59,8 +58,7 @@ void check(Checks& checks, const Head& head, size_t m, size_t skip, bool with_bi
   const double ulps = ulps_of(cols) + ulps_of(512) + head.ulps;
   near_all(checks, "losses", got.losses, want.losses, ulps);
   near_all(checks, "dh", got.dh, want.dh, ulps + ulps_of(words));
-  if (head.packed == nullptr)
-    near_all(checks, "dweight", got.dweight, want.dweight, ulps + ulps_of(m));
+  near_all(checks, "dweight", got.dweight, want.dweight, ulps + ulps_of(m));
   near_all(checks, "dbias", got.dbias, want.dbias, ulps + ulps_of(m));
 
   Results again(p), alone(p);
@@ -68,9 +66,7 @@ void check(Checks& checks, const Head& head, size_t m, size_t skip, bool with_bi
   again.fill(p, dlosses.data());
   checks.same("dh, one thread", again.dh.data(), got.dh.data(), got.dh.size());
   checks.same("dbias, one thread", again.dbias.data(), got.dbias.data(), got.dbias.size());
-  if (head.packed == nullptr)
-    checks.same("dweight, one thread", again.dweight.data(), got.dweight.data(),
-                got.dweight.size());
+  checks.same("dweight, one thread", again.dweight.data(), got.dweight.data(), got.dweight.size());
   for (size_t i = 0; i < m; i += 7) {
     CrossEntropyArgs one = p;
     one.m = 1;
@@ -83,7 +79,8 @@ void check(Checks& checks, const Head& head, size_t m, size_t skip, bool with_bi
 }
 
 /// Roundings to bf16, 2^-9 each, in units of epsilon: of h and the weight in the logits, which are
-/// about 1 in size, and of the gradient of the logits and the weight in dh; two to spare.
+/// about 1 in size, and of the gradient of the logits and the weight or h in dh and dweight; two to
+/// spare.
 constexpr double kBf16Ulps = 6 * 16384;
 
 void check_packed(Checks& checks) {
@@ -96,6 +93,9 @@ void check_packed(Checks& checks) {
     for (size_t m : {1, 20, 110})
       for (size_t skip : {0, 3}) check(checks, {weight.view, &packed, kBf16Ulps}, m, skip, skip > 0);
   }
+  const RandomWeight narrow({F::kBf16, 30, 4, 0, false, false});
+  const PackedWeight packed = pack_weight(narrow.view, Compute::kBf16);
+  check(checks, {narrow.view, &packed, kBf16Ulps}, 1100, 3, true);  // more than a pass of rows
 }
 
 void check_all(Checks& checks) {

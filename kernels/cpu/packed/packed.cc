@@ -124,12 +124,11 @@ void multiply_blocks(const PackedLayer& layer, const PreparedRows& rows, const S
                                  y, weight.rows});
 }
 
-/// The products with layers that want x in the same form.
-void multiply_alike(const PackedLayer* layers, size_t count, size_t m, const float* x) {
+/// The products with layers that want x in the form that it is prepared in.
+void multiply_alike(const PackedLayer* layers, size_t count, const PreparedRows& rows) {
   const PackedWeight& weight = *layers[0].weight;
-  const Split split = split_of(layers, count, packed_kernels(weight, m), m);
+  const Split split = split_of(layers, count, packed_kernels(weight, rows.m), rows.m);
   if (split.blocks == 0) return;
-  const PreparedRows rows = prepare_rows(weight, m, x, weight.cols);
   parallel_for(split.blocks * split.chunks, grain_for(work_of(weight, split)),
                [&](size_t begin, size_t end) {
                  while (begin < end) {
@@ -155,8 +154,12 @@ void packed_linears(const PackedLayer* layers, size_t count, size_t m, const flo
     const PackedWeight& first = *layers[begin].weight;
     end = begin + 1;
     while (end < count && prepared_alike(first, *layers[end].weight, m)) ++end;
-    multiply_alike(layers + begin, end - begin, m, x);
+    multiply_alike(layers + begin, end - begin, prepare_rows(first, m, x, first.cols));
   }
+}
+
+void packed_multiply(const PackedLayer& layer, const PreparedRows& rows) {
+  if (rows.m > 0) multiply_alike(&layer, 1, rows);
 }
 
 }  // namespace llmkit

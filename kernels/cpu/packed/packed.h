@@ -66,6 +66,9 @@ inline void packed_linear(const PackedWeight& weight, size_t m, const float* x, 
   packed_linears(&layer, 1, m, x);
 }
 
+/// The product of rows that are prepared already.
+void packed_multiply(const PackedLayer& layer, const PreparedRows& rows);
+
 /// dx [m, cols] (+)= dy [m, tiles * 16] · rows [tile * 16, (tile + tiles) * 16) of the weight, with
 /// all threads, in bf16: dy and code * scale rounded to bf16, float32 sums, rows of the weight
 /// ascending. A row's bits do not depend on m.

@@ -1,0 +1,107 @@
+#include "cpu/rounded/rounded.h"
+
+#include <algorithm>
+
+#include "base/cpu_features.h"
+#include "base/parallel.h"
+#include "base/scratch.h"
+#include "cpu/packed/kernels.h"
+
+namespace llmkit {
+namespace {
+
+const RoundedKernels& kernels() {
+#define ROUNDED_KERNELS(isa, name) \
+  if (runs_here(isa)) return name;
+#include "cpu/rounded/kernels.inc"
+#undef ROUNDED_KERNELS
+  __builtin_unreachable();  // the scalar kernels run everywhere
+}
+
+/// Rows of a tile; columns that are read side by side, for each is 64 bytes of a row.
+constexpr size_t kTileRows = 16, kStrip = 64;
+
+size_t divide_up(size_t a, size_t b) { return (a + b - 1) / b; }
+
+/// The packed form of a [rows, cols] matrix of bf16 values, in a slot of this thread.
+PackedWeight plan(size_t rows, size_t cols, Scratch slot) {
+  PackedWeight w;
+  w.code = PackedCode::kSixteenBit;
+  w.rows = rows;
+  w.cols = w.group = cols;
+  w.tiles = divide_up(rows, kTileRows);
+  w.groups = cols == 0 ? 0 : 1;
+  w.group_stride = divide_up(cols, 32) * 32;
+  w.group_bytes = w.tile_bytes = w.group_stride / 2 * 64;
+  w.data = reinterpret_cast<uint8_t*>(scratch(slot, w.tiles * w.tile_bytes / sizeof(float)));
+  return w;
+}
+
+uint8_t* tile_of(const PackedWeight& w, size_t tile) { return const_cast<uint8_t*>(w.tile(tile)); }
+
+/// The columns of dy as rows of x for a product with `weight`, dy.rows of them: as prepare_rows.
+PreparedRows prepare_columns(const PackedWeight& weight, const FloatMatrix& dy) {
+  const PackedKernels& packed = packed_kernels(weight, dy.cols);
+  const size_t stride = weight.padded_cols(), size = packed.value_bytes;
+  const size_t all = divide_up(dy.cols, packed.row_block) * packed.row_block;
+  float* const memory = scratch(Scratch::kPreparedColumns, divide_up(all * stride * size, sizeof(float)));
+  uint8_t* const values = reinterpret_cast<uint8_t*>(memory);
+  const size_t strips = divide_up(dy.cols, kStrip);
+  parallel_for(strips, grain_for(kStrip * dy.rows), [&](size_t begin, size_t end) {
+    for (size_t col = begin * kStrip; col < std::min(end * kStrip, dy.cols); col += kStrip) {
+      const size_t count = std::min(kStrip, dy.cols - col);
+      float* const turned = scratch(Scratch::kDecoded, kStrip * dy.rows);
+      kernels().transpose({dy.values + col, dy.rows, count, dy.ld}, turned);
+      packed.prepare(weight, {count, turned, dy.rows, values + col * stride * size, nullptr,
+                              nullptr, nullptr});
+    }
+  });
+  return {dy.cols, stride, values, nullptr, nullptr, nullptr};
+}
+
+}  // namespace
+
+PackedWeight rounded_rows(const FloatMatrix& matrix) {
+  PackedWeight w = plan(matrix.rows, matrix.cols, Scratch::kRoundedRows);
+  parallel_for(w.tiles, grain_for(kTileRows * matrix.cols), [&](size_t begin, size_t end) {
+    for (size_t tile = begin; tile < end; ++tile) {
+      const size_t row = tile * kTileRows;
+      kernels().pack_rows({matrix.values + row * matrix.ld, std::min(kTileRows, matrix.rows - row),
+                           matrix.cols, matrix.ld},
+                          w.group_stride, tile_of(w, tile));
+    }
+  });
+  return w;
+}
+
+PackedWeight rounded_columns(const FloatMatrix& matrix) {
+  PackedWeight w = plan(matrix.cols, matrix.rows, Scratch::kRoundedColumns);
+  const size_t strips = divide_up(matrix.cols, kStrip);
+  parallel_for(strips, grain_for(kStrip * matrix.rows), [&](size_t begin, size_t end) {
+    for (size_t col = begin * kStrip; col < std::min(end * kStrip, matrix.cols); col += kStrip)
+      kernels().pack_columns({matrix.values + col, matrix.rows,
+                              std::min(kStrip, matrix.cols - col), matrix.ld},
+                             w.group_stride, w.tile_bytes, tile_of(w, col / kTileRows));
+  });
+  return w;
+}
+
+void rounded_linear(const FloatMatrix& weight, size_t m, const float* x, const float* bias,
+                    float* y) {
+  packed_linear(rounded_rows(weight), m, x, bias, y);
+}
+
+void rounded_grad_input(const FloatMatrix& weight, size_t m, const float* dy, float* dx) {
+  packed_linear(rounded_columns(weight), m, dy, nullptr, dx);
+}
+
+void rounded_grad_weight(const FloatMatrix& dy, const FloatMatrix& x, float* dweight) {
+  rounded_grad_weight(dy, rounded_columns(x), dweight);
+}
+
+void rounded_grad_weight(const FloatMatrix& dy, const PackedWeight& x_columns, float* dweight) {
+  if (dy.rows == 0) return std::fill_n(dweight, dy.cols * x_columns.rows, 0.0f), void();
+  packed_multiply({&x_columns, nullptr, dweight}, prepare_columns(x_columns, dy));
+}
+
+}  // namespace llmkit

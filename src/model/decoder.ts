@@ -23,7 +23,14 @@ import { headLosses } from './head.js';
 import { KvCache } from './kv-cache.js';
 import { HEAD, moduleOf, specsOf } from './layout.js';
 import { DenseLinear, type ForwardContext, type Linear } from './linear.js';
-import { linearOf, type ModelParts, matrixOf, type ParameterValue, vectorOf } from './modules.js';
+import {
+  linearOf,
+  type ModelParts,
+  matrixOf,
+  type ParameterValue,
+  type VariableComputes,
+  vectorOf,
+} from './modules.js';
 import { Norm } from './norm.js';
 
 export type { TokenRow } from './batch.js';
@@ -57,13 +64,14 @@ export class Decoder {
     config: DecoderConfig,
     checkpointConfig: HfConfig,
     values: ReadonlyMap<string, ParameterValue>,
+    computes: VariableComputes = new Map(),
   ) {
     this.config = config;
     this.checkpointConfig = checkpointConfig;
     this.#values = values;
     const dense = [...values].filter(([, value]) => value instanceof Tensor);
     this.parameters = new Map(dense as [string, Tensor][]);
-    this.#linears = makeLinears(config, values);
+    this.#linears = makeLinears(config, values, computes);
     this.#parts = { config, parameters: values, linears: this.#linears };
     this.#embeddings = makeEmbeddings(this.#parts);
     this.#blocks = Array.from({ length: config.numLayers }, (_, i) => new Block(this.#parts, i));
@@ -246,6 +254,7 @@ function makeEmbeddings(parts: ModelParts): Map<string, Embedding> {
 function makeLinears(
   config: DecoderConfig,
   values: ReadonlyMap<string, ParameterValue>,
+  computes: VariableComputes,
 ): Map<string, Linear> {
   const parts = { config, parameters: values, linears: new Map<string, Linear>() };
   const linears = specsOf(config)
@@ -258,11 +267,13 @@ function makeLinears(
         weight: matrixOf(parts, name),
         bias,
         transposedOnDisk,
+        compute: computes.get(name),
       });
     });
   if (config.tiedHead) {
-    const weight = matrixOf(parts, `${config.names.tokens}.weight`);
-    linears.push(new DenseLinear({ name: HEAD, weight, transposedOnDisk: false }));
+    const name = `${config.names.tokens}.weight`;
+    const [weight, compute] = [matrixOf(parts, name), computes.get(name)];
+    linears.push(new DenseLinear({ name: HEAD, weight, transposedOnDisk: false, compute }));
   }
   return new Map(linears.map((linear) => [linear.name, linear]));
 }

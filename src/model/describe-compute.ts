@@ -1,6 +1,7 @@
 import type { Compute, ComputeChoice } from '../tensor/compute.js';
 import { Weight } from '../tensor/weight.js';
 import type { Decoder } from './decoder.js';
+import { DenseLinear, type Linear } from './linear.js';
 
 /**
  * The arithmetic of a model's linear layers, for people: `int8 (auto: int4 weights), bf16 (auto: bf16 weights)`.
@@ -9,9 +10,10 @@ import type { Decoder } from './decoder.js';
  */
 export function describeCompute(model: Decoder, choice?: ComputeChoice): string {
   const formats = new Map<Compute, Set<string>>();
-  for (const { weight } of model.linears.values()) {
-    const [compute, format] =
-      weight instanceof Weight ? [weight.compute, weight.format] : (['f32', 'trained'] as const);
+  for (const linear of model.linears.values()) {
+    const { weight } = linear;
+    const format = weight instanceof Weight ? weight.format : 'trained';
+    const compute = computeOfLinear(linear);
     formats.set(compute, (formats.get(compute) ?? new Set()).add(format));
   }
   const auto = choice === 'auto' ? 'auto: ' : '';
@@ -22,6 +24,11 @@ export function describeCompute(model: Decoder, choice?: ComputeChoice): string 
 
 /** Whether every product with a linear layer's weight is float32. */
 export function computesInF32(model: Decoder): boolean {
-  const weights = [...model.linears.values()].map(({ weight }) => weight);
-  return weights.every((weight) => !(weight instanceof Weight) || weight.compute === 'f32');
+  return [...model.linears.values()].every((linear) => computeOfLinear(linear) === 'f32');
+}
+
+/** Of products with its weight. */
+function computeOfLinear(linear: Linear): Compute {
+  if (linear.weight instanceof Weight) return linear.weight.compute;
+  return linear instanceof DenseLinear ? linear.compute : 'f32';
 }

@@ -20,7 +20,10 @@ import { DenseLinear, type Linear } from './linear.js';
  * @param targets int32 [M]; -1 gives 0 and no gradient
  */
 export function headLosses(head: Linear, hidden: Tensor2D, targets: Tensor1D): Tensor1D {
-  if (head instanceof DenseLinear) return crossEntropy(hidden, head.weight, targets, head.bias);
+  if (head instanceof DenseLinear) {
+    const { weight, bias, compute } = head;
+    return crossEntropy(hidden, weight, targets, bias, compute === 'bf16');
+  }
   return tidy(() => {
     const logits = head.forward(hidden, {}) as Tensor2D;
     const chosen = sum(mul(logits, oneHot(targets, head.outFeatures)), 1);

@@ -1,4 +1,5 @@
 import type { HfConfig } from '../checkpoint/checkpoint.js';
+import type { Compute } from '../tensor/compute.js';
 import { Decoder } from './decoder.js';
 import { decoderConfig } from './families/index.js';
 import { specsOf } from './layout.js';
@@ -7,12 +8,15 @@ import { toVariable } from './modules.js';
 /**
  * A trainable decoder with random weights, as Hugging Face starts them: normal matrices of the
  * config's deviation, zero biases, norms of one. The same seed gives the same weights.
+ *
+ * @param compute the arithmetic of products with them
  */
-export function initModel(config: HfConfig, seed: number): Decoder {
+export function initModel(config: HfConfig, seed: number, compute: Compute = 'f32'): Decoder {
   const decoder = decoderConfig(config);
+  const specs = specsOf(decoder);
   const normal = normalGenerator(seed);
   const values = new Map(
-    specsOf(decoder).map((spec) => {
+    specs.map((spec) => {
       const deviation = spec.residual ? decoder.residualInitializerRange : decoder.initializerRange;
       const size = spec.shape.reduce((product, length) => product * length, 1);
       const draw = { norm: () => 1, bias: () => 0, linear: normal, embedding: normal }[spec.role];
@@ -21,7 +25,7 @@ export function initModel(config: HfConfig, seed: number): Decoder {
       return [spec.name, toVariable(floats, spec, true)] as const;
     }),
   );
-  return new Decoder(decoder, config, values);
+  return new Decoder(decoder, config, values, new Map(specs.map(({ name }) => [name, compute])));
 }
 
 /** Standard normal numbers: mulberry32 and Box–Muller. */

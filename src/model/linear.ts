@@ -1,4 +1,5 @@
-import { linear, mergedLinear } from '../tensor/ops/index.js';
+import type { Compute } from '../tensor/compute.js';
+import { linear, mergedLinear, roundedLinear } from '../tensor/ops/index.js';
 import { type Tensor, type Tensor1D, type Tensor2D, Variable } from '../tensor/tfjs.js';
 import { Weight } from '../tensor/weight.js';
 
@@ -31,6 +32,8 @@ export interface DenseLinearParts {
   readonly weight: Weight | Tensor2D;
   readonly bias?: Tensor1D | undefined;
   readonly transposedOnDisk: boolean;
+  /** Of products with a variable, f32 or bf16; a `Weight` has its own. Left out: f32. */
+  readonly compute?: Compute | undefined;
 }
 
 /** A linear layer over one matrix, whatever its format; it owns none of its tensors. */
@@ -41,8 +44,10 @@ export class DenseLinear implements Linear {
   readonly transposedOnDisk: boolean;
   readonly weight: Weight | Tensor2D;
   readonly bias?: Tensor1D;
+  /** The arithmetic of its products. */
+  readonly compute: Compute;
 
-  constructor({ name, weight, bias, transposedOnDisk }: DenseLinearParts) {
+  constructor({ name, weight, bias, transposedOnDisk, compute = 'f32' }: DenseLinearParts) {
     const [rows, cols] = weight instanceof Weight ? [weight.rows, weight.cols] : weight.shape;
     this.name = name;
     this.inFeatures = cols;
@@ -50,9 +55,13 @@ export class DenseLinear implements Linear {
     this.transposedOnDisk = transposedOnDisk;
     this.weight = weight;
     if (bias !== undefined) this.bias = bias;
+    this.compute = weight instanceof Weight ? weight.compute : compute;
   }
 
   forward(x: Tensor): Tensor {
+    if (this.compute === 'bf16' && !(this.weight instanceof Weight)) {
+      return roundedLinear(x, this.weight, this.bias);
+    }
     return linear(x, this.weight, this.bias);
   }
 

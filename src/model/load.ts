@@ -7,7 +7,7 @@ import type { DecoderConfig } from './config.js';
 import { Decoder } from './decoder.js';
 import { decoderConfig } from './families/index.js';
 import { HEAD, moduleOf, type ParameterSpec, specsOf, storedNamesOf } from './layout.js';
-import { type ParameterValue, toVariable } from './modules.js';
+import { type ParameterValue, toVariable, type VariableComputes } from './modules.js';
 import { openPackedCache, type PackedCache } from './packed-cache.js';
 import { transposeBytes, transposeFloats } from './transpose.js';
 
@@ -17,7 +17,7 @@ export { initModel } from './init.js';
 export interface LoadOptions {
   /** Every parameter becomes a variable with gradients; not for quantized checkpoints. */
   readonly trainable?: boolean;
-  /** The arithmetic of products with frozen weights; left out: float32. Trained ones are float32. */
+  /** The arithmetic of products with weights, by how the checkpoint stores each; left out: float32. */
   readonly compute?: ComputeRequest | undefined;
   /**
    * Quantize on load: called for every linear layer with a reader of its dense matrix [out, in];
@@ -59,7 +59,8 @@ export async function loadModel(
       values.set(source.spec.name, value);
     }
     await packed?.finish();
-    return new Decoder(config, checkpoint.config, values);
+    const computes = variableComputes(checkpoint, sources, options.compute);
+    return new Decoder(config, checkpoint.config, values, computes);
   } catch (error) {
     await packed?.abort();
     for (const value of values.values()) value.dispose();
@@ -93,6 +94,21 @@ function isRounded({ tensors }: Checkpoint, { stored, quantized, spec }: Source)
 /** A table alone has no products; a tied one is the head's matrix too. */
 function multiplies({ role }: ParameterSpec, { tied }: ReadOptions): boolean {
   return role === 'linear' || tied;
+}
+
+/** What the stored format of each says; those that are frozen have their own. */
+function variableComputes(
+  checkpoint: Checkpoint,
+  sources: readonly Source[],
+  compute: ComputeRequest | undefined,
+): VariableComputes {
+  if (!compute) return new Map();
+  return new Map(
+    sources.map((source) => {
+      const format = isRounded(checkpoint, source) ? 'bf16' : 'f32';
+      return [source.spec.name, computeOf(compute.choice, compute.use, format)] as const;
+    }),
+  );
 }
 
 /** A parameter and where it is stored. */

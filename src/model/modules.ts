@@ -1,4 +1,5 @@
 import { LlmkitError } from '../errors.js';
+import type { Compute } from '../tensor/compute.js';
 import { type Tensor1D, type Tensor2D, tensor, type Variable, variable } from '../tensor/tfjs.js';
 import type { Weight } from '../tensor/weight.js';
 import type { Visibility } from './batch.js';
@@ -9,6 +10,9 @@ import type { ForwardContext, Linear } from './linear.js';
 
 /** A parameter as the decoder holds it: a frozen matrix, or a dense variable, trainable or not. */
 export type ParameterValue = Weight | Variable;
+
+/** The arithmetic of products with variables, by Hugging Face tensor name; f32 where there is none. */
+export type VariableComputes = ReadonlyMap<string, Compute>;
 
 /** Where a model's blocks find their configuration, parameters and linear layers. */
 export interface ModelParts {

@@ -1,3 +1,4 @@
+import * as tf from './tfjs.js';
 import { decodeScales, dequantize, type Weight, type WeightData } from './weight.js';
 
 /** Columns of a group, and of a piece that a longer one is cut into. */
@@ -58,6 +59,11 @@ function roundedValues(data: WeightData): Float32Array {
   const scales = decodeScales(data);
   const codes = toBf16(dequantize({ ...data, scales: new Float32Array(scales.length).fill(1) }));
   return codes.map((code, i) => code * (scales[Math.floor(i / groupSize)] ?? 0));
+}
+
+/** A tensor of the nearest bf16 values. */
+export function roundToBf16<T extends tf.Tensor>(x: T): T {
+  return tf.tensor(toBf16(x.dataSync() as Float32Array), x.shape) as T;
 }
 
 /** The nearest bf16 values, ties to even. */

@@ -89,16 +89,19 @@ test('lora-train computes in bf16 and resumes in the arithmetic it began in', as
   expect(other.stderr).toContain(
     'compute was "bf16 (int4, bf16 weights)" and is "f32 (int4, bf16 weights)"',
   );
-  const full = [
-    '--set',
-    'method=full',
-    '--set',
-    `model=${MODEL}`,
-    '--set',
-    `output_dir=${out}-full`,
-  ];
-  const all = await runJson(['lora-train', config, ...full]);
-  expect(all.compute).toBe('f32 (auto: trained weights)');
+});
+
+test('full training computes in bf16 from a 16-bit checkpoint, unless told not to', async () => {
+  const data = join(folder, 'full.jsonl');
+  writeFileSync(data, '{"prompt": "Say cat.", "completion": "A cat."}\n');
+  const train = (name: string, ...more: string[]) => {
+    const values = { model: MODEL, output_dir: join(folder, name), data, max_steps: 1 };
+    const config = join(folder, `${name}.yaml`);
+    writeFileSync(config, stringify({ ...values, method: 'full' }));
+    return runJson(['lora-train', config, ...more]);
+  };
+  expect((await train('rounded')).compute).toBe('bf16 (auto: trained weights)');
+  expect((await train('exact', '--compute', 'f32')).compute).toBe('f32 (trained weights)');
 });
 
 test.each([

@@ -6,6 +6,7 @@
 #include "base/parallel.h"
 #include "base/scratch.h"
 #include "cpu/packed/kernels.h"
+#include "cpu/packed/layout.h"
 
 namespace llmkit {
 namespace {
@@ -25,15 +26,11 @@ size_t divide_up(size_t a, size_t b) { return (a + b - 1) / b; }
 
 /// The packed form of a [rows, cols] matrix of bf16 values, in a slot of this thread.
 PackedWeight plan(size_t rows, size_t cols, Scratch slot) {
-  PackedWeight w;
-  w.code = PackedCode::kSixteenBit;
-  w.rows = rows;
-  w.cols = w.group = cols;
-  w.tiles = divide_up(rows, kTileRows);
-  w.groups = cols == 0 ? 0 : 1;
-  w.group_stride = divide_up(cols, 32) * 32;
-  w.group_bytes = w.tile_bytes = w.group_stride / 2 * 64;
-  w.data = reinterpret_cast<uint8_t*>(scratch(slot, w.tiles * w.tile_bytes / sizeof(float)));
+  PackedForm form;
+  form.rows = rows;
+  form.cols = cols;
+  PackedWeight w = *packed_layout(form);
+  w.data = reinterpret_cast<uint8_t*>(scratch(slot, w.size_bytes() / sizeof(float)));
   return w;
 }
 

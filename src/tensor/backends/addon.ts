@@ -152,6 +152,28 @@ export interface Addon {
   ): void;
   /** dx [M, cols] = dy [M, rows] · weight */
   linearGradInput(dy: Float32Array, weight: Matrix, dx: Float32Array, cols: number): void;
+  /** linear with x and a trained weight rounded to bf16 for the call; sums are float32. */
+  roundedLinear(
+    x: Float32Array,
+    weight: Float32Array,
+    bias: Float32Array | null,
+    y: Float32Array,
+    cols: number,
+  ): void;
+  /** dx [M, cols] = dy [M, rows] · weight, both rounded to bf16. */
+  roundedLinearGradInput(
+    dy: Float32Array,
+    weight: Float32Array,
+    dx: Float32Array,
+    cols: number,
+  ): void;
+  /** dweight [rows, cols] = dyᵀ · x, both rounded to bf16. */
+  roundedLinearGradWeight(
+    dy: Float32Array,
+    x: Float32Array,
+    dweight: Float32Array,
+    cols: number,
+  ): void;
   /**
    * y [M, rows] = x · weightᵀ + bias + low · bᵀ, where low [M, R] = scale · dropped · aᵀ, with a [R, cols]
    * and b [rows, R]; dropped may be x.
@@ -342,7 +364,8 @@ export interface Addon {
 
   /**
    * losses [M] = logSumExp - logit of the target, of the logits h [M, cols] · weightᵀ + bias, made
-   * in chunks and never kept; target -1 gives 0. logSumExp [M] is kept for the gradient.
+   * in chunks and never kept; target -1 gives 0. logSumExp [M] is kept for the gradient. With
+   * `rounded` a Float32Array's products are in bf16, as those of roundedLinear.
    */
   crossEntropy(
     h: Float32Array,
@@ -352,6 +375,7 @@ export interface Addon {
     losses: Float32Array,
     logSumExp: Float32Array,
     cols: number,
+    rounded: boolean,
   ): void;
   /** dlosses [M] to dh [M, cols], and to dweight [rows, cols] and dbias [rows] where wanted. */
   crossEntropyGrad(
@@ -365,6 +389,7 @@ export interface Addon {
     dweight: Float32Array | null,
     dbias: Float32Array | null,
     cols: number,
+    rounded: boolean,
   ): void;
 
   /** One update in place of parameter, m and v; step counts from 1; gradient is scaled first. */

@@ -1,10 +1,12 @@
 import { LlmkitError } from '../../errors.js';
+import { roundToBf16 } from '../rounded-operands.js';
 import * as tf from '../tfjs.js';
 import { Weight } from '../weight.js';
 import { expectShape, hasKernel, runKernel } from './fused.js';
 import { frozenGradInput, linear, matrixShape } from './linear.js';
+import { roundedLinear } from './rounded-linear.js';
 
-/** Inputs h, targets, weight?, bias?; attribute weight?; outputs losses [M] and logSumExp [M]. */
+/** Inputs h, targets, weight?, bias?; attributes weight?, rounded; outputs losses [M] and logSumExp [M]. */
 export const CROSS_ENTROPY = 'LlmkitCrossEntropy';
 /** Inputs h, targets, logSumExp, dy, weight?, bias?; outputs dh, then dweight and dbias if given. */
 export const CROSS_ENTROPY_GRAD = 'LlmkitCrossEntropyGrad';
@@ -15,6 +17,8 @@ interface Head {
   readonly weight: Weight | tf.Tensor2D;
   readonly bias: tf.Tensor1D | undefined;
   readonly targets: tf.Tensor1D;
+  /** Products with a tensor are in bf16; a `Weight` has its own arithmetic. */
+  readonly rounded: boolean;
 }
 
 /**
@@ -25,6 +29,7 @@ interface Head {
  * @param weight [V, D]
  * @param targets int32 [M]; −1 gives loss 0 and no gradient
  * @param bias [V]
+ * @param rounded whether products with a tensor are in bf16, as those of `roundedLinear`
  * @returns [M]
  * @throws LlmkitError `shape`
  */
@@ -33,6 +38,7 @@ export function crossEntropy(
   weight: Weight | tf.Tensor2D,
   targets: tf.Tensor1D,
   bias?: tf.Tensor1D,
+  rounded = false,
 ): tf.Tensor1D {
   const [V, D] = matrixShape(weight);
   expectShape('crossEntropy: h', h.shape, [-1, D]);
@@ -42,10 +48,10 @@ export function crossEntropy(
   const inputs = [h, ...(weight instanceof Weight ? [] : [weight]), ...(bias ? [bias] : [])];
   const lossOf = tf.customGrad((...args) => {
     const save = args[inputs.length] as tf.GradSaveFunc;
-    const [losses, logSumExp] = lossesOf({ h, weight, bias, targets });
+    const [losses, logSumExp] = lossesOf({ h, weight, bias, targets, rounded });
     save([...inputs, targets, logSumExp]);
     const gradFunc = (dy: tf.Tensor | tf.Tensor[], saved: tf.Tensor[]) => {
-      const head = headOf(saved, weight, bias !== undefined);
+      const head = { ...headOf(saved, weight, bias !== undefined), rounded };
       return gradientsOf(head, saved[saved.length - 1] as tf.Tensor1D, dy as tf.Tensor1D);
     };
     return { value: losses, gradFunc };
@@ -60,7 +66,11 @@ function checkTargets(targets: tf.Tensor1D, V: number): void {
 }
 
 /** The head again, of what was saved: h, weight?, bias?, targets, logSumExp. */
-function headOf(saved: tf.Tensor[], weight: Weight | tf.Tensor2D, hasBias: boolean): Head {
+function headOf(
+  saved: tf.Tensor[],
+  weight: Weight | tf.Tensor2D,
+  hasBias: boolean,
+): Omit<Head, 'rounded'> {
   const frozen = weight instanceof Weight;
   return {
     h: saved[0] as tf.Tensor2D,
@@ -72,38 +82,44 @@ function headOf(saved: tf.Tensor[], weight: Weight | tf.Tensor2D, hasBias: boole
 
 /** Losses [M] and the logarithm of the softmax's denominator [M]. */
 function lossesOf(head: Head): [losses: tf.Tensor1D, logSumExp: tf.Tensor1D] {
-  const { h, weight, bias, targets } = head;
+  const { targets } = head;
   if (hasKernel(CROSS_ENTROPY)) {
     return runKernel<tf.Tensor[]>(CROSS_ENTROPY, kernelCall(head)) as [tf.Tensor1D, tf.Tensor1D];
   }
-  const logits = linear(h, weight, bias);
+  const logits = logitsOf(head);
   const logSumExp = tf.logSumExp(logits, -1) as tf.Tensor1D;
   const picked = tf.sum(tf.mul(logits, oneHot(head)), -1) as tf.Tensor1D;
   return [tf.mul(tf.sub(logSumExp, picked), counted(targets)), logSumExp];
 }
 
+function logitsOf({ h, weight, bias, rounded }: Head): tf.Tensor {
+  if (rounded && !(weight instanceof Weight)) return roundedLinear(h, weight, bias);
+  return linear(h, weight, bias);
+}
+
 /** Gradients of h, of the weight if it is a tensor, of the bias if there is one. */
 function gradientsOf(head: Head, logSumExp: tf.Tensor1D, dy: tf.Tensor1D): tf.Tensor[] {
-  const { h, weight, bias, targets } = head;
+  const { h, weight, bias, targets, rounded } = head;
   if (hasKernel(CROSS_ENTROPY_GRAD)) {
     return runKernel<tf.Tensor[]>(CROSS_ENTROPY_GRAD, kernelCall(head, { logSumExp, dy }));
   }
   return tf.tidy(() => {
-    const softmax = tf.exp(tf.sub(linear(h, weight, bias), tf.expandDims(logSumExp, 1)));
+    const softmax = tf.exp(tf.sub(logitsOf(head), tf.expandDims(logSumExp, 1)));
     const scale = tf.expandDims(tf.mul(dy, counted(targets)), 1);
     const dlogits = tf.mul(tf.sub(softmax, oneHot(head)), scale) as tf.Tensor2D;
-    const dh =
-      weight instanceof Weight ? frozenGradInput(dlogits, weight) : tf.matMul(dlogits, weight);
-    const dweight = weight instanceof Weight ? [] : [tf.matMul(dlogits, h, true)];
-    return [dh, ...dweight, ...(bias === undefined ? [] : [tf.sum(dlogits, 0)])];
+    const dbias = bias === undefined ? [] : [tf.sum(dlogits, 0)];
+    if (weight instanceof Weight) return [frozenGradInput(dlogits, weight), ...dbias];
+    const operand = rounded ? roundToBf16 : <T>(x: T) => x;
+    const factor = operand(dlogits);
+    return [tf.matMul(factor, operand(weight)), tf.matMul(factor, operand(h), true), ...dbias];
   });
 }
 
-function kernelCall({ h, weight, bias, targets }: Head, more: tf.NamedTensorMap = {}) {
+function kernelCall({ h, weight, bias, targets, rounded }: Head, more: tf.NamedTensorMap = {}) {
   const inputs: tf.NamedTensorMap = { h, targets, ...more };
   if (bias !== undefined) inputs.bias = bias;
   if (weight instanceof Weight) return { inputs, attrs: { weight } };
-  return { inputs: { ...inputs, weight } };
+  return { inputs: { ...inputs, weight }, attrs: { rounded } };
 }
 
 /** [M, V]; a row of zeros where the target is −1. */

@@ -7,6 +7,7 @@ import { layerNormGradient } from './layer-norm.js';
 import { linearDenseGradient, linearGradient } from './linear.js';
 import { rmsNormGradient } from './rms-norm.js';
 import { ropeGradient } from './rope.js';
+import { roundedLinearGradient } from './rounded-linear.js';
 
 export { ACTIVATION_NAMES, type ActivationName, activation } from './activation.js';
 export { type AdamWHyper, type AdamWState, adamw } from './adamw.js';
@@ -30,6 +31,7 @@ export { type LinearLayer, mergedLinear } from './merged-linear.js';
 export { addResidual, viewAs } from './residual.js';
 export { rmsNorm } from './rms-norm.js';
 export { rope } from './rope.js';
+export { roundedLinear } from './rounded-linear.js';
 export { type SampleRow, sample } from './sample.js';
 
 /** Gradients of the fused kernels, for a backend that has them. */
@@ -43,4 +45,5 @@ export const fusedGradients: readonly GradConfig[] = [
   linearGradient,
   rmsNormGradient,
   ropeGradient,
+  roundedLinearGradient,
 ];

@@ -8,6 +8,7 @@ import { parameterSpecs } from '../../model/layout.js';
 import { loadModel } from '../../model/load.js';
 import { transposeFloats } from '../../model/transpose.js';
 import type { StoredDtype } from '../../quant/schemes/scheme.js';
+import { computeOf } from '../../tensor/compute.js';
 import { Variable } from '../../tensor/tfjs.js';
 import { attachLora } from '../../tune/peft/index.js';
 import { copyOtherFiles } from '../copy-files.js';
@@ -79,9 +80,12 @@ function sizeOf(variables: ReadonlyMap<string, Variable>): number {
 
 async function openFull(config: TrainingConfig, base: Base): Promise<Trainee> {
   const { checkpoint, hfConfig } = base;
+  const compute = { choice: config.compute ?? 'auto', use: 'train' } as const;
+  // Fresh weights count as what they will be written as.
+  const fresh = fileDtype(config, base) === 'F32' ? 'f32' : 'bf16';
   const model = checkpoint
-    ? await loadModel(checkpoint, { trainable: true })
-    : initModel(hfConfig, config.seed);
+    ? await loadModel(checkpoint, { trainable: true, compute })
+    : initModel(hfConfig, config.seed, computeOf(compute.choice, compute.use, fresh));
   const variables = new Map<string, Variable>();
   for (const [name, value] of model.parameters) {
     if (value instanceof Variable) variables.set(name, value);

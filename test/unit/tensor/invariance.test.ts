@@ -19,6 +19,12 @@ const rowFunctions: Record<string, RowFunction> = {
   rmsNorm: (x) => ops.rmsNorm(x, tf.tensor1d(randomNormal(COLS, 3)), 1e-5),
   layerNorm: (x) => ops.layerNorm(x, tf.tensor1d(randomNormal(COLS, 3)), undefined, 1e-5),
   'linear, trainable': (x) => ops.linear(x, matrix()),
+  roundedLinear: (x) => ops.roundedLinear(x, matrix()),
+  'gradient of roundedLinear': gradientOf((x) => ops.roundedLinear(x, matrix())),
+  'crossEntropy, rounded': (x) => ops.crossEntropy(x, matrix(), targetsOf(x), undefined, true),
+  'gradient of crossEntropy, rounded': gradientOf((x) =>
+    ops.crossEntropy(x, matrix(), targetsOf(x), undefined, true),
+  ),
   'crossEntropy, trainable': (x) => ops.crossEntropy(x, matrix(), targetsOf(x)),
   'gradient of rmsNorm': gradientOf((x) =>
     ops.rmsNorm(x, tf.tensor1d(randomNormal(COLS, 3)), 1e-5),

@@ -1,8 +1,18 @@
 import { ADAMW, type AdamWHyper } from '../../ops/adamw.js';
 import { CROSS_ENTROPY, CROSS_ENTROPY_GRAD } from '../../ops/cross-entropy.js';
+import {
+  ROUNDED_LINEAR,
+  ROUNDED_LINEAR_GRAD_INPUT,
+  ROUNDED_LINEAR_GRAD_WEIGHT,
+} from '../../ops/rounded-linear.js';
 import type { TensorInfo } from '../../tfjs.js';
 import { matrixOf, optional } from './blocks.js';
-import type { KernelTable, NativeKernel } from './kernel.js';
+import { type KernelParams, type KernelTable, type NativeKernel, sizeOf } from './kernel.js';
+
+/** Whether a trained weight's products are in bf16. */
+function isRounded({ attrs }: KernelParams): boolean {
+  return (attrs as { rounded?: boolean }).rounded === true;
+}
 
 const crossEntropy: NativeKernel = (params, native) => {
   const { h, targets } = params.inputs as Record<'h' | 'targets', TensorInfo>;
@@ -11,8 +21,16 @@ const crossEntropy: NativeKernel = (params, native) => {
   const ids = native.ints(targets);
   const losses = native.output([ids.length], ids.length);
   const logSumExp = native.output([ids.length], ids.length);
-  const values = native.floats(h);
-  native.addon.crossEntropy(values, matrix, bias, ids, losses.values, logSumExp.values, cols);
+  native.addon.crossEntropy(
+    native.floats(h),
+    matrix,
+    bias,
+    ids,
+    losses.values,
+    logSumExp.values,
+    cols,
+    isRounded(params),
+  );
   return [losses.info, logSumExp.info];
 };
 
@@ -39,6 +57,7 @@ const crossEntropyGrad: NativeKernel = (params, native) => {
     dweight?.values ?? null,
     dbias?.values ?? null,
     cols,
+    isRounded(params),
   );
   return [dh, dweight, dbias].flatMap((gradient) => gradient?.info ?? []);
 };
@@ -65,9 +84,39 @@ const adamw: NativeKernel = ({ inputs, attrs }, native) => {
   return [];
 };
 
-/** The loss and the optimizer. */
+const roundedLinear: NativeKernel = ({ inputs }, native) => {
+  const { x, weight } = inputs as Record<'x' | 'weight', TensorInfo>;
+  const [rows, cols] = weight.shape as [number, number];
+  const shape = [...x.shape.slice(0, -1), rows];
+  const y = native.output(shape, sizeOf(shape));
+  const bias = optional(native, inputs, 'bias');
+  native.addon.roundedLinear(native.floats(x), native.floats(weight), bias, y.values, cols);
+  return y.info;
+};
+
+const roundedLinearGradInput: NativeKernel = ({ inputs }, native) => {
+  const { dy, weight } = inputs as Record<'dy' | 'weight', TensorInfo>;
+  const cols = weight.shape[1] as number;
+  const shape = [...dy.shape.slice(0, -1), cols];
+  const dx = native.output(shape, sizeOf(shape));
+  native.addon.roundedLinearGradInput(native.floats(dy), native.floats(weight), dx.values, cols);
+  return dx.info;
+};
+
+const roundedLinearGradWeight: NativeKernel = ({ inputs }, native) => {
+  const { dy, x } = inputs as Record<'dy' | 'x', TensorInfo>;
+  const [rows, cols] = [dy.shape.at(-1) as number, x.shape.at(-1) as number];
+  const dweight = native.output([rows, cols], rows * cols);
+  native.addon.roundedLinearGradWeight(native.floats(dy), native.floats(x), dweight.values, cols);
+  return dweight.info;
+};
+
+/** The loss, trained weights in bf16 and the optimizer. */
 export const trainingKernels: KernelTable = {
   [ADAMW]: adamw,
   [CROSS_ENTROPY]: crossEntropy,
   [CROSS_ENTROPY_GRAD]: crossEntropyGrad,
+  [ROUNDED_LINEAR]: roundedLinear,
+  [ROUNDED_LINEAR_GRAD_INPUT]: roundedLinearGradInput,
+  [ROUNDED_LINEAR_GRAD_WEIGHT]: roundedLinearGradWeight,
 };

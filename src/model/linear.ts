@@ -70,13 +70,13 @@ export class DenseLinear implements Linear {
   }
 }
 
-/** Applies several linear layers to one input; in one pass where none is wrapped. */
+/** Applies several linear layers to one input; in one pass where all are frozen and none is wrapped. */
 export function forwardAll(
   linears: readonly Linear[],
   x: Tensor,
   context: ForwardContext,
 ): readonly Tensor[] {
-  return linears.every((layer) => layer instanceof DenseLinear)
+  return linears.every((layer) => layer instanceof DenseLinear && layer.weight instanceof Weight)
     ? mergedLinear(x, linears)
     : linears.map((layer) => layer.forward(x, context));
 }

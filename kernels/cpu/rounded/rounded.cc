@@ -41,7 +41,8 @@ PreparedRows prepare_columns(const PackedWeight& weight, const FloatMatrix& dy) 
   const PackedKernels& packed = packed_kernels(weight, dy.cols);
   const size_t stride = weight.padded_cols(), size = packed.value_bytes;
   const size_t all = divide_up(dy.cols, packed.row_block) * packed.row_block;
-  float* const memory = scratch(Scratch::kPreparedColumns, divide_up(all * stride * size, sizeof(float)));
+  float* const memory =
+      scratch(Scratch::kPreparedColumns, divide_up(all * stride * size, sizeof(float)));
   uint8_t* const values = reinterpret_cast<uint8_t*>(memory);
   const size_t strips = divide_up(dy.cols, kStrip);
   parallel_for(strips, grain_for(kStrip * dy.rows), [&](size_t begin, size_t end) {

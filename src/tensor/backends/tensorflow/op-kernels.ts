@@ -5,7 +5,13 @@ import { CACHE_WRITE } from '../../ops/cache-write.js';
 import { CROSS_ENTROPY, CROSS_ENTROPY_GRAD } from '../../ops/cross-entropy.js';
 import { DROPOUT, type DropoutOptions } from '../../ops/dropout.js';
 import { EMBEDDING } from '../../ops/embedding.js';
-import { GATED_MLP, GATED_MLP_GRAD } from '../../ops/gated-mlp.js';
+import {
+  GATED_MLP,
+  GATED_MLP_GRAD,
+  GATED_MLP_KEEP,
+  GATED_MLP_KEPT,
+  GATED_MLP_KEPT_GRAD,
+} from '../../ops/gated-mlp.js';
 import { LAYER_NORM, LAYER_NORM_GRAD } from '../../ops/layer-norm.js';
 import { LINEAR, LINEAR_GRAD_INPUT } from '../../ops/linear.js';
 import { LORA_LINEAR, LORA_LINEAR_GRAD } from '../../ops/lora-linear.js';
@@ -92,6 +98,15 @@ const gatedMlp: OpKernel = (ops, { gate, up }, attrs) =>
 const gatedMlpGrad: OpKernel = (ops, { gate, up, dy }, attrs) =>
   ops.run(GATED_MLP_GRAD, [gate, up, dy], [activationOf(ops, attrs)], 2);
 
+const gatedMlpKeep: OpKernel = (ops, { gate, up }, attrs) =>
+  ops.run(GATED_MLP_KEEP, [gate, up], [activationOf(ops, attrs)], 2);
+
+const gatedMlpKept: OpKernel = (ops, { kept }, attrs) =>
+  ops.runOne(GATED_MLP_KEPT, [kept], [activationOf(ops, attrs)]);
+
+const gatedMlpKeptGrad: OpKernel = (ops, { kept, dy }, attrs) =>
+  ops.run(GATED_MLP_KEPT_GRAD, [kept, dy], [activationOf(ops, attrs)], 2);
+
 const dropout: OpKernel = (ops, { x, keys }, attrs) => {
   const { rate, seed, stream } = attrs as Omit<DropoutOptions, 'keys'>;
   const settings = [
@@ -141,6 +156,9 @@ export const opKernels: Readonly<Record<string, OpKernel>> = {
   [EMBEDDING]: embedding,
   [GATED_MLP]: gatedMlp,
   [GATED_MLP_GRAD]: gatedMlpGrad,
+  [GATED_MLP_KEEP]: gatedMlpKeep,
+  [GATED_MLP_KEPT]: gatedMlpKept,
+  [GATED_MLP_KEPT_GRAD]: gatedMlpKeptGrad,
   [LAYER_NORM]: norm(LAYER_NORM),
   [LAYER_NORM_GRAD]: normGrad(LAYER_NORM_GRAD),
   [LINEAR]: linear,

@@ -9,6 +9,10 @@
 #include "base/packed_weight.h"
 #include "base/weight_view.h"
 
+namespace llmkit {
+class KvCache;
+}
+
 namespace llmkit::binding {
 
 /// The elements of a typed array. data is null for an argument that was null.
@@ -103,6 +107,9 @@ const WeightView& weight_of_handle(const Arguments& args, const Napi::Value& han
 /// The packed form of a weight that does not compute in float32; null for all others and for a
 /// Float32Array.
 const PackedWeight* packed_of_handle(const Arguments& args, const Napi::Value& handle);
+
+/// What a handle made by createKvCache holds, until disposeKvCache; throws RangeError after it.
+KvCache& cache_of_handle(const Arguments& args, size_t index);
 
 /// Keeps the stored weight of a handle while another thread works with it: disposing of it throws
 /// RangeError meanwhile. Made and ended on the JavaScript thread.

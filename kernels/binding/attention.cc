@@ -149,6 +149,8 @@ Napi::Value cached_attention_call(const Napi::CallbackInfo& info) {
 
 }  // namespace
 
+KvCache& cache_of_handle(const Arguments& args, size_t index) { return *held_cache(args, index); }
+
 void add_attention(Napi::Object exports) {
   add_procedure<attention_call>(exports, "attention");
   add_procedure<attention_grad_call>(exports, "attentionGrad");

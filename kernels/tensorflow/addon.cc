@@ -1,6 +1,6 @@
 #include "binding/arguments.h"
+#include "tensorflow/names.h"
 #include "tensorflow/op.h"
-#include "tensorflow/weights.h"
 
 // The Node addon with llmkit's ops for TensorFlow, loaded beside tfjs-node's. It holds the weights
 // that its ops name; src/tensor/backends/tensorflow/op-library.ts says what each function does.
@@ -36,7 +36,8 @@ Napi::Object init(Napi::Env, Napi::Object exports) {
   using namespace llmkit;
   binding::add_machine(exports);
   binding::add_weights(exports);
-  tensorflow::add_weight_names(exports);
+  binding::add_attention(exports);
+  tensorflow::add_names(exports);
   binding::add_function<tensorflow::register_ops>(exports, "registerOps");
   return exports;
 }

@@ -1,7 +1,9 @@
-#include <cstring>
+#include <limits>
 #include <vector>
 
 #include "cpu/attention/attention.h"
+#include "cpu/attention/kv_cache.h"
+#include "tensorflow/names.h"
 #include "tensorflow/op.h"
 
 namespace llmkit::tensorflow {
@@ -14,7 +16,7 @@ struct AttentionOp {
         softcap(attributes.real("softcap")),
         slopes(attributes.reals("slopes")) {}
 
-  AttentionArgs arguments(Call& call) const {
+  AttentionArgs sizes(Call& call) const {
     const Input<const float> q = call.floats(0), k = call.floats(1);
     if (q.shape.size() != 4 || k.shape.size() != 4)
       throw OpError("q must be [B, T, H, E], k [B, S, K, E]");
@@ -36,16 +38,22 @@ struct AttentionOp {
     p.slopes = slopes.empty() ? nullptr : slopes.data();
     p.scale = scale;
     p.softcap = softcap;
-    check_ranges(p);
+    return p;
+  }
+
+  /// The same, of all keys at once.
+  AttentionArgs checked(Call& call) const {
+    const AttentionArgs p = sizes(call);
+    for (size_t i = 0; i < p.B * p.T; ++i) check_range(p, i, p.S);
     return p;
   }
 
   /// Every visible range must lie within the keys: nothing else bounds what is read.
-  static void check_ranges(const AttentionArgs& p) {
-    for (size_t i = 0; i < p.B * p.T; ++i)
-      if (p.last[i] >= p.first[i] && (p.first[i] < 0 || static_cast<size_t>(p.last[i]) >= p.S))
-        throw OpError("keys " + std::to_string(p.first[i]) + ".." + std::to_string(p.last[i]) +
-                      " are not among " + std::to_string(p.S));
+  static void check_range(const AttentionArgs& p, size_t query, size_t keys) {
+    const int32_t first = p.first[query], last = p.last[query];
+    if (last >= first && (first < 0 || static_cast<size_t>(last) >= keys))
+      throw OpError("keys " + std::to_string(first) + ".." + std::to_string(last) +
+                    " are not among " + std::to_string(keys));
   }
 
   static size_t size(const Input<const float>& x, size_t axis) {
@@ -63,7 +71,7 @@ struct Attention : AttentionOp {
   using AttentionOp::AttentionOp;
 
   void operator()(Call& call) const {
-    const AttentionArgs p = arguments(call);
+    const AttentionArgs p = checked(call);
     Shape shape = queries(p);
     float* const log_sum_exp = call.output(1, shape);
     shape.push_back(static_cast<int64_t>(p.E));
@@ -75,7 +83,7 @@ struct AttentionGrad : AttentionOp {
   using AttentionOp::AttentionOp;
 
   void operator()(Call& call) const {
-    const AttentionArgs p = arguments(call);
+    const AttentionArgs p = checked(call);
     const size_t count = p.B * p.T * p.H;
     AttentionGradArgs grad;
     grad.y = call.floats(5, count * p.E, "y");
@@ -91,28 +99,41 @@ struct AttentionGrad : AttentionOp {
   }
 };
 
-/// Copies x [B, T, row] into cache [B, capacity, row] at positions [B], in place.
-struct CacheWrite {
-  explicit CacheWrite(const Attributes&) {}
+/// Inputs as attention's, cos and sin, and of int32 the number of the cache and the positions [B]
+/// that new keys begin at: attributes would make a kernel per cache and per token.
+struct CachedAttention : AttentionOp {
+  using AttentionOp::AttentionOp;
 
   void operator()(Call& call) const {
-    const Input<float> cache = call.writable_floats(0);
-    const Input<const float> x = call.floats(1);
-    if (cache.shape.size() < 2 || x.shape.size() != cache.shape.size())
-      throw OpError("cache must be [B, C, ...], x [B, T, ...]");
-    const auto batch = static_cast<size_t>(cache.shape[0]);
-    const auto capacity = static_cast<size_t>(cache.shape[1]);
-    const auto tokens = static_cast<size_t>(x.shape[1]);
-    const int32_t* const positions = call.ints(2, batch, "positions");
-    if (batch == 0 || capacity == 0) return;
-    const size_t row = cache.size / batch / capacity;
-    expect(x.size, batch * tokens * row, "x");
-    for (size_t b = 0; b < batch; ++b) {
-      if (positions[b] < 0 || static_cast<size_t>(positions[b]) + tokens > capacity)
-        throw OpError("the tokens do not fit the cache");
-      float* const to = cache.data + (b * capacity + static_cast<size_t>(positions[b])) * row;
-      std::memcpy(to, x.data + b * tokens * row, tokens * row * sizeof(float));
+    const AttentionArgs p = sizes(call);
+    const Input<const int32_t> place = call.ints(7);
+    if (place.size != 1 + p.B) throw OpError("place must be a cache and B positions");
+    KvCache& cache = named_cache(place.data[0]);
+    if (p.S != p.T || p.K != cache.heads() || p.E != cache.layout().E || p.B != cache.rows())
+      throw OpError("the shape is not that of the cache");
+    const CacheStep step = step_of(call, p, place.data + 1);
+    Shape shape = queries(p);
+    shape.push_back(static_cast<int64_t>(p.E));
+    if (!cached_attention(p, step, cache, call.output(0, shape)))
+      throw OpError("no memory for the keys and values");
+  }
+
+  static CacheStep step_of(Call& call, const AttentionArgs& p, const int32_t* positions) {
+    constexpr size_t kMost = std::numeric_limits<int32_t>::max();
+    for (size_t i = 0; i < p.B * p.T; ++i) {
+      const int32_t position = positions[i / p.T];
+      const size_t keys = static_cast<size_t>(position) + p.T;
+      if (position < 0 || keys > kMost) throw OpError("a position is out of range");
+      check_range(p, i, keys);
     }
+    CacheStep step = {positions, nullptr, nullptr, 0};
+    const Input<const float> cos = call.floats(5);
+    if (cos.size == 0) return step;
+    step.half = quotient(cos.size, p.B * p.T, "cos");
+    if (2 * step.half > p.E) throw OpError("cos is wider than half a head");
+    step.cos = cos.data;
+    step.sin = call.floats(6, cos.size, "sin");
+    return step;
   }
 };
 
@@ -128,8 +149,9 @@ void register_attention_ops() {
   grad_inputs.insert(grad_inputs.end(), {"y: float", "lse: float", "dy: float"});
   register_op<AttentionGrad>(
       {"LlmkitAttentionGrad", grad_inputs, {"dq: float", "dk: float", "dv: float"}, attributes});
-  register_op<CacheWrite>(
-      {"LlmkitCacheWrite", {"cache: float", "x: float", "positions: int32"}, {}, {}});
+  std::vector<const char*> cached_inputs = inputs;
+  cached_inputs.insert(cached_inputs.end(), {"cos: float", "sin: float", "place: int32"});
+  register_op<CachedAttention>({"LlmkitCachedAttention", cached_inputs, {"y: float"}, attributes});
 }
 
 }  // namespace llmkit::tensorflow

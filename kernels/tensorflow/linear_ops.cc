@@ -1,8 +1,8 @@
 #include "cpu/linear/linear.h"
 #include "cpu/lora_linear/lora_linear.h"
 #include "cpu/packed/packed.h"
+#include "tensorflow/names.h"
 #include "tensorflow/op.h"
-#include "tensorflow/weights.h"
 
 namespace llmkit::tensorflow {
 namespace {

@@ -62,9 +62,6 @@ class Call {
   const int32_t* ints(int index, size_t size, const char* what);
   /// The same, or null for one that is left out.
   const float* optional_floats(int index, size_t size, const char* what);
-  /// An input that the kernel writes to: nobody else may hold the tensor.
-  Input<float> writable_floats(int index) { return input<float>(index, TF_FLOAT); }
-
   /// A float32 output of any content.
   float* output(int index, const Shape& shape);
 

@@ -3,8 +3,8 @@
 
 #include "cpu/adamw/adamw.h"
 #include "cpu/cross_entropy/cross_entropy.h"
+#include "tensorflow/names.h"
 #include "tensorflow/op.h"
-#include "tensorflow/weights.h"
 
 namespace llmkit::tensorflow {
 namespace {

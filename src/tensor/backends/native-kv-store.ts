@@ -2,13 +2,16 @@ import type { KvStore, LayerCacheShape } from '../layer-cache.js';
 import * as tf from '../tfjs.js';
 import type { Addon, KvCacheHandle } from './addon.js';
 
+/** An addon that keeps keys and values. */
+export type KvAddon = Pick<Addon, 'createKvCache' | 'disposeKvCache' | 'selectKvRows'>;
+
 /** A `LayerCache` in pages of the addon. tfjs's memory() counts them as it does tensors. */
 export class NativeKvStore implements KvStore {
   readonly handle: KvCacheHandle;
-  readonly #addon: Addon;
+  readonly #addon: KvAddon;
   #numBytes = 0;
 
-  constructor(addon: Addon, { batch, numKvHeads, headSize, dtype }: LayerCacheShape) {
+  constructor(addon: KvAddon, { batch, numKvHeads, headSize, dtype }: LayerCacheShape) {
     this.#addon = addon;
     this.handle = addon.createKvCache(batch, numKvHeads, headSize, dtype);
   }

@@ -1,7 +1,8 @@
+import type { LayerCache } from '../../layer-cache.js';
 import { ACTIVATION_NAMES, type ActivationName } from '../../ops/activation.js';
 import { ADAMW, type AdamWHyper } from '../../ops/adamw.js';
 import { ATTENTION, ATTENTION_GRAD, type AttentionOptions } from '../../ops/attention.js';
-import { CACHE_WRITE } from '../../ops/cache-write.js';
+import { CACHED_ATTENTION } from '../../ops/cached-attention.js';
 import { CROSS_ENTROPY, CROSS_ENTROPY_GRAD } from '../../ops/cross-entropy.js';
 import { DROPOUT, type DropoutOptions } from '../../ops/dropout.js';
 import { EMBEDDING } from '../../ops/embedding.js';
@@ -83,9 +84,15 @@ const attentionGrad: OpKernel = (ops, { q, k, v, first, last, y, logSumExp, dy }
   return ops.run(ATTENTION_GRAD, inputs, attentionSettings(ops, attrs), 3);
 };
 
-const cacheWrite: OpKernel = (ops, { cache, x }, attrs) => {
-  const { positions } = attrs as { positions: Int32Array };
-  return ops.withInts(positions, (at) => ops.run(CACHE_WRITE, [cache, x, at], [], 0));
+const cachedAttention: OpKernel = (ops, { q, k, v, first, last, cos, sin }, attrs) => {
+  const { cache, positions } = attrs as { cache: LayerCache; positions: Int32Array };
+  const store = ops.store(cache);
+  const settings = attentionSettings(ops, attrs);
+  const y = ops.withInts(Int32Array.of(store.number, ...positions), (place) =>
+    ops.runOne(CACHED_ATTENTION, [q, k, v, first, last, cos, sin, place], settings),
+  );
+  store.count();
+  return y;
 };
 
 /** The activation by its place: the list is in the order of the kernels'. */
@@ -149,7 +156,7 @@ export const opKernels: Readonly<Record<string, OpKernel>> = {
   [ADAMW]: adamw,
   [ATTENTION]: attention,
   [ATTENTION_GRAD]: attentionGrad,
-  [CACHE_WRITE]: cacheWrite,
+  [CACHED_ATTENTION]: cachedAttention,
   [CROSS_ENTROPY]: crossEntropy,
   [CROSS_ENTROPY_GRAD]: crossEntropyGrad,
   [DROPOUT]: dropout,

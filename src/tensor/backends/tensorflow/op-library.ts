@@ -2,7 +2,8 @@ import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import type { Compute } from '../../compute.js';
 import type { Weight, WeightData } from '../../weight.js';
-import type { Addon, WeightHandle } from '../addon.js';
+import type { Addon, KvCacheHandle, WeightHandle } from '../addon.js';
+import type { KvAddon } from '../native-kv-store.js';
 import { checkEnvironment } from '../environment.js';
 import { managedPaths } from '../managed.js';
 
@@ -12,14 +13,20 @@ import { managedPaths } from '../managed.js';
  */
 export interface OpAddon
   extends Pick<
-    Addon,
-    'isa' | 'computeIsas' | 'threads' | 'setThreads' | 'createWeight' | 'disposeWeight'
-  > {
+      Addon,
+      'isa' | 'computeIsas' | 'threads' | 'setThreads' | 'createWeight' | 'disposeWeight'
+    >,
+    KvAddon {
   /** Registers the ops with TensorFlow, once per process. @returns their names */
   registerOps(): readonly string[];
   /** The number that ops know a weight by: it is theirs as long as the handle lives. */
   nameWeight(weight: WeightHandle): number;
   forgetWeight(number: number): void;
+  /** The same of keys and values. */
+  nameCache(cache: KvCacheHandle): number;
+  forgetCache(number: number): void;
+  /** Bytes of its pages. */
+  cacheBytes(cache: KvCacheHandle): number;
 }
 
 /** The ops, or why there are none. */

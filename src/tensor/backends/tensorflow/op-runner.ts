@@ -1,6 +1,8 @@
+import type { LayerCache } from '../../layer-cache.js';
 import type { Tensor, TensorInfo } from '../../tfjs.js';
 import type { Weight } from '../../weight.js';
 import type { NodeBackend, OpAttribute } from './node-backend.js';
+import { NumberedKvStore } from './numbered-kv-store.js';
 import { type OpAddon, WeightNumbers } from './op-library.js';
 
 /** The number of a weight that is trained: it comes as an input. */
@@ -9,12 +11,14 @@ const TRAINED = -1;
 /** Runs llmkit's ops through tfjs-node. */
 export class OpRunner {
   readonly #backend: NodeBackend;
+  readonly #addon: OpAddon;
   readonly #numbers: WeightNumbers;
   /** Stands for an input that is left out. */
   readonly #nothing: TensorInfo;
 
   constructor(backend: NodeBackend, addon: OpAddon) {
     this.#backend = backend;
+    this.#addon = addon;
     this.#numbers = new WeightNumbers(addon);
     this.#nothing = this.#tensor(new Float32Array(0), 'float32');
   }
@@ -43,6 +47,11 @@ export class OpRunner {
   weight(attrs: { readonly weight?: Weight }): OpAttribute[] {
     const { weight } = attrs;
     return [this.integer('weight', weight === undefined ? TRAINED : this.#numbers.of(weight))];
+  }
+
+  /** The op library's form of a cache. */
+  store(cache: LayerCache): NumberedKvStore {
+    return cache.store((shape) => new NumberedKvStore(this.#addon, shape));
   }
 
   /** Runs an op of so many outputs. */

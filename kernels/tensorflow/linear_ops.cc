@@ -1,3 +1,5 @@
+#include <vector>
+
 #include "cpu/linear/linear.h"
 #include "cpu/lora_linear/lora_linear.h"
 #include "cpu/packed/packed.h"
@@ -24,6 +26,31 @@ struct Linear {
   }
 
   int64_t weight;
+};
+
+/// Several of them of one x; the biases are as many inputs.
+struct MergedLinear {
+  explicit MergedLinear(const Attributes& attributes) : weights(attributes.integers("weights")) {}
+
+  void operator()(Call& call) const {
+    const Input<const float> x = call.floats(0);
+    std::vector<PackedLayer> packed_layers;
+    size_t m = 0;
+    for (size_t i = 0; i < weights.size(); ++i) {
+      const auto [view, packed] = named_weight(weights[i]);
+      m = quotient(x.size, view.cols, "x");
+      const int index = static_cast<int>(i);
+      const float* const bias = call.optional_floats(1 + index, view.rows, "bias");
+      float* const y = call.output(index, with_last(x.shape, view.rows));
+      if (packed != nullptr)
+        packed_layers.push_back({packed, bias, y});
+      else
+        linear(view, m, x.data, bias, y);
+    }
+    packed_linears(packed_layers.data(), packed_layers.size(), m, x.data);
+  }
+
+  std::vector<int64_t> weights;
 };
 
 /// dx [..., cols] = dy [..., rows] · weight
@@ -132,6 +159,10 @@ struct Embedding {
 
 void register_linear_ops() {
   register_op<Linear>({"LlmkitLinear", {"x: float", "bias: float"}, {"y: float"}, {"weight: int"}});
+  register_op<MergedLinear>({"LlmkitMergedLinear",
+                             {"x: float", "biases: N * float"},
+                             {"y: N * float"},
+                             {"weights: list(int)", "N: int >= 1"}});
   register_op<LinearGradInput>(
       {"LlmkitLinearGradInput", {"dy: float"}, {"dx: float"}, {"weight: int"}});
   register_op<LoraLinear>({"LlmkitLoraLinear",

@@ -54,13 +54,28 @@ bool Attributes::flag(const char* name) const {
   return value != 0;
 }
 
-std::vector<float> Attributes::reals(const char* name) const {
+int32_t Attributes::length(const char* name) const {
   Status status;
   int32_t size = 0, total = 0;
   TF_OpKernelConstruction_GetAttrSize(construction_, name, &size, &total, status.get());
   status.check();
+  return size;
+}
+
+std::vector<float> Attributes::reals(const char* name) const {
+  Status status;
+  const int32_t size = length(name);
   std::vector<float> values(static_cast<size_t>(size));
   TF_OpKernelConstruction_GetAttrFloatList(construction_, name, values.data(), size, status.get());
+  status.check();
+  return values;
+}
+
+std::vector<int64_t> Attributes::integers(const char* name) const {
+  Status status;
+  const int32_t size = length(name);
+  std::vector<int64_t> values(static_cast<size_t>(size));
+  TF_OpKernelConstruction_GetAttrInt64List(construction_, name, values.data(), size, status.get());
   status.check();
   return values;
 }

@@ -43,10 +43,14 @@ class Attributes {
   float real(const char* name) const;
   bool flag(const char* name) const;
   std::vector<float> reals(const char* name) const;
+  std::vector<int64_t> integers(const char* name) const;
   /// A double, whose halves are a list of two int32 (TensorFlow's float attributes are float32).
   double bits(const char* name) const;
 
  private:
+  /// The length of a list.
+  int32_t length(const char* name) const;
+
   TF_OpKernelConstruction* construction_;
 };
 

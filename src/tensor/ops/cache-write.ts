@@ -1,13 +1,9 @@
 import { LlmkitError } from '../../errors.js';
 import * as tf from '../tfjs.js';
-import { copyOf, expectShape, hasKernel, isShared, runKernel } from './fused.js';
-
-/** Inputs cache, x; attribute positions; no output: writes in place. */
-export const CACHE_WRITE = 'LlmkitCacheWrite';
+import { expectShape } from './fused.js';
 
 /**
- * Writes new keys or values into a cache, row b from positions[b] on. `native` writes in place and
- * returns the same tensor if nothing else shares its storage; else the old tensor is disposed and a
+ * Writes new keys or values into a cache, row b from positions[b] on. The old tensor is disposed of and a
  * new one, kept if the old one was, is returned.
  *
  * @param cache [B, C, K, E]
@@ -26,10 +22,7 @@ export function cacheWrite(cache: tf.Tensor4D, x: tf.Tensor4D, positions: Int32A
       `cacheWrite: ${T} tokens at ${positions.join(', ')} do not fit a cache of ${C}`,
     );
   }
-  if (!hasKernel(CACHE_WRITE)) return replaced(cache, writeCopy(cache, x, positions));
-  const target = isShared(cache) ? replaced(cache, copyOf(cache)) : cache;
-  runKernel<tf.Tensor[]>(CACHE_WRITE, { inputs: { cache: target, x }, attrs: { positions } });
-  return target;
+  return replaced(cache, writeCopy(cache, x, positions));
 }
 
 function replaced(cache: tf.Tensor4D, by: tf.Tensor4D): tf.Tensor4D {

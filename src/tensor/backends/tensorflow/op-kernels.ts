@@ -16,6 +16,7 @@ import {
 import { LAYER_NORM, LAYER_NORM_GRAD } from '../../ops/layer-norm.js';
 import { LINEAR, LINEAR_GRAD_INPUT } from '../../ops/linear.js';
 import { LORA_LINEAR, LORA_LINEAR_GRAD } from '../../ops/lora-linear.js';
+import { MERGED_LINEAR } from '../../ops/merged-linear.js';
 import { RMS_NORM, RMS_NORM_GRAD } from '../../ops/rms-norm.js';
 import { ROPE } from '../../ops/rope.js';
 import type { TensorInfo } from '../../tfjs.js';
@@ -30,6 +31,13 @@ export type OpKernel = (ops: OpRunner, inputs: Inputs, attrs: object) => TensorI
 
 const linear: OpKernel = (ops, { x, bias }, attrs) =>
   ops.runOne(LINEAR, [x, bias], ops.weight(attrs));
+
+const mergedLinear: OpKernel = (ops, inputs, attrs) => {
+  const { weights } = attrs as { weights: readonly Weight[] };
+  const biases = weights.map((_, i) => inputs[`bias${i}`]);
+  const settings = [ops.weights(weights), ops.integer('N', weights.length)];
+  return ops.run(MERGED_LINEAR, [inputs.x, ...biases], settings, weights.length);
+};
 
 const linearGradInput: OpKernel = (ops, { dy }, attrs) =>
   ops.runOne(LINEAR_GRAD_INPUT, [dy], ops.weight(attrs));
@@ -172,6 +180,7 @@ export const opKernels: Readonly<Record<string, OpKernel>> = {
   [LINEAR_GRAD_INPUT]: linearGradInput,
   [LORA_LINEAR]: loraLinear,
   [LORA_LINEAR_GRAD]: loraLinearGrad,
+  [MERGED_LINEAR]: mergedLinear,
   [RMS_NORM]: norm(RMS_NORM),
   [RMS_NORM_GRAD]: normGrad(RMS_NORM_GRAD),
   [ROPE]: rope,

@@ -3,9 +3,9 @@ import { createRequire } from 'node:module';
 import type { Compute } from '../../compute.js';
 import type { Weight, WeightData } from '../../weight.js';
 import type { Addon, KvCacheHandle, WeightHandle } from '../addon.js';
-import type { KvAddon } from '../native-kv-store.js';
 import { checkEnvironment } from '../environment.js';
 import { managedPaths } from '../managed.js';
+import type { KvAddon } from '../native-kv-store.js';
 
 /**
  * llmkit_tensorflow.node: the kernels of the native addon as ops of TensorFlow (kernels/tensorflow), and the

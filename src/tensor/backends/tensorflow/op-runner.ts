@@ -49,6 +49,14 @@ export class OpRunner {
     return [this.integer('weight', weight === undefined ? TRAINED : this.#numbers.of(weight))];
   }
 
+  /** The same of several. */
+  weights(weights: readonly Weight[]): OpAttribute {
+    return this.integers(
+      'weights',
+      weights.map((weight) => this.#numbers.of(weight)),
+    );
+  }
+
   /** The op library's form of a cache. */
   store(cache: LayerCache): NumberedKvStore {
     return cache.store((shape) => new NumberedKvStore(this.#addon, shape));

@@ -1,6 +1,6 @@
-import { readFileSync } from 'node:fs';
+import { readFileSync, realpathSync, statSync } from 'node:fs';
 import { homedir } from 'node:os';
-import { join } from 'node:path';
+import { join, sep } from 'node:path';
 
 /** A package of TensorFlow's binding for Node. */
 export type TfjsNode = '@tensorflow/tfjs-node' | '@tensorflow/tfjs-node-gpu';
@@ -25,6 +25,8 @@ export interface InstallRecord {
   /** Of the wheel; null when the library came from a folder. */
   readonly wheel_sha256: string | null;
   readonly llmkit_version: string;
+  /** Bytes of the libraries, by their paths in the folder. */
+  readonly library_bytes: Readonly<Record<string, number>>;
   /** Over the sources that llmkit's ops were built from. */
   readonly kernels_sha256: string;
   /** Node's version that built the binding. */
@@ -76,5 +78,30 @@ export function readInstallRecord({ record }: ManagedPaths): InstallRecord | und
     return typeof value === 'object' && value !== null ? (value as InstallRecord) : undefined;
   } catch {
     return undefined;
+  }
+}
+
+/**
+ * What is wrong with the libraries that lie at or below a path of an install: the system ends a process that loads
+ * one which is cut off.
+ */
+export function damageOf(paths: ManagedPaths, path: string): string | undefined {
+  const sizes = Object.entries(readInstallRecord(paths)?.library_bytes ?? {});
+  const wanted = real(path);
+  for (const [name, bytes] of sizes) {
+    const library = join(real(paths.folder), name);
+    if (library !== wanted && !library.startsWith(wanted + sep)) continue;
+    const found = statSync(library, { throwIfNoEntry: false })?.size;
+    if (found === undefined) return `${library} is missing`;
+    if (found !== bytes) return `${library}: expected ${bytes} bytes, got ${found}`;
+  }
+  return undefined;
+}
+
+function real(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch {
+    return path;
   }
 }

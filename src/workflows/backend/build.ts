@@ -32,9 +32,14 @@ export async function buildBinding(
   await cmake({ source, scratch, signal, target: 'tfjs_binding' }, [
     `-DTFJS_NODE=${packageFolder}`,
   ]);
-  const folder = join(packageFolder, 'lib', `napi-v${NAPI_VERSION}`);
-  await mkdir(folder, { recursive: true });
-  await copyFile(join(scratch, 'tfjs_binding.node'), join(folder, 'tfjs_binding.node'));
+  const binding = bindingOf(packageFolder);
+  await mkdir(dirname(binding), { recursive: true });
+  await copyFile(join(scratch, 'tfjs_binding.node'), binding);
+}
+
+/** Where tfjs-node looks for its binding. */
+export function bindingOf(packageFolder: string): string {
+  return join(packageFolder, 'lib', `napi-v${NAPI_VERSION}`, 'tfjs_binding.node');
 }
 
 /**

@@ -1,5 +1,5 @@
-import { mkdir, rm, writeFile } from 'node:fs/promises';
-import { basename, join } from 'node:path';
+import { mkdir, rm, stat, writeFile } from 'node:fs/promises';
+import { basename, join, relative } from 'node:path';
 import {
   type InstallRecord,
   managedPaths,
@@ -8,11 +8,11 @@ import {
 } from '../../tensor/backends/managed.js';
 import { sha256OfFile } from '../manifest.js';
 import { VERSION } from '../version.js';
-import { buildBinding, buildOpLibrary } from './build.js';
+import { bindingOf, buildBinding, buildOpLibrary } from './build.js';
 import type { BackendCheck } from './check.js';
 import { checkInstalled } from './installed-check.js';
 import { sha256OfKernels } from './kernels-hash.js';
-import { type LibrarySource, layOutDeps } from './library.js';
+import { type LibrarySource, layOutDeps, libraryPaths } from './library.js';
 import { installPackage } from './package.js';
 import { downloadWheel } from './wheel.js';
 
@@ -75,6 +75,11 @@ export async function fillInstall(
     source: library.kind === 'wheel' ? basename(library.path) : library.path,
     wheel_sha256: sha256,
     llmkit_version: VERSION,
+    library_bytes: await librarySizes(folder, [
+      bindingOf(packageFolder),
+      ...libraryPaths(deps),
+      paths.opLibrary,
+    ]),
     kernels_sha256: await sha256OfKernels(),
     node_version: process.version,
     installed_at: new Date().toISOString(),
@@ -88,6 +93,12 @@ const STEPS = 6;
 function steps({ onStep }: FillOptions): (what: string) => void {
   let done = 0;
   return (what) => onStep?.(++done, STEPS, what);
+}
+
+async function librarySizes(folder: string, libraries: readonly string[]) {
+  const sizes: Record<string, number> = {};
+  for (const path of libraries) sizes[relative(folder, path)] = (await stat(path)).size;
+  return sizes;
 }
 
 async function emptyFolder(path: string): Promise<string> {

@@ -99,6 +99,11 @@ export async function layOutDeps(
   options.signal?.throwIfAborted();
 }
 
+/** The libraries that `layOutDeps` puts into a `deps` folder. */
+export function libraryPaths(deps: string): readonly string[] {
+  return [LIBRARIES[0] ?? '', FRAMEWORK].map((name) => join(deps, 'lib', name));
+}
+
 async function unpack(wheel: string, scratch: string, { allHeaders, signal }: LayoutOptions) {
   const headers = allHeaders ? [''] : C_HEADERS;
   const prefixes = [

@@ -3,6 +3,7 @@ import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import {
+  damageOf,
   llmkitHome,
   managedPaths,
   readInstallRecord,
@@ -25,4 +26,17 @@ test('a record that is missing, cut off or no object is none', () => {
   }
   writeFileSync(paths.record, '{"tensorflow_version": "2.21.0"}');
   expect(readInstallRecord(paths)).toEqual({ tensorflow_version: '2.21.0' });
+});
+
+test('a library that is cut off or gone is found below a path, and only there', () => {
+  const paths = managedPaths(temporaryFolder());
+  writeFileSync(paths.opLibrary, '12345');
+  expect(damageOf(paths, paths.folder)).toBeUndefined();
+  const library_bytes = { 'llmkit_tensorflow.node': 5, 'lib/a.so': 3 };
+  writeFileSync(paths.record, JSON.stringify({ library_bytes }));
+  expect(damageOf(paths, paths.opLibrary)).toBeUndefined();
+  expect(damageOf(paths, join(paths.folder, 'lib'))).toMatch(/a\.so is missing/);
+  expect(damageOf(paths, join(paths.folder, 'li'))).toBeUndefined();
+  writeFileSync(paths.opLibrary, '1234');
+  expect(damageOf(paths, paths.opLibrary)).toMatch(/expected 5 bytes, got 4/);
 });

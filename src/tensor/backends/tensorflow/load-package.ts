@@ -3,6 +3,7 @@ import { join, sep } from 'node:path';
 import util from 'node:util';
 import { LlmkitError } from '../../../errors.js';
 import * as tf from '../../tfjs.js';
+import { damageOf, managedPaths } from '../managed.js';
 import { bindingOf, type FoundPackage } from './find-package.js';
 import type { NodeBackendClass, TensorflowBinding } from './node-backend.js';
 
@@ -29,13 +30,17 @@ export function loadPackage(found: FoundPackage): LoadedPackage {
   if (binding === undefined) {
     throw unloadable(found, 'its addon is not built: npm did not run its install script');
   }
+  const damage = damageOf(managedPaths(), found.folder);
+  if (damage !== undefined) throw unloadable(found, damage);
   // TensorFlow's notes on the processor, at its first use, would be taken for ours.
   process.env.TF_CPP_MIN_LOG_LEVEL ??= '1';
   const require = createRequire(join(found.folder, 'package.json'));
   try {
     return { ...found, binding: require(binding), Backend: requireKernels(require, found) };
   } catch (cause) {
-    throw unloadable(found, cause instanceof Error ? cause.message : String(cause), cause);
+    // A missing module's message goes on with a list of files.
+    const [why = ''] = String(cause instanceof Error ? cause.message : cause).split('\n');
+    throw unloadable(found, why, cause);
   }
 }
 

@@ -4,7 +4,7 @@ import type { Compute } from '../../compute.js';
 import type { Weight, WeightData } from '../../weight.js';
 import type { Addon, KvCacheHandle, WeightHandle } from '../addon.js';
 import { checkEnvironment } from '../environment.js';
-import { managedPaths } from '../managed.js';
+import { damageOf, managedPaths } from '../managed.js';
 import type { KvAddon } from '../native-kv-store.js';
 
 /**
@@ -44,6 +44,8 @@ export function loadOpLibrary(wanted: readonly string[]): OpLibrary {
   checkEnvironment();
   const path = managedPaths().opLibrary;
   if (!existsSync(path)) return { ops: [], why: `${path} is not built` };
+  const damage = damageOf(managedPaths(), path);
+  if (damage !== undefined) return { ops: [], why: damage };
   try {
     const addon = createRequire(import.meta.url)(path) as OpAddon;
     const ops = addon.registerOps();

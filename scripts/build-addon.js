@@ -1,6 +1,7 @@
 // Builds the native addon with CMake: kernels/ -> build/llmkit.node. Exits 0 when it is up to date.
 // --tests also builds and runs the C++ tests, --sanitize does so under the address and
-// undefined-behaviour sanitizers, --sanitize=thread under the thread sanitizer.
+// undefined-behaviour sanitizers, --sanitize=thread under the thread sanitizer. --arm cross-compiles for
+// 64-bit Arm where there is a compiler for it, with --tests also runs the tests there, emulated.
 import { spawnSync } from 'node:child_process';
 import {
   copyFileSync,
@@ -20,7 +21,16 @@ const sources = path.join(root, 'kernels');
 const target = path.join(root, 'build', 'llmkit.node');
 const tests = process.argv.includes('--tests');
 const sanitize = sanitizers();
-const folder = path.join(root, 'build', sanitize ? `sanitize-${sanitize}` : 'cmake');
+const arm = process.argv.includes('--arm');
+const folder = path.join(root, 'build', arm ? 'arm' : sanitize ? `sanitize-${sanitize}` : 'cmake');
+
+const ARM_COMPILER = 'aarch64-linux-gnu-g++';
+const ARM_FLAGS = [
+  '-DCMAKE_SYSTEM_NAME=Linux',
+  '-DCMAKE_SYSTEM_PROCESSOR=aarch64',
+  `-DCMAKE_CXX_COMPILER=${ARM_COMPILER}`,
+  '-DCMAKE_CROSSCOMPILING_EMULATOR=qemu-aarch64;-cpu;max;-L;/usr/aarch64-linux-gnu',
+];
 
 /** The sanitizers asked for, as the compiler names them; '' without. */
 function sanitizers() {
@@ -33,6 +43,10 @@ function newest(directory) {
   const entries = readdirSync(directory, { recursive: true, withFileTypes: true });
   const files = entries.filter((entry) => entry.isFile());
   return Math.max(...files.map((f) => statSync(path.join(f.parentPath ?? f.path, f.name)).mtimeMs));
+}
+
+function isThere(command) {
+  return spawnSync(command, ['--version']).status === 0;
 }
 
 function isCurrent() {
@@ -61,15 +75,18 @@ function install(started) {
   renameSync(temporary, target);
 }
 
-if (tests && !existsSync(target)) {
+if (arm && !isThere(ARM_COMPILER)) {
+  process.stdout.write(`skipped: building for Arm (there is no ${ARM_COMPILER})\n`);
+} else if (tests && !arm && !existsSync(target)) {
   process.stdout.write('skipped: the tests of the kernels (the addon is not built)\n');
-} else if (tests || sanitize || !isCurrent()) {
+} else if (tests || sanitize || arm || !isCurrent()) {
   const started = new Date();
   mkdirSync(folder, { recursive: true });
   const flags = ['-DCMAKE_BUILD_TYPE=Release', `-DLLMKIT_TESTS=${tests ? 'ON' : 'OFF'}`];
+  if (arm) flags.push(...ARM_FLAGS);
   run('cmake', ['-S', sources, '-B', folder, ...flags, `-DLLMKIT_SANITIZE=${sanitize}`]);
   run('cmake', ['--build', folder, '-j', String(availableParallelism())]);
-  if (!sanitize) install(started);
+  if (!sanitize && !arm) install(started);
   if (tests || sanitize) {
     const report = run('ctest', ['--test-dir', folder, '--output-on-failure']);
     const summary = report.split('\n').filter((line) => /tests passed|Total Test time/.test(line));

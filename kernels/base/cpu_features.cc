@@ -7,6 +7,12 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
+#if defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+#endif
+#if defined(__aarch64__) && defined(__APPLE__)
+#include <sys/sysctl.h>
+#endif
 
 #include <cstdio>
 #include <cstdlib>
@@ -42,6 +48,21 @@ uint32_t beyond_avx512() {
 }
 #endif
 
+#if defined(__aarch64__)
+bool has_dot_products() {
+#if defined(__linux__)
+  constexpr unsigned long kDotProducts = 1ul << 20;  // HWCAP_ASIMDDP
+  return (getauxval(AT_HWCAP) & kDotProducts) != 0;
+#elif defined(__APPLE__)
+  int has = 0;
+  size_t size = sizeof has;
+  return sysctlbyname("hw.optional.arm.FEAT_DotProd", &has, &size, nullptr, 0) == 0 && has != 0;
+#else
+  return false;
+#endif
+}
+#endif
+
 uint32_t detected_isa() {
   uint32_t found = isa::kScalar;
 #if defined(__x86_64__)
@@ -51,18 +72,26 @@ uint32_t detected_isa() {
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
     found |= isa::kAvx512 | beyond_avx512();
+#elif defined(__aarch64__)
+  if (has_dot_products()) found |= isa::kNeon;
 #endif
   return found;
 }
 
 uint32_t allowed_isa() {
-  const char* name = std::getenv("LLMKIT_ISA");
-  if (name == nullptr || *name == '\0' || std::strcmp(name, "amx") == 0)
-    return kUpToAvx512 | isa::kAmx;
-  if (std::strcmp(name, "avx512") == 0) return kUpToAvx512;
-  if (std::strcmp(name, "avx2") == 0) return isa::kAvx2;
-  if (std::strcmp(name, "scalar") == 0) return isa::kScalar;
-  std::fprintf(stderr, "LLMKIT_ISA must be scalar, avx2, avx512 or amx, got '%s'\n", name);
+  constexpr struct {
+    const char* name;
+    uint32_t allowed;
+  } kCaps[] = {{"scalar", isa::kScalar},
+               {"avx2", isa::kAvx2},
+               {"avx512", kUpToAvx512},
+               {"amx", kUpToAvx512 | isa::kAmx},
+               {"neon", isa::kNeon}};
+  const char* const name = std::getenv("LLMKIT_ISA");
+  if (name == nullptr || *name == '\0') return ~uint32_t{0};
+  for (const auto& cap : kCaps)
+    if (std::strcmp(name, cap.name) == 0) return cap.allowed;
+  std::fprintf(stderr, "LLMKIT_ISA must be scalar, avx2, avx512, amx or neon, got '%s'\n", name);
   std::exit(2);
 }
 
@@ -81,7 +110,8 @@ uint32_t supported_isa() {
 const char* isa_name() {
   if (runs_here(isa::kAmx)) return "amx";
   if (runs_here(isa::kAvx512)) return "avx512";
-  return runs_here(isa::kAvx2) ? "avx2" : "scalar";
+  if (runs_here(isa::kAvx2)) return "avx2";
+  return runs_here(isa::kNeon) ? "neon" : "scalar";
 }
 
 }  // namespace llmkit

@@ -12,12 +12,13 @@ enum : uint32_t {
   kAvx512 = 1u << 1,      // F, BW, VL and DQ
   kAvx512Vnni = 1u << 2,  // these three only together with kAvx512
   kAvx512Bf16 = 1u << 3,
-  kAmx = 1u << 4,  // tiles of int8 and of bf16, allowed by the system
+  kAmx = 1u << 4,   // tiles of int8 and of bf16, allowed by the system
+  kNeon = 1u << 5,  // of ARMv8.2, with dot products of int8
 };
 }
 
 /// The instruction sets of this machine, capped by the environment variable LLMKIT_ISA.
-/// 'avx512' leaves VNNI and BF16 where there are any; 'amx', the default, leaves everything.
+/// 'avx512' leaves VNNI and BF16 where there are any; without the variable everything is left.
 /// Ends the process when LLMKIT_ISA names none: a typo must not pass as a fast run.
 uint32_t supported_isa();
 

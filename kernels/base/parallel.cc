@@ -31,6 +31,8 @@ thread_local bool inside_job = false;
 void pause_cpu() {
 #if defined(__x86_64__)
   __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  __asm__ volatile("isb");  // "yield" does nothing on most cores
 #endif
 }
 

@@ -14,7 +14,7 @@ Napi::Value isa_in_use(const Napi::CallbackInfo& info) {
 /// computeIsas() -> {f32, bf16, int8}
 Napi::Value compute_isas(const Napi::CallbackInfo& info) {
   Napi::Object names = Napi::Object::New(info.Env());
-  names.Set("f32", runs_here(isa::kAvx512) ? "avx512" : runs_here(isa::kAvx2) ? "avx2" : "scalar");
+  names.Set("f32", runs_here(isa::kAvx512) ? "avx512" : isa_name());
   names.Set("bf16", packed_isa(Compute::kBf16));
   names.Set("int8", packed_isa(Compute::kInt8));
   return names;

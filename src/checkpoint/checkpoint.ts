@@ -6,6 +6,7 @@ import { toFloats } from './dtype.js';
 import type { FileStamp } from './file-stamp.js';
 import { layoutOf } from './formats/index.js';
 import type { QuantizedLayout } from './formats/layout.js';
+import type { FileRange } from './hash-threads.js';
 import {
   findTensor,
   type ReadOptions,
@@ -33,6 +34,8 @@ export interface Checkpoint extends TensorSource {
   readonly quantized: ReadonlySet<string>;
   /** The matrix of a module (`<module>.weight`) in its stored format: dense, or as config.json's quantization_config says. */
   matrix(module: string): WeightData;
+  /** Where a tensor lies in its open file. */
+  range(name: string): FileRange;
   /** Lets go of the memory behind a tensor's bytes, until they are asked for or read again. */
   release(name: string): void;
   close(): void;
@@ -178,8 +181,16 @@ class OpenCheckpoint implements Checkpoint {
   }
 
   bytes(name: string): Uint8Array {
-    const file = this.#fileOf.get(findTensor(this.tensors, name, this.folder).name);
-    return (file as SafetensorsFile).bytes(name);
+    return this.#holder(name).bytes(name);
+  }
+
+  range(name: string): FileRange {
+    return this.#holder(name).range(name);
+  }
+
+  #holder(name: string): SafetensorsFile {
+    const tensor = findTensor(this.tensors, name, this.folder);
+    return this.#fileOf.get(tensor.name) as SafetensorsFile;
   }
 
   release(name: string): void {

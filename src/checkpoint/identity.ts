@@ -1,10 +1,14 @@
 import { createHash } from 'node:crypto';
 import { setImmediate } from 'node:timers/promises';
-import type { Checkpoint } from './checkpoint.js';
+import { threadsAtHand } from '../tensor/backends/index.js';
+import type { Checkpoint, StoredTensor } from './checkpoint.js';
 import type { Dtype } from './dtype.js';
+import { HashThreads } from './hash-threads.js';
 
 /** Hashed at one time: a few milliseconds, so that signals, progress and other work get through. */
 const PIECE_BYTES = 2 ** 22;
+/** Tensors of less are hashed sooner than a thread is asked. */
+const THREAD_BYTES = 2 ** 20;
 
 /** What the identity of a checkpoint knows of a tensor. */
 export interface HashedTensor {
@@ -23,14 +27,26 @@ export async function identityOf(checkpoint: Checkpoint): Promise<string> {
   return identityOfTensors(await hashTensors(checkpoint));
 }
 
-/** Hashes every tensor of a checkpoint, and lets go of its memory. */
-export async function hashTensors(checkpoint: Checkpoint): Promise<HashedTensor[]> {
-  const hashed: HashedTensor[] = [];
-  for (const { name, dtype, shape } of checkpoint.tensors.values()) {
-    hashed.push({ name, dtype, shape, sha256: await hashBytes(checkpoint.bytes(name)) });
-    checkpoint.release(name);
-  }
-  return hashed;
+/** Hashes every tensor of a checkpoint. */
+export function hashTensors(checkpoint: Checkpoint): Promise<HashedTensor[]> {
+  const hash = tensorHasher(checkpoint);
+  return Promise.all([...checkpoint.tensors.values()].map(hash));
+}
+
+/** A function that hashes tensors of a checkpoint beside JavaScript, several at a time; none stays in memory. */
+export function tensorHasher(
+  checkpoint: Checkpoint,
+): (tensor: StoredTensor) => Promise<HashedTensor> {
+  const threads = new HashThreads(threadsAtHand());
+  return async ({ name, dtype, shape, sizeBytes }) => {
+    const small = sizeBytes < THREAD_BYTES;
+    const hashing = small
+      ? hashBytes(checkpoint.bytes(name))
+      : threads.sha256(checkpoint.range(name));
+    const sha256 = await hashing;
+    if (small) checkpoint.release(name);
+    return { name, dtype, shape, sha256 };
+  };
 }
 
 /** The identity that a checkpoint of these tensors has. */

@@ -3,6 +3,7 @@ import { LlmkitError } from '../errors.js';
 import { mapFile, releasePages } from '../tensor/backends/index.js';
 import { type Dtype, toFloats } from './dtype.js';
 import { type FileStamp, stampOf } from './file-stamp.js';
+import type { FileRange } from './hash-threads.js';
 import { type Header, headerLength, parseHeader } from './safetensors-header.js';
 
 /** Where a tensor lies and what it holds. */
@@ -31,6 +32,8 @@ export interface SafetensorsFile extends TensorSource {
   readonly metadata: Readonly<Record<string, string>>;
   /** Of the file as it was opened. */
   readonly stamp: FileStamp;
+  /** Where a tensor lies in the open file. */
+  range(name: string): FileRange;
   /** Lets go of the memory behind a tensor's bytes, until they are asked for or read again. */
   release(name: string): void;
   close(): void;
@@ -134,12 +137,17 @@ class OpenFile implements SafetensorsFile {
   }
 
   bytes(name: string): Uint8Array {
+    const { descriptor, offset, sizeBytes } = this.range(name);
+    if (this.#mapped) return this.#mapped.subarray(offset, offset + sizeBytes);
+    return readExactly(descriptor, { path: this.path, offset, length: sizeBytes });
+  }
+
+  range(name: string): FileRange {
     const { offset, sizeBytes } = findTensor(this.tensors, name, this.path);
     if (this.#descriptor === undefined) {
       throw new LlmkitError('checkpoint', `${this.path}: tensor ${name} is read after close()`);
     }
-    if (this.#mapped) return this.#mapped.subarray(offset, offset + sizeBytes);
-    return readExactly(this.#descriptor, { path: this.path, offset, length: sizeBytes });
+    return { descriptor: this.#descriptor, offset, sizeBytes };
   }
 
   floats(name: string): Float32Array {

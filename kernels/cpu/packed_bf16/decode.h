@@ -11,7 +11,7 @@ namespace {  // a copy per instruction set
 // rows with codes that have scales and with plain bf16. Chains of sums that keep few rows busy.
 #if defined(__AVX512F__)
 constexpr int kFewRows = 8, kFewChains = 4, kManyRows = 6, kCodedTiles = 2, kPlainTiles = 4;
-#elif defined(__AVX2__)
+#elif defined(__AVX2__) || defined(__ARM_FEATURE_DOTPROD)
 constexpr int kFewRows = 4, kFewChains = 2, kManyRows = 6, kCodedTiles = 1, kPlainTiles = 1;
 #else
 constexpr int kFewRows = 2, kFewChains = 1, kManyRows = 2, kCodedTiles = 1, kPlainTiles = 1;

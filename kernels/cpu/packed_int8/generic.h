@@ -14,7 +14,7 @@ namespace {  // a copy per instruction set
 #if defined(__AVX512F__)
 constexpr int kShareRows = 8, kManyRows = 6, kPanelTiles = 2;
 constexpr size_t kFewRows = 32;
-#elif defined(__AVX2__)
+#elif defined(__AVX2__) || defined(__ARM_FEATURE_DOTPROD)
 constexpr int kShareRows = 3, kManyRows = 3, kPanelTiles = 1;
 constexpr size_t kFewRows = 16;
 #else

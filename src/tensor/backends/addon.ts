@@ -82,7 +82,7 @@ export type SquareSums = readonly [errors: number, values: number];
  * threads nor, per row, on the number of rows.
  */
 export interface Addon {
-  /** Instruction set in use: 'scalar', 'avx2', 'avx512' or 'amx' (capped by LLMKIT_ISA). */
+  /** Instruction set in use: 'scalar', 'avx2', 'avx512', 'amx' or 'neon' (capped by LLMKIT_ISA). */
   isa(): string;
   /** The instruction set whose kernels each compute type has here: `avx512_vnni`. */
   computeIsas(): Readonly<Record<Compute, string>>;

@@ -1,7 +1,7 @@
 import { LlmkitError } from '../../errors.js';
 
 const MAX_THREADS = 1024;
-const INSTRUCTION_SETS = ['scalar', 'avx2', 'avx512', 'amx'];
+const INSTRUCTION_SETS = ['scalar', 'avx2', 'avx512', 'amx', 'neon'];
 
 /**
  * Checks the variables that the addon reads: it can only end the process over a wrong one.

@@ -66,6 +66,16 @@ export function packWeight(weight: Weight): boolean {
   return BACKENDS[backendInUse()].pack?.(weight) ?? false;
 }
 
+/** Threads that a computation has: the addon's, or JavaScript's one. */
+export function threadsAtHand(): number {
+  try {
+    return loadAddon().threads();
+  } catch (error) {
+    throwUsage(error);
+    return 1;
+  }
+}
+
 /** Lets go of the memory behind bytes of a mapped file until they are read again. */
 export function releasePages(bytes: Uint8Array): void {
   loadAddon().releasePages(bytes);

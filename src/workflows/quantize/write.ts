@@ -1,5 +1,5 @@
 import type { StoredTensor } from '../../checkpoint/checkpoint.js';
-import { type HashedTensor, hashBytes, identityOfTensors } from '../../checkpoint/identity.js';
+import { type HashedTensor, identityOfTensors, tensorHasher } from '../../checkpoint/identity.js';
 import { CheckpointWriter } from '../../checkpoint/writer.js';
 import { transposeBytes } from '../../model/transpose.js';
 import { layouts } from '../../quant/layouts.js';
@@ -49,18 +49,19 @@ export async function writeTensors(
   const writer = new CheckpointWriter(folder, specs, maxShardBytes ? { maxShardBytes } : {});
   const quantizer = quantizerInUse();
   const described = describeJob(job);
+  const hash = tensorHasher(checkpoint);
   const reports = new Map<string, TensorReport>();
   const hashed: HashedTensor[] = [];
   let done = 0;
   const write = async (tensor: StoredTensor) => {
     onProgress?.(done, described.bytes_before, tensor.name);
-    const { name, dtype, shape, sizeBytes } = tensor;
+    const { name, sizeBytes } = tensor;
     const bytes = checkpoint.bytes(name);
     const writing = writeTensor({ tensor, bytes, job, quantizer, writer });
-    const [report, sha256] = await Promise.all([writing, hashBytes(bytes)]);
+    const [report, identified] = await Promise.all([writing, hash(tensor)]);
     checkpoint.release(name);
     reports.set(name, report);
-    hashed.push({ name, dtype, shape, sha256 });
+    hashed.push(identified);
     done += sizeBytes;
   };
   try {

@@ -53,6 +53,7 @@ describe('the environment of the addon', () => {
     { LLMKIT_ISA: 'avx2' },
     { LLMKIT_ISA: 'avx512' },
     { LLMKIT_ISA: 'amx' },
+    { LLMKIT_ISA: 'neon' },
   ])('%j passes', (env) => checkEnvironment(env));
 
   test.each([
@@ -60,7 +61,10 @@ describe('the environment of the addon', () => {
     [{ LLMKIT_THREADS: '1025' }, "got '1025'"],
     [{ LLMKIT_THREADS: '2.5' }, "got '2.5'"],
     [{ LLMKIT_THREADS: 'many' }, "got 'many'"],
-    [{ LLMKIT_ISA: 'sse' }, "LLMKIT_ISA: expected one of scalar, avx2, avx512, amx, got 'sse'"],
+    [
+      { LLMKIT_ISA: 'sse' },
+      "LLMKIT_ISA: expected one of scalar, avx2, avx512, amx, neon, got 'sse'",
+    ],
   ])('%j is a usage error', (env, message) => {
     expect(() => checkEnvironment(env)).toThrow(message);
   });

@@ -1,0 +1,10 @@
+#include "base/simd/neon.h"
+
+#include "cpu/cross_entropy/cross_entropy.h"
+#include "cpu/cross_entropy/generic.h"
+
+namespace llmkit {
+
+const CrossEntropyKernels cross_entropy_f32_neon = {chunk_sums, combine, chunk_gradient};
+
+}  // namespace llmkit

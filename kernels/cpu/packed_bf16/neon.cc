@@ -1,0 +1,12 @@
+#include "base/simd/neon.h"
+
+#include "cpu/packed_bf16/four_bit_neon.h"
+#include "cpu/packed_bf16/few.h"
+#include "cpu/packed_bf16/many.h"
+#include "cpu/packed_bf16/prepare.h"
+
+namespace llmkit {
+
+const PackedKernels packed_bf16_neon = {prepare, few, many, kFewRows, kPlainTiles, sizeof(Value)};
+
+}  // namespace llmkit

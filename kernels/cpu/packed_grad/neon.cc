@@ -1,0 +1,10 @@
+#include "base/simd/neon.h"
+
+#include "cpu/packed_grad/generic.h"
+
+namespace llmkit {
+
+const PackedGradKernels packed_grad_neon = {sizeof(float), pack_floats, decode_floats,
+                                          product_of_floats, transpose_block};
+
+}  // namespace llmkit

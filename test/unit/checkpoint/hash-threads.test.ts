@@ -1,0 +1,42 @@
+import { createHash } from 'node:crypto';
+import { closeSync, openSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, onTestFinished, test } from 'vitest';
+import { HashThreads } from '../../../src/checkpoint/hash-threads.js';
+import { temporaryFolder } from '../../helpers/temporary-folder.js';
+
+const bytes = Buffer.from(Uint8Array.from({ length: 3 << 19 }, (_, i) => (i * 2654435761) >>> 13));
+
+function openBytes(): number {
+  const path = join(temporaryFolder(), 'bytes');
+  writeFileSync(path, bytes);
+  const descriptor = openSync(path, 'r');
+  onTestFinished(() => closeSync(descriptor));
+  return descriptor;
+}
+
+test.each([1, 2, 9])('ranges are hashed by %i threads, each whole', async (threads) => {
+  const hashes = new HashThreads(threads);
+  const descriptor = openBytes();
+  const ends = [0, 1, 1000, 1 << 19, (1 << 19) + 1, bytes.length];
+  const ranges = ends.flatMap((end) =>
+    [0, 7].map((offset) => [Math.min(offset, end), end] as const),
+  );
+  const got = ranges.map(([offset, end]) =>
+    hashes.sha256({ descriptor, offset, sizeBytes: end - offset }),
+  );
+  const wanted = ranges.map(([offset, end]) =>
+    createHash('sha256').update(bytes.subarray(offset, end)).digest('hex'),
+  );
+  expect(await Promise.all(got)).toEqual(wanted);
+});
+
+test('a range that cannot be read to its end is an error, and the next one is hashed', async () => {
+  const hashes = new HashThreads(1);
+  const descriptor = openBytes();
+  const range = { descriptor, offset: 0, sizeBytes: bytes.length + 1 };
+  await expect(hashes.sha256(range)).rejects.toThrow(`expected ${range.sizeBytes} bytes`);
+  await expect(hashes.sha256({ ...range, descriptor: 2 ** 30 })).rejects.toThrow('EBADF');
+  const whole = createHash('sha256').update(bytes).digest('hex');
+  expect(await hashes.sha256({ ...range, sizeBytes: bytes.length })).toBe(whole);
+});

@@ -2,6 +2,7 @@
 
 #include "binding/arguments.h"
 #include "cpu/activation/activation.h"
+#include "cpu/elementwise/elementwise.h"
 #include "cpu/linear/linear.h"
 #include "cpu/lora_linear/lora_linear.h"
 #include "cpu/matmul/matmul.h"
@@ -12,7 +13,7 @@
 namespace llmkit::binding {
 namespace {
 
-/// linear(x, weight, bias, y, cols)
+/// linear(x, weight, bias, y, cols, residual = none)
 void linear_call(const Napi::CallbackInfo& info) {
   const Arguments args(info, "linear");
   const size_t cols = args.positive(4, "cols");
@@ -21,20 +22,22 @@ void linear_call(const Napi::CallbackInfo& info) {
   const size_t m = args.quotient(x.size, cols, "x");
   const Floats bias = args.optional_floats(2, weight.rows, "bias");
   float* const y = args.floats(3, m * weight.rows, "y").data;
+  const float* const residual = args.optional_floats(5, m * weight.rows, "residual").data;
   const PackedWeight* const packed = args.packed(1);
   if (packed != nullptr)
     packed_linear(*packed, m, x.data, bias.data, y);
   else
     linear(weight, m, x.data, bias.data, y);
+  if (residual != nullptr)
+    binary(kAdd, {1, m * weight.rows, {residual, Broadcast::kFull}, {y, Broadcast::kFull}, y});
 }
 
-/// mergedLinear(x, cols, ...(weight, bias, y) of each layer)
-void merged_linear_call(const Napi::CallbackInfo& info) {
-  const Arguments args(info, "mergedLinear");
-  const Floats x = args.floats(0);
-  const size_t cols = args.positive(1, "cols"), m = args.quotient(x.size, cols, "x");
+/// Multiplies x by the layers that begin at argument `index`: weight, bias and y of each.
+void multiply_layers(const Arguments& args, size_t count, size_t index, const Floats& x,
+                     size_t cols) {
+  const size_t m = args.quotient(x.size, cols, "x");
   std::vector<PackedLayer> packed;
-  for (size_t i = 2; i < info.Length(); i += 3) {
+  for (size_t i = index; i < count; i += 3) {
     const WeightView weight = args.matrix(i, cols);
     const float* const bias = args.optional_floats(i + 1, weight.rows, "bias").data;
     float* const y = args.floats(i + 2, m * weight.rows, "y").data;
@@ -44,6 +47,12 @@ void merged_linear_call(const Napi::CallbackInfo& info) {
       linear(weight, m, x.data, bias, y);
   }
   packed_linears(packed.data(), packed.size(), m, x.data);
+}
+
+/// mergedLinear(x, cols, ...(weight, bias, y) of each layer)
+void merged_linear_call(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "mergedLinear");
+  multiply_layers(args, info.Length(), 2, args.floats(0), args.positive(1, "cols"));
 }
 
 /// linearGradInput(dy, weight, dx, cols)
@@ -213,6 +222,15 @@ void gated_mlp_call(const Napi::CallbackInfo& info) {
             args.floats(3, gate.size, "y").data);
 }
 
+/// gatedLinear(name, x, cols, gate, gateBias, y, up, upBias, upY)
+void gated_linear_call(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "gatedLinear");
+  const Activation activation = activation_argument(args);
+  multiply_layers(args, 9, 3, args.floats(1), args.positive(2, "cols"));
+  const Floats y = args.floats(5);
+  gated_mlp(activation, y.size, y.data, args.floats(8, y.size, "upY").data, y.data);
+}
+
 /// gatedMlpGrad(name, gate, up, dy, dgate, dup)
 void gated_mlp_grad_call(const Napi::CallbackInfo& info) {
   const Arguments args(info, "gatedMlpGrad");
@@ -269,6 +287,7 @@ void add_layers(Napi::Object exports) {
   add_procedure<rope_call>(exports, "rope");
   add_procedure<activation_call>(exports, "activation");
   add_procedure<activation_grad_call>(exports, "activationGrad");
+  add_procedure<gated_linear_call>(exports, "gatedLinear");
   add_procedure<gated_mlp_call>(exports, "gatedMlp");
   add_procedure<gated_mlp_grad_call>(exports, "gatedMlpGrad");
   add_procedure<gated_mlp_keep_call>(exports, "gatedMlpKeep");

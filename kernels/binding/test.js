@@ -12,12 +12,30 @@ const addonPath = path.resolve(process.argv[2]);
 const addon = createRequire(import.meta.url)(addonPath);
 const floats = (...values) => Float32Array.from(values);
 
-function checkArguments() {
+function checkLinears() {
   const y = new Float32Array(2);
   addon.linear(floats(1, 2), floats(3, 4, 5, 6), floats(10, 20), y, 2);
   assert.deepEqual(y, floats(21, 37));
   addon.mergedLinear(floats(1, 2), 2, floats(3, 4), null, floats(0), floats(5, 6, 7, 8), null, y);
   assert.deepEqual(y, floats(17, 23));
+  addon.linear(floats(1, 2), floats(3, 4, 5, 6), floats(10, 20), y, 2, floats(100, 200));
+  assert.deepEqual(y, floats(121, 237));
+  addon.gatedLinear(
+    'relu',
+    floats(1, 2),
+    2,
+    floats(3, 4),
+    null,
+    y.subarray(1),
+    floats(5, 6),
+    null,
+    floats(0),
+  );
+  assert.deepEqual(y, floats(121, 187));
+}
+
+function checkArguments() {
+  const y = new Float32Array(2);
   assert.deepEqual(loraOf({}), floats(12.5, 32));
   const bad = [
     [() => addon.linear(floats(1, 2, 3), floats(3, 4, 5, 6), null, y, 2), RangeError],
@@ -27,6 +45,8 @@ function checkArguments() {
     [() => addon.linear([1, 2], floats(3, 4, 5, 6), null, y, 2), TypeError],
     [() => addon.linear(floats(1, 2), {}, null, y, 2), TypeError],
     [() => addon.linear(), TypeError],
+    [() => addon.linear(floats(1, 2), floats(3, 4, 5, 6), null, y, 2, floats(1)), RangeError],
+    [() => addon.gatedLinear('relu', y, 2, y, null, floats(0), y, null, y), RangeError],
     [() => addon.mergedLinear(floats(1, 2), 0, floats(3, 4), null, y), RangeError],
     [() => addon.mergedLinear(floats(1, 2), 2, floats(3, 4), null, y), RangeError],
     [() => addon.mergedLinear(floats(1, 2), 2, floats(3, 4, 5, 6), floats(1), y), RangeError],
@@ -263,6 +283,7 @@ function checkProcesses() {
 
 const folder = mkdtempSync(path.join(tmpdir(), 'llmkit-binding-'));
 try {
+  checkLinears();
   checkArguments();
   checkMapping(folder);
   checkWeights();

@@ -8,7 +8,7 @@ import {
   type Variable,
 } from '../tensor/tfjs.js';
 import type { Visibility } from './batch.js';
-import { forwardAll } from './linear.js';
+import { forwardAll, forwardOnto } from './linear.js';
 import { linearOf, type ModelParts, type Pass } from './modules.js';
 import { Norm } from './norm.js';
 
@@ -34,7 +34,8 @@ export class Attention {
     ];
   }
 
-  forward(x: Tensor3D, { visibility, context, cache }: Pass): Tensor3D {
+  /** @returns residual + attention of x, [B, T, D] */
+  forward(x: Tensor3D, residual: Tensor3D, { visibility, context, cache }: Pass): Tensor3D {
     const { config } = this.#parts;
     let [q, k, v] = this.#project(x, context);
     if (this.#headNorms) [q, k] = [this.#headNorms[0].forward(q), this.#headNorms[1].forward(k)];
@@ -50,7 +51,7 @@ export class Attention {
       : attention(turned(q, angles), turned(k, angles), v, options);
     const [B, T, H, E] = mixed.shape;
     const out = linearOf(this.#parts, this.#out);
-    return out.forward(viewAs(mixed, [B, T, H * E]), context) as Tensor3D;
+    return forwardOnto(residual, out, viewAs(mixed, [B, T, H * E]), context);
   }
 
   variables(): readonly Variable[] {

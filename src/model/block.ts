@@ -1,4 +1,3 @@
-import { addResidual } from '../tensor/ops/index.js';
 import type { Tensor3D, Variable } from '../tensor/tfjs.js';
 import { Attention } from './attention.js';
 import { Mlp } from './mlp.js';
@@ -25,9 +24,9 @@ export class Block {
   /** @param x [B, T, D]; @returns [B, T, D] */
   forward(x: Tensor3D, pass: Pass): Tensor3D {
     const attended = this.#sublayer(x, this.#attentionNorm, (h) =>
-      this.#attention.forward(h, pass),
+      this.#attention.forward(h, x, pass),
     );
-    return this.#sublayer(attended, this.#mlpNorm, (h) => this.#mlp.forward(h, pass));
+    return this.#sublayer(attended, this.#mlpNorm, (h) => this.#mlp.forward(h, attended, pass));
   }
 
   /** Trainable tensors, adapters' included. */
@@ -37,8 +36,6 @@ export class Block {
   }
 
   #sublayer(x: Tensor3D, norm: Norm, run: (h: Tensor3D) => Tensor3D): Tensor3D {
-    return this.#preNorm
-      ? addResidual(x, run(norm.forward(x)))
-      : norm.forward(addResidual(x, run(x)));
+    return this.#preNorm ? run(norm.forward(x)) : norm.forward(run(x));
   }
 }

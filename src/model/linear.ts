@@ -1,6 +1,18 @@
 import type { Compute } from '../tensor/compute.js';
-import { linear, mergedLinear, roundedLinear } from '../tensor/ops/index.js';
-import { type Tensor, type Tensor1D, type Tensor2D, Variable } from '../tensor/tfjs.js';
+import {
+  addResidual,
+  linear,
+  linearResidual,
+  mergedLinear,
+  roundedLinear,
+} from '../tensor/ops/index.js';
+import {
+  type Tensor,
+  type Tensor1D,
+  type Tensor2D,
+  type Tensor3D,
+  Variable,
+} from '../tensor/tfjs.js';
 import { Weight } from '../tensor/weight.js';
 
 /** What one forward pass carries besides the activations. */
@@ -70,15 +82,32 @@ export class DenseLinear implements Linear {
   }
 }
 
+/** Whether a layer is a frozen matrix and nothing else: its product may be made in one with others. */
+export function isPlain(layer: Linear): boolean {
+  return layer instanceof DenseLinear && layer.weight instanceof Weight;
+}
+
 /** Applies several linear layers to one input; in one pass where all are frozen and none is wrapped. */
 export function forwardAll(
   linears: readonly Linear[],
   x: Tensor,
   context: ForwardContext,
 ): readonly Tensor[] {
-  return linears.every((layer) => layer instanceof DenseLinear && layer.weight instanceof Weight)
+  return linears.every(isPlain)
     ? mergedLinear(x, linears)
     : linears.map((layer) => layer.forward(x, context));
+}
+
+/** residual + layer(x); in one pass where the layer is frozen and not wrapped. */
+export function forwardOnto(
+  residual: Tensor3D,
+  layer: Linear,
+  x: Tensor,
+  context: ForwardContext,
+): Tensor3D {
+  return isPlain(layer)
+    ? (linearResidual(x, layer, residual) as Tensor3D)
+    : addResidual(residual, layer.forward(x, context) as Tensor3D);
 }
 
 /** Those that are variables with gradients. */

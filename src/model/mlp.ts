@@ -1,7 +1,7 @@
-import { activation, gatedMlp } from '../tensor/ops/index.js';
+import { activation, gatedLinear, gatedMlp } from '../tensor/ops/index.js';
 import type { Tensor, Tensor3D, Variable } from '../tensor/tfjs.js';
 import { Weight } from '../tensor/weight.js';
-import { forwardAll } from './linear.js';
+import { type ForwardContext, forwardAll, forwardOnto, isPlain, type Linear } from './linear.js';
 import { linearOf, type ModelParts, type Pass } from './modules.js';
 
 /** The feed-forward part of one layer, gated where it has two input matrices. */
@@ -17,14 +17,23 @@ export class Mlp {
     this.#out = `${names.layers}.${layer}.${names.mlpOut}`;
   }
 
-  forward(x: Tensor3D, { context }: Pass): Tensor3D {
+  /** @returns residual + MLP of x, [B, T, D] */
+  forward(x: Tensor3D, residual: Tensor3D, { context }: Pass): Tensor3D {
+    const middle = this.#middle(x, context);
+    return forwardOnto(residual, linearOf(this.#parts, this.#out), middle, context);
+  }
+
+  #middle(x: Tensor3D, context: ForwardContext): Tensor {
     const name = this.#parts.config.activation;
     const linears = this.#in.map((path) => linearOf(this.#parts, path));
-    const [first, up] = forwardAll(linears, x, context);
-    const middle = up
-      ? gatedMlp(first as Tensor, up, name, { keepBf16: this.#roundsProducts() })
-      : activation(first as Tensor, name);
-    return linearOf(this.#parts, this.#out).forward(middle, context) as Tensor3D;
+    const [gate, up] = linears;
+    if (up === undefined) return activation((gate as Linear).forward(x, context), name);
+    const options = { keepBf16: this.#roundsProducts() };
+    if (linears.every(isPlain)) {
+      return gatedLinear(x, { gate: gate as Linear, up }, name, options);
+    }
+    const [gated, linear] = forwardAll(linears, x, context) as [Tensor, Tensor];
+    return gatedMlp(gated, linear, name, options);
   }
 
   /** Whether the products with the first matrices are made in less than float32. */

@@ -11,6 +11,7 @@ constexpr size_t kUnaryOps = sizeof kUnaryNames / sizeof *kUnaryNames;
 
 constexpr const char* kBinaryNames[] = {
     "add", "sub", "mul", "div", "max", "min", "squared_difference"};
+constexpr size_t kAdd = 0;  // place of "add"
 constexpr size_t kBinaryOps = sizeof kBinaryNames / sizeof *kBinaryNames;
 
 /// y = op(x) for n values, op a place in kUnaryNames; y may be x. step is 1 above 0, NaN at NaN.

@@ -133,13 +133,14 @@ export interface Addon {
   /** What the quantized matrix lost. */
   quantizationError(values: WeightHandle, quantized: WeightHandle): Promise<SquareSums>;
 
-  /** y [M, rows] = x [M, cols] · weightᵀ + bias [rows] */
+  /** y [M, rows] = x [M, cols] · weightᵀ + bias [rows], + residual [M, rows] after that */
   linear(
     x: Float32Array,
     weight: Matrix,
     bias: Float32Array | null,
     y: Float32Array,
     cols: number,
+    residual?: Float32Array,
   ): void;
   /**
    * `linear` of the same x by several weights, bit for bit: weight, bias and y of each in turn. Weights
@@ -149,6 +150,18 @@ export interface Addon {
     x: Float32Array,
     cols: number,
     ...layers: readonly (Matrix | Float32Array | null)[]
+  ): void;
+  /** gatedMlp of the two products of mergedLinear; y of the gate becomes the result. */
+  gatedLinear(
+    name: NativeActivation,
+    x: Float32Array,
+    cols: number,
+    gate: Matrix,
+    gateBias: Float32Array | null,
+    y: Float32Array,
+    up: Matrix,
+    upBias: Float32Array | null,
+    upY: Float32Array,
   ): void;
   /** dx [M, cols] = dy [M, rows] · weight */
   linearGradInput(dy: Float32Array, weight: Matrix, dx: Float32Array, cols: number): void;

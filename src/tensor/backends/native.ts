@@ -62,6 +62,7 @@ const ADDON_FUNCTIONS: Readonly<Record<keyof Addon, true>> = {
   disposeWeight: true,
   dropout: true,
   gather: true,
+  gatedLinear: true,
   gatedMlp: true,
   gatedMlpGrad: true,
   gatedMlpKeep: true,

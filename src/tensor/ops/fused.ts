@@ -8,21 +8,22 @@ export interface KernelCall {
 }
 
 /** Kernels of each backend by name: tfjs makes a new string for each look into its own table. */
-const kernelsOfBackend = new WeakMap<tf.KernelBackend, Map<string, tf.KernelFunc | undefined>>();
+const kernelsOfBackend = new WeakMap<tf.KernelBackend, Map<string, tf.KernelFunc | null>>();
 
 /** The kernel of this name of the backend in use. */
-function kernelOf(kernelName: string): tf.KernelFunc | undefined {
+function kernelOf(kernelName: string): tf.KernelFunc | null {
   const { backend, backendName } = tf.engine();
   const known = kernelsOfBackend.get(backend);
-  if (known?.has(kernelName)) return known.get(kernelName);
-  const kernel = tf.getKernel(kernelName, backendName)?.kernelFunc;
+  const found = known?.get(kernelName);
+  if (found !== undefined) return found;
+  const kernel = tf.getKernel(kernelName, backendName)?.kernelFunc ?? null;
   kernelsOfBackend.set(backend, new Map(known).set(kernelName, kernel));
   return kernel;
 }
 
 /** Whether the backend in use has a kernel of this name. */
 export function hasKernel(kernelName: string): boolean {
-  return kernelOf(kernelName) !== undefined;
+  return kernelOf(kernelName) !== null;
 }
 
 /**
@@ -34,10 +35,11 @@ export function runKernel<T extends tf.Tensor | tf.Tensor[] = tf.Tensor>(
   { inputs, attrs = {} }: KernelCall,
 ): T {
   const engine = tf.engine();
-  if (!hasKernel(kernelName) || engine.isTapeOn() || engine.state.profiling) {
+  const kernel = kernelOf(kernelName);
+  if (kernel === null || engine.isTapeOn() || engine.state.profiling) {
     return engine.runKernel(kernelName, inputs, attrs as tf.NamedAttrMap) as T;
   }
-  return runUntaped(kernelName, { inputs, attrs });
+  return call(kernel, inputs, attrs);
 }
 
 /** Runs a kernel that the backend in use has, past the tape. */
@@ -45,8 +47,15 @@ export function runUntaped<T extends tf.Tensor | tf.Tensor[] = tf.Tensor>(
   kernelName: string,
   { inputs, attrs = {} }: KernelCall,
 ): T {
+  return call(kernelOf(kernelName) as tf.KernelFunc, inputs, attrs);
+}
+
+function call<T extends tf.Tensor | tf.Tensor[]>(
+  kernel: tf.KernelFunc,
+  inputs: tf.NamedTensorMap,
+  attrs: object,
+): T {
   const engine = tf.engine();
-  const kernel = kernelOf(kernelName) as tf.KernelFunc;
   const { backend } = engine;
   const out = kernel({ inputs, attrs: attrs as tf.NamedAttrMap, backend });
   // tfjs-node's kernels return tensors that the engine knows already.

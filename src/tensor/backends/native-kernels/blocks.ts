@@ -11,7 +11,6 @@ import {
 import { LAYER_NORM, LAYER_NORM_GRAD } from '../../ops/layer-norm.js';
 import { LINEAR, LINEAR_DENSE, LINEAR_GRAD_INPUT } from '../../ops/linear.js';
 import { LORA_LINEAR, LORA_LINEAR_GRAD } from '../../ops/lora-linear.js';
-import { MERGED_LINEAR } from '../../ops/merged-linear.js';
 import { RMS_NORM, RMS_NORM_GRAD } from '../../ops/rms-norm.js';
 import { ROPE } from '../../ops/rope.js';
 import type { TensorInfo } from '../../tfjs.js';
@@ -52,24 +51,6 @@ const linear: NativeKernel = (params, native) => {
   const bias = optional(native, params.inputs, 'bias');
   native.addon.linear(values, matrix, bias, y.values, cols);
   return y.info;
-};
-
-const mergedLinear: NativeKernel = ({ inputs, attrs }, native) => {
-  const x = inputs.x as TensorInfo;
-  const { weights } = attrs as { weights: readonly Weight[] };
-  const values = native.floats(x);
-  const cols = x.shape[x.shape.length - 1] as number;
-  const infos: TensorInfo[] = [];
-  const layers: (Matrix | null)[] = [];
-  for (const [i, weight] of weights.entries()) {
-    const shape = x.shape.slice();
-    shape[shape.length - 1] = weight.rows;
-    const y = native.output(shape, (values.length / cols) * weight.rows);
-    infos.push(y.info);
-    layers.push(native.weight(weight), optional(native, inputs, `bias${i}`), y.values);
-  }
-  native.addon.mergedLinear(values, cols, ...layers);
-  return infos;
 };
 
 const linearGradInput: NativeKernel = (params, native) => {
@@ -279,7 +260,6 @@ export const blockKernels: KernelTable = {
   [LINEAR_GRAD_INPUT]: linearGradInput,
   [LORA_LINEAR]: loraLinear,
   [LORA_LINEAR_GRAD]: loraLinearGrad,
-  [MERGED_LINEAR]: mergedLinear,
   [RMS_NORM]: rmsNorm,
   [RMS_NORM_GRAD]: normGrad('rmsNormGrad'),
   [ROPE]: rope,

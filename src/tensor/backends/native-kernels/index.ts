@@ -3,6 +3,7 @@ import { blockKernels } from './blocks.js';
 import { elementwiseKernels } from './elementwise.js';
 import { gatherKernels } from './gathers.js';
 import type { KernelTable } from './kernel.js';
+import { linearKernels } from './linears.js';
 import { matmulKernels } from './matmul.js';
 import { reductionKernels } from './reductions.js';
 import { sampleKernels } from './sample.js';
@@ -16,6 +17,7 @@ export const nativeKernels: KernelTable = {
   ...blockKernels,
   ...elementwiseKernels,
   ...gatherKernels,
+  ...linearKernels,
   ...matmulKernels,
   ...reductionKernels,
   ...sampleKernels,

@@ -16,7 +16,7 @@ const ROWS = [300, 64, 37];
 const CHOICES = ['int8', 'bf16', 'f32'] as const;
 
 const biasOf = (rows: number) => tf.tensor1d(randomNormal(rows, rows));
-const inputOf = (M: number) => tf.tensor3d(randomNormal(M * COLS, 1), [1, M, COLS]);
+const inputOf = (M: number, cols = COLS) => tf.tensor3d(randomNormal(M * cols, 1), [1, M, cols]);
 
 /** Layers of a kind in each compute type, and of kinds and types that want x in different forms. */
 const cases: Record<string, readonly Weight[]> = {};
@@ -29,7 +29,7 @@ cases.mixed = ['int4', 'int8 with zeros', 'int4', 'int4', 'nf4', 'bf16'].map((ki
   weightOf(kind, 20 + i, CHOICES[Math.floor(i / 2)] ?? 'f32'),
 );
 
-describe.each(testedBackends)('mergedLinear on %s', (backend) => {
+describe.each(testedBackends)('linear layers with what surrounds them on %s', (backend) => {
   beforeAll(() => useTestBackend(backend));
 
   const several = backend === 'native' ? Object.entries(cases) : [];
@@ -41,6 +41,33 @@ describe.each(testedBackends)('mergedLinear on %s', (backend) => {
         scoped(() => run(inputOf(M), layers()).map((y) => [y.shape, bitsOf(y)])),
       );
       expect(merged).toEqual(separate);
+    }
+  });
+
+  test.each(several)('%s onto a residual: the bits of a sum', (_, weights) => {
+    for (const M of [1, 33]) {
+      for (const weight of weights) {
+        const parts = () => ({ weight, bias: biasOf(weight.rows) });
+        const [sum, separate] = [ops.linearResidual, addedLater].map((run) =>
+          scoped(() => bitsOf(run(inputOf(M), parts(), inputOf(M, weight.rows)))),
+        );
+        expect(sum).toEqual(separate);
+      }
+    }
+  });
+
+  test.each(several)('%s, gated: the bits of separate products', (_, weights) => {
+    const [gate, other] = weights as [Weight, Weight];
+    const up = new Weight(gate.data, other.compute);
+    for (const M of [1, 33]) {
+      const layers = () => ({
+        gate: { weight: gate },
+        up: { weight: up, bias: biasOf(gate.rows) },
+      });
+      const [gated, separate] = [ops.gatedLinear, gatedLater].map((run) =>
+        scoped(() => bitsOf(run(inputOf(M), layers(), 'silu'))),
+      );
+      expect(gated).toEqual(separate);
     }
   });
 
@@ -74,6 +101,15 @@ describe.each(testedBackends)('mergedLinear on %s', (backend) => {
 function weightOf(kind: string, rows: number, choice: ComputeChoice): Weight {
   const { data } = randomWeight(kind, rows, COLS);
   return new Weight(data, computeOf(choice, 'generate', data.format));
+}
+
+function addedLater(x: tf.Tensor, { weight, bias }: ops.LinearLayer, residual: tf.Tensor) {
+  return ops.addResidual(residual, ops.linear(x, weight, bias));
+}
+
+function gatedLater(x: tf.Tensor, { gate, up }: ops.GatedLayers, name: ops.ActivationName) {
+  const [gated, linear] = separately(x, [gate, up]) as [tf.Tensor, tf.Tensor];
+  return ops.gatedMlp(gated, linear, name);
 }
 
 function separately(x: tf.Tensor, layers: readonly ops.LinearLayer[]): tf.Tensor[] {

@@ -1,0 +1,74 @@
+import type { ActivationName } from '../../ops/activation.js';
+import { GATED_LINEAR } from '../../ops/gated-linear.js';
+import { LINEAR_RESIDUAL } from '../../ops/linear-residual.js';
+import { MERGED_LINEAR } from '../../ops/merged-linear.js';
+import type { TensorInfo } from '../../tfjs.js';
+import type { Weight } from '../../weight.js';
+import type { Matrix } from '../addon.js';
+import type { NativeBackend } from '../native-backend.js';
+import { optional } from './blocks.js';
+import { type KernelTable, type NativeKernel, sizeOf } from './kernel.js';
+
+/** A tensor for x · weightᵀ. */
+function outputOf(native: NativeBackend, x: TensorInfo, weight: Weight) {
+  const shape = x.shape.slice();
+  shape[shape.length - 1] = weight.rows;
+  return native.output(shape, sizeOf(shape));
+}
+
+const mergedLinear: NativeKernel = ({ inputs, attrs }, native) => {
+  const x = inputs.x as TensorInfo;
+  const { weights } = attrs as { weights: readonly Weight[] };
+  const infos: TensorInfo[] = [];
+  const layers: (Matrix | null)[] = [];
+  for (const [i, weight] of weights.entries()) {
+    const y = outputOf(native, x, weight);
+    infos.push(y.info);
+    layers.push(native.weight(weight), optional(native, inputs, `bias${i}`), y.values);
+  }
+  native.addon.mergedLinear(native.floats(x), x.shape[x.shape.length - 1] as number, ...layers);
+  return infos;
+};
+
+const linearResidual: NativeKernel = ({ inputs, attrs }, native) => {
+  const { x, residual } = inputs as Record<'x' | 'residual', TensorInfo>;
+  const { weight } = attrs as { weight: Weight };
+  const y = outputOf(native, x, weight);
+  native.addon.linear(
+    native.floats(x),
+    native.weight(weight),
+    optional(native, inputs, 'bias'),
+    y.values,
+    weight.cols,
+    native.floats(residual),
+  );
+  return y.info;
+};
+
+const gatedLinear: NativeKernel = ({ inputs, attrs }, native) => {
+  const x = inputs.x as TensorInfo;
+  const { weights, name } = attrs as { weights: [Weight, Weight]; name: ActivationName };
+  const [gate, up] = weights;
+  const y = outputOf(native, x, gate);
+  const linear = native.pool.acquire(y.values.length);
+  native.addon.gatedLinear(
+    name,
+    native.floats(x),
+    gate.cols,
+    native.weight(gate),
+    optional(native, inputs, 'bias0'),
+    y.values,
+    native.weight(up),
+    optional(native, inputs, 'bias1'),
+    linear,
+  );
+  native.pool.release(linear);
+  return y.info;
+};
+
+/** Linear layers with what surrounds them. */
+export const linearKernels: KernelTable = {
+  [GATED_LINEAR]: gatedLinear,
+  [LINEAR_RESIDUAL]: linearResidual,
+  [MERGED_LINEAR]: mergedLinear,
+};

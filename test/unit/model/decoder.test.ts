@@ -134,6 +134,50 @@ describe('KvCache', () => {
   });
 });
 
+describe.each(['f32', 'bf16', 'int8'] as const)('a KvCache in %s', (dtype) => {
+  const ids = Array.from({ length: 75 }, (_, i) => (i * 7) % 20);
+  const others = ids.toReversed();
+
+  /** Hidden states of `ids`, so many tokens a pass, as row 1 of 2 or alone. */
+  const states = (chunks: readonly number[], beside: boolean) => {
+    const cache = model.newCache(beside ? 2 : 1, dtype);
+    let start = 0;
+    const parts = chunks.map((count) => {
+      const end = start + count;
+      const mine = { ids: ids.slice(start, end) };
+      // The other row ends one token earlier.
+      const rows = beside
+        ? [{ ids: others.slice(start, end - (end === 75 ? 1 : 0)) }, mine]
+        : [mine];
+      start = end;
+      return tidy(() => {
+        const hidden = model.forward(rows, { cache });
+        return values(slice(hidden, [beside ? 1 : 0, 0, 0], [1, count, -1]));
+      });
+    });
+    cache.dispose();
+    return parts.flat();
+  };
+
+  test('gives the same bits however the prompt is cut, alone or beside another', () => {
+    const whole = states([75], false);
+    for (const chunks of [[75], [1, 4, 65, 5], [70, 1, 1, 1, 1, 1]]) {
+      expect(states(chunks, false)).toEqual(whole);
+      expect(states(chunks, true)).toEqual(whole);
+    }
+  });
+
+  test('is near to no cache at all, and equal in f32', () => {
+    const cached = states([75], false);
+    const uncached = tidy(() => values(model.forward([{ ids }])));
+    const largest = Math.max(...uncached.map(Math.abs));
+    const difference = Math.max(...cached.map((x, i) => Math.abs(x - (uncached[i] as number))));
+    if (dtype === 'f32') expect(difference).toBe(0);
+    else expect(difference).toBeGreaterThan(0);
+    expect(difference).toBeLessThan(0.05 * largest);
+  });
+});
+
 describe('scoreRows', () => {
   test('log-probabilities and the greedy choice of the wanted ids', async () => {
     const before = memory().numTensors;

@@ -1,6 +1,6 @@
 #include "base/simd/avx512.h"
-
 #include "cpu/packed/amx_product.h"
+#include "cpu/packed_bf16/amx_few.h"
 #include "cpu/packed_bf16/columns_avx512_bf16.h"
 #include "cpu/packed_bf16/panel.h"
 
@@ -31,45 +31,74 @@ struct Bf16Kind {
   }
 };
 
-/// A group of a row of x: its steps are 16 rows apart. Returns the sum.
-template <PackedCode kCode>
-float prepare_group(const float* x, size_t count, size_t stride, Value* out) {
+/// For tiles: rows in blocks of 16, after the last one zeros, the steps of a row 16 rows apart.
+struct TileRows {
+  using Element = Value;
+  static constexpr size_t kBlock = kBlockRows, kStep = kBlockRows * 32;
+  static void store_values(Value* p, __m256i rounded) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), rounded);
+  }
+};
+/// Without tiles: rows one by one in float32.
+struct FloatRows {
+  using Element = float;
+  static constexpr size_t kBlock = 1, kStep = 32;
+  static void store_values(float* p, __m256i rounded) { store(p, floats_of_bf16(rounded)); }
+};
+
+/// A group of a row of x. Returns the sum.
+template <typename Rows, PackedCode kCode>
+float prepare_group(const float* x, size_t count, size_t stride, typename Rows::Element* out) {
   Vec total = zero();
   for (size_t i = 0; i < stride; i += kLanes) {
     const size_t left = i < count ? std::min<size_t>(count - i, kLanes) : 0;
     const Vec v = left == kLanes ? load(x + i) : load_partial(x + i, left);
-    total = add(total, store_rounded<kCode>(out + i / 32 * 512 + i % 32, v, kLanes));
+    const __m256i rounded = round_in_order<kCode>(v);
+    Rows::store_values(out + i / 32 * Rows::kStep + i % 32, rounded);
+    total = add(total, floats_of_bf16(rounded));
   }
   return sum(total);
 }
 
-template <PackedCode kCode>
+template <typename Rows, PackedCode kCode>
 void prepare_rows_of(const PackedWeight& weight, const PrepareArgs& args) {
-  const size_t block = kBlockRows * weight.padded_cols();
-  for (size_t row = 0; row < (args.m + 15) / 16 * 16; ++row) {
-    Value* out = static_cast<Value*>(args.values) + row / 16 * block + row % 16 * 32;
-    for (size_t g = 0; g < weight.groups; ++g, out += weight.group_stride * kBlockRows) {
+  using Element = typename Rows::Element;
+  constexpr size_t kBlock = Rows::kBlock;
+  for (size_t row = 0; row < (args.m + kBlock - 1) / kBlock * kBlock; ++row) {
+    Element* out = static_cast<Element*>(args.values) +
+                   row / kBlock * kBlock * weight.padded_cols() + row % kBlock * 32;
+    for (size_t g = 0; g < weight.groups; ++g, out += weight.group_stride * kBlock) {
       const size_t first = g * weight.group;
       const size_t count = row < args.m ? std::min(weight.group, weight.cols - first) : 0;
       const float* const x = args.x + (row < args.m ? row * args.ldx + first : 0);
-      const float total = prepare_group<kCode>(x, count, weight.group_stride, out);
+      const float total = prepare_group<Rows, kCode>(x, count, weight.group_stride, out);
       if (args.totals != nullptr)
-        args.totals[(row / 16 * weight.groups + g) * 16 + row % 16] = total;
+        args.totals[(row / kBlock * weight.groups + g) * kBlock + row % kBlock] = total;
     }
   }
 }
 
+template <typename Rows>
 void prepare(const PackedWeight& weight, const PrepareArgs& args) {
   if (weight.code == PackedCode::kFourBit)
-    prepare_rows_of<PackedCode::kFourBit>(weight, args);
+    prepare_rows_of<Rows, PackedCode::kFourBit>(weight, args);
   else
-    prepare_rows_of<PackedCode::kSixteenBit>(weight, args);  // in their natural order
+    prepare_rows_of<Rows, PackedCode::kSixteenBit>(weight, args);  // in their natural order
 }
 
-/// Every row of x, or a sum would depend on m. Groups are whole steps.
-bool takes(const PackedWeight& weight, size_t) { return weight.group_stride % 32 == 0; }
+/// The most rows for which no tiles are faster. Measured.
+constexpr size_t kMostWithoutTiles = 4;
+
+/// Groups are whole steps.
+bool takes(const PackedWeight& weight, size_t m) {
+  return weight.group_stride % 32 == 0 && m > kMostWithoutTiles;
+}
+bool takes_few(const PackedWeight& weight, size_t m) {
+  return weight.group_stride % 32 == 0 && m <= kMostWithoutTiles;
+}
 
 void product(const PackedWeight& weight, const PackedProductArgs& args) {
+  const FlushSubnormals flush;
   if (weight.code == PackedCode::kFourBit)
     return multiply_in_tiles<Bf16Kind<PackedCode::kFourBit>>(weight, args);
   if (weight.code == PackedCode::kEightBit)
@@ -79,7 +108,15 @@ void product(const PackedWeight& weight, const PackedProductArgs& args) {
 
 }  // namespace
 
-const PackedKernels packed_bf16_amx = {prepare,       product,    product, kBlockRows, kPanelTiles,
-                                       sizeof(Value), kBlockRows, takes};
+const PackedKernels packed_bf16_amx = {prepare<TileRows>, product,       product,    kBlockRows,
+                                       kPanelTiles,       sizeof(Value), kBlockRows, takes};
+const PackedKernels packed_bf16_amx_few = {prepare<FloatRows>,
+                                           few_without_tiles,
+                                           few_without_tiles,
+                                           kMostWithoutTiles,
+                                           kPanelTiles,
+                                           sizeof(float),
+                                           1,
+                                           takes_few};
 
 }  // namespace llmkit

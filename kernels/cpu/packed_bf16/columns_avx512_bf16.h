@@ -58,16 +58,24 @@ inline void decode_sixteen_bit(const uint8_t* line, Columns* out) {
   out[0] = {_mm512_loadu_si512(line)};
 }
 
-/// Rounds and stores n <= 16 values of a row; returns them, zeros after the end.
+/// 16 values of a row in bf16, in the order of the columns of a line.
 template <PackedCode kCode>
-inline Vec store_rounded(Value* p, Vec x, size_t n) {
+inline __m256i round_in_order(Vec x) {
   __m512 ordered = x.v;
   if constexpr (kCode == PackedCode::kFourBit)
     ordered = _mm512_permutexvar_ps(
         _mm512_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7, 8, 10, 12, 14, 9, 11, 13, 15), x.v);
-  const __m256i rounded = (__m256i)_mm512_cvtneps_pbh(ordered);
+  return (__m256i)_mm512_cvtneps_pbh(ordered);
+}
+inline Vec floats_of_bf16(__m256i values) {
+  return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(values), 16))};
+}
+/// Rounds and stores n <= 16 values of a row; returns them, zeros after the end.
+template <PackedCode kCode>
+inline Vec store_rounded(Value* p, Vec x, size_t n) {
+  const __m256i rounded = round_in_order<kCode>(x);
   _mm256_mask_storeu_epi16(p, first_lanes(n).v, rounded);
-  return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(rounded), 16))};
+  return floats_of_bf16(rounded);
 }
 
 }  // namespace

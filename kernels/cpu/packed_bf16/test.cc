@@ -106,6 +106,19 @@ void check_threads(Checks& checks, const PackedWeight& w) {
   }
 }
 
+/// Products and sums below the normal numbers: one row alone and in a block of rows.
+void check_tiny(Checks& checks, const PackedWeight& w) {
+  const size_t most = 64;
+  Buffer x(most * w.cols, 1);
+  for (size_t i = 0; i < most * w.cols; ++i) x.data()[i] *= i % 3 == 0 ? 0x1p-126f : 0x1p-128f;
+  Buffer want(most * w.rows, 2), y(w.rows, 3);
+  packed_linear(w, most, x.data(), nullptr, want.data());
+  for (size_t row = 0; row < most; ++row) {
+    packed_linear(w, 1, x.data() + row * w.cols, nullptr, y.data());
+    checks.same("tiny", y.data(), want.data() + row * w.rows, w.rows);
+  }
+}
+
 /// What is not finite shows, in its row of x alone.
 void check_special(Checks& checks, const PackedWeight& w) {
   for (float special : {INFINITY, -INFINITY, std::nanf("")}) {
@@ -134,6 +147,7 @@ void check_all(Checks& checks) {
   }
   const RandomWeight ones({F::kNf4, 40, 256, 64, false, false});
   check_special(checks, pack_weight(ones.view, Compute::kBf16));
+  check_tiny(checks, pack_weight(ones.view, Compute::kBf16));
 }
 
 }  // namespace

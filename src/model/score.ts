@@ -1,7 +1,16 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { LlmkitError } from '../errors.js';
 import { int32 } from '../tensor/ops/index.js';
-import { dispose, gather, logSumExp, reshape, slice, type Tensor2D, tidy } from '../tensor/tfjs.js';
+import {
+  argMax,
+  dispose,
+  gather,
+  logSumExp,
+  reshape,
+  slice,
+  type Tensor2D,
+  tidy,
+} from '../tensor/tfjs.js';
 import type { Decoder } from './decoder.js';
 
 /** Ids of a text and the first place to score: ids[from..] are scored, given all ids before each. */
@@ -55,29 +64,18 @@ export async function scoreRows(
     for (let start = 0; start < wanted.length; start += chunk) {
       const part = wanted.slice(start, start + chunk);
       if (start > 0) await nextTurn(); // signals are delivered between turns
-      const { logits, normalizers } = await headOf(model, hidden, { start, count: part.length });
+      const { logits, normalizers, best } = await headOf(model, hidden, { start, targets: part });
       part.forEach(({ row, place, target }, m) => {
-        const values = logits.subarray(
-          m * model.config.vocabSize,
-          (m + 1) * model.config.vocabSize,
-        );
         const score = scores[row];
         if (score === undefined) return;
-        score.logprobs[place] = (values[target] ?? 0) - (normalizers[m] ?? 0);
-        score.greedy[place] = argmax(values) === target;
+        score.logprobs[place] = (logits[m] ?? 0) - (normalizers[m] ?? 0);
+        score.greedy[place] = best[m] === target;
       });
     }
   } finally {
     hidden.dispose();
   }
   return scores;
-}
-
-/** Index of the largest value, the first of equals. */
-export function argmax(values: ArrayLike<number>): number {
-  let best = 0;
-  for (let i = 1; i < values.length; i++) if ((values[i] ?? 0) > (values[best] ?? 0)) best = i;
-  return best;
 }
 
 function wantedOf({ ids, from }: ScoreRow, row: number): Wanted[] {
@@ -112,21 +110,35 @@ async function statesOf(
   return chosen;
 }
 
-/** Logits [count, V] and the logarithm of the sum of their exponentials [count]. */
+/** What the logits of some positions say, a value for each. */
+interface HeadScores {
+  /** Of the targets. */
+  readonly logits: Float32Array;
+  /** Logarithms of the sums of the exponentials of all. */
+  readonly normalizers: Float32Array;
+  /** The first of the most probable ids. */
+  readonly best: Int32Array;
+}
+
+/** The positions from `start` of hidden on, one for each target. */
 async function headOf(
   model: Decoder,
   hidden: Tensor2D,
-  { start, count }: { readonly start: number; readonly count: number },
-): Promise<{ logits: Float32Array; normalizers: Float32Array }> {
+  { start, targets }: { readonly start: number; readonly targets: readonly Wanted[] },
+): Promise<HeadScores> {
+  const [count, V] = [targets.length, model.config.vocabSize];
+  const places = targets.map(({ target }, m) => m * V + target);
   const tensors = tidy(() => {
-    const logits = model.logits(slice(hidden, [start, 0], [count, hidden.shape[1]]));
-    return { logits, normalizers: logSumExp(logits, 1) };
+    const all = model.logits(slice(hidden, [start, 0], [count, hidden.shape[1]]));
+    const logits = gather(reshape(all, [-1]), int32(places, [count]));
+    return { logits, normalizers: logSumExp(all, 1), best: argMax(all, 1) };
   });
   try {
-    const { logits, normalizers } = tensors;
+    const { logits, normalizers, best } = tensors;
     return {
       logits: (await logits.data()) as Float32Array,
       normalizers: (await normalizers.data()) as Float32Array,
+      best: (await best.data()) as Int32Array,
     };
   } finally {
     dispose(tensors);

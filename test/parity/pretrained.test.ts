@@ -4,8 +4,9 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { openCheckpoint } from '../../src/checkpoint/checkpoint.js';
 import type { Decoder } from '../../src/model/decoder.js';
 import { loadModel } from '../../src/model/load.js';
-import { argmax, scoreRows } from '../../src/model/score.js';
+import { scoreRows } from '../../src/model/score.js';
 import { slice, tidy } from '../../src/tensor/tfjs.js';
+import { argmax } from '../helpers/argmax.js';
 import { testedBackends, useTestBackend } from '../helpers/backends.js';
 import { sharedData } from '../helpers/shared-data.js';
 

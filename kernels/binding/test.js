@@ -275,7 +275,7 @@ function checkProcesses() {
   assert.equal(runNode(`${bigWork} process.exit(7)`).status, 7);
   const wrongIsa = runNode(bigWork, { LLMKIT_ISA: 'sse' });
   assert.equal(wrongIsa.status, 2);
-  assert.match(wrongIsa.stderr, /LLMKIT_ISA must be scalar, avx2, avx512 or amx, got 'sse'/);
+  assert.match(wrongIsa.stderr, /LLMKIT_ISA must be scalar, avx2, avx512, amx or neon, got 'sse'/);
   assert.equal(runNode(`${bigWork}`, { LLMKIT_THREADS: 'many' }).status, 2);
   const threads = `process.exit(require(${JSON.stringify(addonPath)}).threads())`;
   assert.equal(runNode(threads, { LLMKIT_THREADS: '3' }).status, 3);

@@ -62,7 +62,7 @@ function runsOf({ options }: BenchContext): Run[] {
       passes: 3,
       checkpointing: false,
       tokens,
-      arithmetic: 'f32',
+      ...bf16,
     },
   ];
 }

@@ -187,12 +187,16 @@ function isRunning(group: number): boolean {
 
 test('what a killed install left is removed by the next, one that runs is left alone', async () => {
   const { backends, install } = machine();
-  for (const name of ['.tensorflow.000000000000.tmp', '.tensorflow.111111111111.tmp']) {
-    mkdirSync(join(backends, name, 'node_modules'), { recursive: true });
+  const left = (name: string) => join(backends, `.tensorflow.${name}.tmp`);
+  for (const name of ['killed', 'running', 'aged']) {
+    mkdirSync(join(left(name), 'scratch'), { recursive: true });
   }
-  utimesSync(join(backends, '.tensorflow.000000000000.tmp'), 0, 0);
+  writeFileSync(join(left('killed'), 'scratch', 'pid'), String(2 ** 30));
+  writeFileSync(join(left('running'), 'scratch', 'pid'), String(process.pid));
+  utimesSync(left('aged'), 0, 0);
+  utimesSync(left('running'), 0, 0);
   await install();
-  expect(readdirSync(backends)).toEqual(['.tensorflow.111111111111.tmp', 'tensorflow']);
+  expect(readdirSync(backends)).toEqual(['.tensorflow.running.tmp', 'tensorflow']);
 });
 
 test('remove takes away what install made, and nothing else', async () => {

@@ -12,6 +12,7 @@ import { bindingOf, buildBinding, buildOpLibrary } from './build.js';
 import type { BackendCheck } from './check.js';
 import { checkInstalled } from './installed-check.js';
 import { sha256OfKernels } from './kernels-hash.js';
+import { PID_FILE } from './leftovers.js';
 import { type LibrarySource, layOutDeps, libraryPaths } from './library.js';
 import { installPackage } from './package.js';
 import { downloadWheel } from './wheel.js';
@@ -45,7 +46,8 @@ export async function fillInstall(
   const name: TfjsNode = gpu ? '@tensorflow/tfjs-node-gpu' : '@tensorflow/tfjs-node';
   const paths = managedPaths(folder);
   const packageFolder = join(paths.modules, name);
-  const scratch = join(folder, 'scratch');
+  const scratch = await emptyFolder(join(folder, 'scratch'));
+  await writeFile(join(folder, PID_FILE), String(process.pid));
   const step = steps(options);
   step(`npm install ${name}`);
   await installPackage(`${name}@${TFJS_NODE_VERSION}`, folder, signal);
@@ -68,24 +70,28 @@ export async function fillInstall(
   await rm(scratch, { recursive: true });
   step('checking a 4-bit product');
   const check = await checkInstalled({ folder, program, signal });
+  const libraries = [bindingOf(packageFolder), ...libraryPaths(deps), paths.opLibrary];
   const record: InstallRecord = {
     package: name,
     package_version: TFJS_NODE_VERSION,
     tensorflow_version: check.versions?.tensorflow ?? '',
     source: library.kind === 'wheel' ? basename(library.path) : library.path,
     wheel_sha256: sha256,
+    library_bytes: await sizesOf(libraries, folder),
+    ...(await builder()),
+  };
+  await writeFile(paths.record, `${JSON.stringify(record, null, 2)}\n`);
+  return { record, check };
+}
+
+/** What installs, and when. */
+async function builder() {
+  return {
     llmkit_version: VERSION,
-    library_bytes: await librarySizes(folder, [
-      bindingOf(packageFolder),
-      ...libraryPaths(deps),
-      paths.opLibrary,
-    ]),
     kernels_sha256: await sha256OfKernels(),
     node_version: process.version,
     installed_at: new Date().toISOString(),
   };
-  await writeFile(paths.record, `${JSON.stringify(record, null, 2)}\n`);
-  return { record, check };
 }
 
 const STEPS = 6;
@@ -95,7 +101,7 @@ function steps({ onStep }: FillOptions): (what: string) => void {
   return (what) => onStep?.(++done, STEPS, what);
 }
 
-async function librarySizes(folder: string, libraries: readonly string[]) {
+async function sizesOf(libraries: readonly string[], folder: string) {
   const sizes: Record<string, number> = {};
   for (const path of libraries) sizes[relative(folder, path)] = (await stat(path)).size;
   return sizes;

@@ -7,7 +7,8 @@ import { packageRoot } from '../../tensor/backends/package-root.js';
 export async function sha256OfKernels(): Promise<string> {
   const root = join(packageRoot(), 'kernels');
   const entries = await readdir(root, { recursive: true, withFileTypes: true }).catch(() => []);
-  const paths = entries.filter((one) => one.isFile()).map((one) => join(one.parentPath, one.name));
+  const sources = entries.filter((one) => one.isFile() && !one.name.endsWith('.md'));
+  const paths = sources.map((one) => join(one.parentPath, one.name));
   const hash = createHash('sha256');
   for (const path of paths.sort()) {
     hash.update(`${relative(root, path)}\0`).update(await readFile(path));

@@ -1,8 +1,10 @@
 import { randomBytes } from 'node:crypto';
-import { readdir, rm, stat } from 'node:fs/promises';
+import { readdir, readFile, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 
-/** An install that is going on touches its folder more often. */
+/** In a folder that is being filled, the number of the process that does so. */
+export const PID_FILE = join('scratch', 'pid');
+/** Without one, a folder this old is nobody's. */
 const ABANDONED_MS = 3_600_000;
 
 /** A name beside a folder for what is removed there. */
@@ -23,7 +25,17 @@ export async function removeLeftovers(folder: string): Promise<void> {
   }
 }
 
-async function isAbandoned(path: string): Promise<boolean> {
-  const info = await stat(path).catch(() => undefined);
+async function isAbandoned(folder: string): Promise<boolean> {
+  const pid = Number(await readFile(join(folder, PID_FILE), 'utf8').catch(() => ''));
+  if (pid > 0) return !isRunning(pid);
+  const info = await stat(folder).catch(() => undefined);
   return info !== undefined && Date.now() - info.mtimeMs > ABANDONED_MS;
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
 }

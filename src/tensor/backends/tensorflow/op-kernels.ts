@@ -19,6 +19,11 @@ import { LORA_LINEAR, LORA_LINEAR_GRAD } from '../../ops/lora-linear.js';
 import { MERGED_LINEAR } from '../../ops/merged-linear.js';
 import { RMS_NORM, RMS_NORM_GRAD } from '../../ops/rms-norm.js';
 import { ROPE } from '../../ops/rope.js';
+import {
+  ROUNDED_LINEAR,
+  ROUNDED_LINEAR_GRAD_INPUT,
+  ROUNDED_LINEAR_GRAD_WEIGHT,
+} from '../../ops/rounded-linear.js';
 import type { TensorInfo } from '../../tfjs.js';
 import type { Weight } from '../../weight.js';
 import { doubleBits, type OpRunner } from './op-runner.js';
@@ -132,13 +137,28 @@ const dropout: OpKernel = (ops, { x, keys }, attrs) => {
   return ops.runOne(DROPOUT, [x, keys], settings);
 };
 
+const roundedLinear: OpKernel = (ops, { x, weight, bias }) =>
+  ops.runOne(ROUNDED_LINEAR, [x, weight, bias], []);
+
+const roundedLinearGradInput: OpKernel = (ops, { dy, weight }) =>
+  ops.runOne(ROUNDED_LINEAR_GRAD_INPUT, [dy, weight], []);
+
+const roundedLinearGradWeight: OpKernel = (ops, { dy, x }) =>
+  ops.runOne(ROUNDED_LINEAR_GRAD_WEIGHT, [dy, x], []);
+
+/** The head's weight, and whether products with a trained one are in bf16. */
+function headSettings(ops: OpRunner, attrs: object) {
+  const { rounded = false } = attrs as { rounded?: boolean };
+  return [...ops.weight(attrs), ops.flag('rounded', rounded)];
+}
+
 const crossEntropy: OpKernel = (ops, { h, targets, weight, bias }, attrs) =>
-  ops.run(CROSS_ENTROPY, [h, targets, weight, bias], ops.weight(attrs), 2);
+  ops.run(CROSS_ENTROPY, [h, targets, weight, bias], headSettings(ops, attrs), 2);
 
 const crossEntropyGrad: OpKernel = (ops, inputs, attrs) => {
   const { h, targets, weight, bias, logSumExp, dy } = inputs;
   const all = [h, targets, weight, bias, logSumExp, dy];
-  return ops.runFilled(CROSS_ENTROPY_GRAD, all, ops.weight(attrs), 3);
+  return ops.runFilled(CROSS_ENTROPY_GRAD, all, headSettings(ops, attrs), 3);
 };
 
 const adamw: OpKernel = (ops, { parameter, gradient, m, v }, attrs) => {
@@ -184,4 +204,7 @@ export const opKernels: Readonly<Record<string, OpKernel>> = {
   [RMS_NORM]: norm(RMS_NORM),
   [RMS_NORM_GRAD]: normGrad(RMS_NORM_GRAD),
   [ROPE]: rope,
+  [ROUNDED_LINEAR]: roundedLinear,
+  [ROUNDED_LINEAR_GRAD_INPUT]: roundedLinearGradInput,
+  [ROUNDED_LINEAR_GRAD_WEIGHT]: roundedLinearGradWeight,
 };

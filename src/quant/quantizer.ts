@@ -1,5 +1,5 @@
 import { LlmkitError } from '../errors.js';
-import { backendInUse } from '../tensor/backends/index.js';
+import { addonLoads, backendInUse } from '../tensor/backends/index.js';
 import {
   quantizeNative,
   type RoundingSpec,
@@ -69,7 +69,7 @@ export const nativeQuantizer: Quantizer = async ({ name, values }, options) => {
   return { data: nested, relativeError: () => relativeErrorNative(values, nested) };
 };
 
-/** The quantizer of the backend in use. */
+/** The native quantizer where it loads; `reference` is there to do without. Both give the same bytes. */
 export function quantizerInUse(): Quantizer {
-  return backendInUse() === 'native' ? nativeQuantizer : portableQuantizer;
+  return backendInUse() !== 'reference' && addonLoads() ? nativeQuantizer : portableQuantizer;
 }

@@ -47,13 +47,18 @@ export async function useBackend(
  * @returns undefined where the addon does not load
  */
 export function mapFile(path: string): Uint8Array | undefined {
+  return addonLoads() ? new Uint8Array(loadAddon().mapFile(path)) : undefined;
+}
+
+/** Whether the native addon loads, which serves files and quantization whatever backend computes. */
+export function addonLoads(): boolean {
   try {
     loadAddon();
+    return true;
   } catch (error) {
     throwUsage(error);
-    return undefined;
+    return false;
   }
-  return new Uint8Array(loadAddon().mapFile(path));
 }
 
 /**

@@ -18,9 +18,9 @@ export const backend = defineCommand({
   summary: 'Show which backends load on this machine, and why not; install TensorFlow',
   description:
     'list     every backend: versions, devices, which ops have kernels, why one does not load\n' +
-    "install  tensorflow: @tensorflow/tfjs-node, with a current TensorFlow's library and llmkit's ops, built here\n" +
-    '         (npm, Python with pip, CMake and a C++17 compiler are needed) and kept in LLMKIT_HOME\n' +
-    '         (~/.cache/llmkit) once a 4-bit product has come out right on it; 1.3 GB\n' +
+    "install  tensorflow: @tensorflow/tfjs-node with a current TensorFlow's library and llmkit's ops,\n" +
+    '         built here (with npm, Python with pip, CMake and a C++17 compiler) and kept in\n' +
+    '         LLMKIT_HOME (~/.cache/llmkit) once a 4-bit product has come out right on it; 1.3 GB\n' +
     'check    computes a 4-bit product on a backend and compares it with plain arithmetic\n' +
     'remove   tensorflow: undoes install',
   arguments: [

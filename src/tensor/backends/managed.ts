@@ -1,6 +1,6 @@
 import { readFileSync, realpathSync, statSync } from 'node:fs';
 import { homedir } from 'node:os';
-import { join, sep } from 'node:path';
+import { join, resolve, sep } from 'node:path';
 
 /** A package of TensorFlow's binding for Node. */
 export type TfjsNode = '@tensorflow/tfjs-node' | '@tensorflow/tfjs-node-gpu';
@@ -48,7 +48,8 @@ export interface ManagedPaths {
 
 /** LLMKIT_HOME, else `llmkit` in the user's cache folder: what llmkit itself installs lies below it. */
 export function llmkitHome(env: NodeJS.ProcessEnv = process.env): string {
-  return env.LLMKIT_HOME || join(env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'llmkit');
+  const cache = env.XDG_CACHE_HOME || join(homedir(), '.cache');
+  return resolve(env.LLMKIT_HOME || join(cache, 'llmkit'));
 }
 
 /** Where `llmkit backend install tensorflow` puts its result. */
@@ -61,7 +62,7 @@ export function installFolder(): string {
  * LLMKIT_TENSORFLOW names.
  */
 export function managedPaths(
-  folder = process.env.LLMKIT_TENSORFLOW || installFolder(),
+  folder = resolve(process.env.LLMKIT_TENSORFLOW || installFolder()),
 ): ManagedPaths {
   return {
     folder,

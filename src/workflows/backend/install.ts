@@ -68,7 +68,10 @@ export async function installTensorflow(options: InstallOptions): Promise<Instal
   if (process.platform !== 'linux') throw notHere(packageOf(gpu));
   const paths = managedPaths(installFolder());
   const present = force ? undefined : await presentInstall(paths, options);
-  if (present !== undefined) return present;
+  if (present !== undefined) {
+    if (from !== undefined) options.onNote?.(`--from ${from} is not used; --force replaces this`);
+    return present;
+  }
   const library = from === undefined ? undefined : await findLibrary(resolve(from));
   await checkTools(library, signal);
   await checkFreeDisk(paths.folder, NEEDED_BYTES[gpu ? 'gpu' : 'cpu']);

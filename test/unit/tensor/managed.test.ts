@@ -13,6 +13,7 @@ import { temporaryFolder } from '../../helpers/temporary-folder.js';
 test('the home is LLMKIT_HOME, else llmkit in the cache folder', () => {
   expect(llmkitHome({ LLMKIT_HOME: '/a', XDG_CACHE_HOME: '/b' })).toBe('/a');
   expect(llmkitHome({ LLMKIT_HOME: '', XDG_CACHE_HOME: '/b' })).toBe('/b/llmkit');
+  expect(llmkitHome({ LLMKIT_HOME: 'a' })).toBe(join(process.cwd(), 'a'));
   expect(llmkitHome({})).toBe(join(homedir(), '.cache', 'llmkit'));
 });
 

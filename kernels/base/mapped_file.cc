@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdint>
 #include <cstring>
@@ -44,14 +45,19 @@ struct Mappings {
   }
 };
 
-void* map_descriptor(int descriptor, size_t size) {
+size_t page_size() { return static_cast<size_t>(::sysconf(_SC_PAGESIZE)); }
+
+void* map_pages(int descriptor, size_t offset, size_t size) {
   // Without a reservation: a model larger than the memory is read page by page.
-  return ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, descriptor, 0);
+  constexpr int kFlags = MAP_PRIVATE | MAP_NORESERVE;
+  const off_t begin = static_cast<off_t>(offset);
+  return ::mmap(nullptr, size, PROT_READ | PROT_WRITE, kFlags, descriptor, begin);
 }
 
 }  // namespace
 
-std::unique_ptr<MappedFile> MappedFile::open(const std::string& path, std::string& error) {
+std::unique_ptr<MappedFile> MappedFile::open(const std::string& path, const FileRange& range,
+                                             std::string& error) {
   const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   struct stat status;
   if (descriptor < 0 || ::fstat(descriptor, &status) != 0) {
@@ -59,30 +65,31 @@ std::unique_ptr<MappedFile> MappedFile::open(const std::string& path, std::strin
     if (descriptor >= 0) ::close(descriptor);
     return nullptr;
   }
-  const size_t size = static_cast<size_t>(status.st_size);
-  void* data = nullptr;
+  const size_t end = static_cast<size_t>(status.st_size), begin = std::min(range.offset, end);
+  const size_t size = std::min(range.size, end - begin), before = begin % page_size();
+  void* pages = nullptr;
   if (!S_ISREG(status.st_mode)) {
     error = "not a regular file";
   } else if (size > 0) {
-    data = map_descriptor(descriptor, size);
-    if (data == MAP_FAILED) error = std::strerror(errno);
+    pages = map_pages(descriptor, begin - before, before + size);
+    if (pages == MAP_FAILED) error = std::strerror(errno);
   }
   ::close(descriptor);
   if (!error.empty()) return nullptr;
-  if (data != nullptr) Mappings::instance().add(data, size);
-  return std::unique_ptr<MappedFile>(new MappedFile(data, size));
+  if (pages != nullptr) Mappings::instance().add(pages, before + size);
+  return std::unique_ptr<MappedFile>(new MappedFile(pages, pages == nullptr ? 0 : before, size));
 }
 
 MappedFile::~MappedFile() {
-  if (data_ == nullptr) return;
-  Mappings::instance().remove(data_);
-  ::munmap(data_, size_);
+  if (pages_ == nullptr) return;
+  Mappings::instance().remove(pages_);
+  ::munmap(pages_, before_ + size_);
 }
 
 void release_file_pages(const void* data, size_t size) {
   const uintptr_t begin = reinterpret_cast<uintptr_t>(data), end = begin + size;
   if (!Mappings::instance().holds(begin, end)) return;
-  const uintptr_t page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const uintptr_t page = page_size();
   const uintptr_t first = (begin + page - 1) / page * page, last = end / page * page;
   if (first < last) ::madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
 }

@@ -1,27 +1,37 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <string>
 
 namespace llmkit {
 
-/// A whole file in memory, private and writable: writes are never seen by others. Unmapped at the
-/// end of its life. An empty file has no data.
+/// Bytes of a file, which may end before them: the whole file unless said otherwise.
+struct FileRange {
+  size_t offset = 0;
+  size_t size = SIZE_MAX;
+};
+
+/// A file or a range of it in memory, private and writable: writes are never seen by others.
+/// Unmapped at the end of its life. An empty range has no data.
 class MappedFile {
  public:
-  /// Null, and a message, when the file cannot be mapped.
-  static std::unique_ptr<MappedFile> open(const std::string& path, std::string& error);
+  /// What the file has of the range. Null, and a message, when it cannot be mapped.
+  static std::unique_ptr<MappedFile> open(const std::string& path, const FileRange& range,
+                                          std::string& error);
   ~MappedFile();
   MappedFile(const MappedFile&) = delete;
   MappedFile& operator=(const MappedFile&) = delete;
 
-  void* data() const { return data_; }
+  void* data() const { return static_cast<char*>(pages_) + before_; }
   size_t size() const { return size_; }
 
  private:
-  MappedFile(void* data, size_t size) : data_(data), size_(size) {}
-  void* data_;
+  MappedFile(void* pages, size_t before, size_t size)
+      : pages_(pages), before_(before), size_(size) {}
+  void* pages_;    // the first of them
+  size_t before_;  // bytes of it that are not in the range
   size_t size_;
 };
 

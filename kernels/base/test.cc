@@ -99,19 +99,29 @@ void check_mapped_file(Checks& checks, const std::string& folder) {
   std::string error;
   write_file(path, "hello");
   {
-    const auto file = MappedFile::open(path, error);
+    const auto file = MappedFile::open(path, {}, error);
     checks.that("mapped", file != nullptr && file->size() == 5);
     checks.that("content", std::memcmp(file->data(), "hello", 5) == 0);
     static_cast<char*>(file->data())[0] = 'j';
+  }
+  {
+    const std::string long_text = std::string(99999, '-') + "hello";
+    write_file(path, long_text);
+    const auto range = MappedFile::open(path, {99999, 4}, error);
+    checks.that("a range", range != nullptr && range->size() == 4);
+    checks.that("its content", std::memcmp(range->data(), "hell", 4) == 0);
+    checks.that("the rest", MappedFile::open(path, {100000, 99}, error)->size() == 4);
+    checks.that("beyond the end", MappedFile::open(path, {200000, 4}, error)->size() == 0);
+    write_file(path, "hello");
   }
   std::string text;
   std::ifstream(path) >> text;
   checks.that("writes are private", text == "hello");
   write_file(path, "");
-  checks.that("empty", MappedFile::open(path, error) != nullptr && error.empty());
-  checks.that("a folder", MappedFile::open(folder, error) == nullptr && !error.empty());
+  checks.that("empty", MappedFile::open(path, {}, error) != nullptr && error.empty());
+  checks.that("a folder", MappedFile::open(folder, {}, error) == nullptr && !error.empty());
   error.clear();
-  checks.that("missing", MappedFile::open(folder + "/no", error) == nullptr && !error.empty());
+  checks.that("missing", MappedFile::open(folder + "/no", {}, error) == nullptr && !error.empty());
 }
 
 void check_all(Checks& checks) {

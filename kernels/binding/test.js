@@ -1,8 +1,9 @@
 // What the binding itself does: argument checks, mapped files, weights' lifetimes, threads, exit.
 // Usage: node test.js llmkit.node
 import assert from 'node:assert';
+import { constants } from 'node:buffer';
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -138,6 +139,12 @@ function checkMapping(folder) {
   assert.throws(() => addon.dequantizeRows(weight, Int32Array.of(1), y), RangeError);
   addon.disposeWeight(weight);
   assert.throws(() => addon.dequantizeRows(weight, Int32Array.of(0), y), RangeError);
+  assert.deepEqual(new Uint8Array(addon.mapFile(file, 2, 3)), Uint8Array.of(0x3f, 0, 0x40));
+  assert.equal(addon.mapFile(file, 5, 9).byteLength, 2);
+  assert.throws(() => addon.mapFile(file, -1, 9), RangeError);
+  truncateSync(file, 5 * 2 ** 30); // more than an array of Node.js 20 holds
+  if (constants.MAX_LENGTH < 5 * 2 ** 30) assert.throws(() => addon.mapFile(file));
+  else assert.equal(addon.mapFile(file).byteLength, 5 * 2 ** 30);
   writeFileSync(file, '');
   assert.equal(addon.mapFile(file).byteLength, 0);
   assert.throws(() => addon.mapFile(path.join(folder, 'none')), /none: No such file/);

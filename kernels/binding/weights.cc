@@ -11,18 +11,32 @@
 namespace llmkit::binding {
 namespace {
 
+/// An array of its bytes, which keeps it mapped. Throws where Node.js has no arrays of that size.
+Napi::Value array_of(Napi::Env env, const std::shared_ptr<MappedFile>& file) {
+  // A failed call may have ended the hint, or not: who holds the file tells.
+  auto* const hint = new std::shared_ptr<MappedFile>(file);
+  const auto end = [](napi_env, void*, void* held) {
+    delete static_cast<std::shared_ptr<MappedFile>*>(held);
+  };
+  napi_value array = nullptr;
+  const napi_status status =
+      napi_create_external_arraybuffer(env, file->data(), file->size(), end, hint, &array);
+  if (status == napi_ok) return Napi::Value(env, array);
+  if (file.use_count() > 1) delete hint;
+  throw Napi::Error::New(env);
+}
+
+/// mapFile(path, offset = 0, size = all behind it)
 Napi::Value map_file(const Napi::CallbackInfo& info) {
   const Arguments args(info, "mapFile");
   const std::string path = args.text(0);
+  FileRange range;
+  if (!info[1].IsUndefined()) range = {args.size(1, "offset"), args.size(2, "size")};
   std::string error;
-  std::unique_ptr<MappedFile> file = MappedFile::open(path, error);
+  const std::shared_ptr<MappedFile> file = MappedFile::open(path, range, error);
   if (file == nullptr) throw Napi::Error::New(info.Env(), "mapFile: " + path + ": " + error);
   if (file->size() == 0) return Napi::ArrayBuffer::New(info.Env(), 0);
-  void* const data = file->data();
-  const size_t size = file->size();
-  return Napi::ArrayBuffer::New(
-      info.Env(), data, size, [](Napi::Env, void*, MappedFile* owner) { delete owner; },
-      file.release());
+  return array_of(info.Env(), file);
 }
 
 constexpr size_t kBitsOfFormat[] = {32, 16, 16, 8, 4, 4, 4};

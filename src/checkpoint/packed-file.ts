@@ -3,9 +3,9 @@ import { rename, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import * as z from 'zod';
 import { LlmkitError } from '../errors.js';
-import { mapFile } from '../tensor/backends/index.js';
 import type { PackedForm } from '../tensor/backends/packed.js';
 import { FlushedFile } from './flushed-file.js';
+import { MappedBytes } from './mapped-bytes.js';
 import { besides, sync } from './output.js';
 
 /** Weights begin at whole pages, so that each can be let go of by itself. */
@@ -66,7 +66,7 @@ export function readPackedFile(
   const stats = statSync(path, { throwIfNoEntry: false });
   if (stats === undefined) return undefined;
   if (!stats.isFile()) refuse('it is not a file');
-  const mapped = mapFile(path);
+  const mapped = MappedBytes.open(path, stats.size);
   if (mapped === undefined) refuse('files cannot be mapped without the native addon');
   const header = readHeader(mapped);
   if (header.layout !== origin.layout) {
@@ -77,16 +77,16 @@ export function readPackedFile(
   return new Map(parts);
 }
 
-function readHeader(mapped: Uint8Array): z.output<typeof headerSchema> {
-  const end = mapped.length - TRAILER_BYTES;
+function readHeader(mapped: MappedBytes): z.output<typeof headerSchema> {
+  const end = mapped.sizeBytes - TRAILER_BYTES;
   if (end < 0) refuse('it is cut off');
-  const trailer = Buffer.from(mapped.subarray(end));
+  const trailer = Buffer.from(mapped.view(end, TRAILER_BYTES));
   if (trailer.toString('latin1', 8) !== MAGIC) refuse('it is cut off, or no file of this kind');
   const length = trailer.readBigUInt64LE();
   if (length > BigInt(Math.min(end, MAX_HEADER_BYTES))) {
     refuse(`its header is said to have ${length} bytes`);
   }
-  const bytes = mapped.subarray(end - Number(length), end);
+  const bytes = mapped.view(end - Number(length), Number(length));
   const parsed = headerSchema.safeParse(parseJson(bytes));
   if (parsed.success) return parsed.data;
   refuse(`its header is broken at ${parsed.error.issues[0]?.path.join('.') || 'the start'}`);
@@ -100,11 +100,11 @@ function parseJson(bytes: Uint8Array): unknown {
   }
 }
 
-function partOf(mapped: Uint8Array, { name, offset, size_bytes, form }: Entry): PackedPart {
-  if (offset % PAGE_BYTES !== 0 || offset + size_bytes > mapped.length) {
-    refuse(`${name} is said to be ${size_bytes} bytes at ${offset} of ${mapped.length}`);
+function partOf(mapped: MappedBytes, { name, offset, size_bytes, form }: Entry): PackedPart {
+  if (offset % PAGE_BYTES !== 0 || offset + size_bytes > mapped.sizeBytes) {
+    refuse(`${name} is said to be ${size_bytes} bytes at ${offset} of ${mapped.sizeBytes}`);
   }
-  return { form, bytes: mapped.subarray(offset, offset + size_bytes) };
+  return { form, bytes: mapped.view(offset, size_bytes) };
 }
 
 function refuse(problem: string): never {

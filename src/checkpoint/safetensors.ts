@@ -1,9 +1,10 @@
+import { constants } from 'node:buffer';
 import { closeSync, fstatSync, openSync, readSync, statSync } from 'node:fs';
 import { LlmkitError } from '../errors.js';
-import { mapFile, releasePages } from '../tensor/backends/index.js';
 import { type Dtype, toFloats } from './dtype.js';
 import { type FileStamp, stampOf } from './file-stamp.js';
 import type { FileRange } from './hash-threads.js';
+import { MappedBytes } from './mapped-bytes.js';
 import { type Header, headerLength, parseHeader } from './safetensors-header.js';
 
 /** Where a tensor lies and what it holds. */
@@ -58,9 +59,10 @@ export async function readSafetensors(
   const descriptor = open(path);
   try {
     const stats = fstatSync(descriptor, { bigint: true });
-    const header = readHeader(descriptor, path, Number(stats.size));
-    const stamp = stampOf(path, stats);
-    return new OpenFile(path, header, { descriptor, stamp, mapped: !options.unmapped });
+    const sizeBytes = Number(stats.size);
+    const header = readHeader(descriptor, path, sizeBytes);
+    const mapped = options.unmapped ? undefined : MappedBytes.open(path, sizeBytes);
+    return new OpenFile(path, header, { descriptor, stamp: stampOf(path, stats), mapped });
   } catch (error) {
     closeSync(descriptor);
     throw error;
@@ -115,30 +117,39 @@ function readExactly(
   return bytes;
 }
 
+function tooLong(path: string, name: string, sizeBytes: number): LlmkitError {
+  return new LlmkitError(
+    'unsupported',
+    `${path}: tensor ${name} must have at most ${constants.MAX_LENGTH} bytes under Node.js ${process.version}, ` +
+      `got ${sizeBytes}; newer versions of Node.js hold more`,
+  );
+}
+
 class OpenFile implements SafetensorsFile {
   readonly path: string;
   readonly metadata: Readonly<Record<string, string>>;
   readonly tensors: ReadonlyMap<string, StoredTensor>;
   readonly stamp: FileStamp;
   #descriptor: number | undefined;
-  #mapped: Uint8Array | undefined;
+  #mapped: MappedBytes | undefined;
 
   constructor(
     path: string,
     header: Header,
-    opened: { descriptor: number; stamp: FileStamp; mapped: boolean },
+    opened: { descriptor: number; stamp: FileStamp; mapped: MappedBytes | undefined },
   ) {
     this.path = path;
     this.metadata = header.metadata;
     this.tensors = header.tensors;
     this.stamp = opened.stamp;
-    this.#mapped = opened.mapped ? mapFile(path) : undefined;
+    this.#mapped = opened.mapped;
     this.#descriptor = opened.descriptor;
   }
 
   bytes(name: string): Uint8Array {
     const { descriptor, offset, sizeBytes } = this.range(name);
-    if (this.#mapped) return this.#mapped.subarray(offset, offset + sizeBytes);
+    if (sizeBytes > constants.MAX_LENGTH) throw tooLong(this.path, name, sizeBytes);
+    if (this.#mapped) return this.#mapped.view(offset, sizeBytes);
     return readExactly(descriptor, { path: this.path, offset, length: sizeBytes });
   }
 
@@ -156,7 +167,8 @@ class OpenFile implements SafetensorsFile {
   }
 
   release(name: string): void {
-    if (this.#mapped) releasePages(this.bytes(name));
+    const { offset, sizeBytes } = this.range(name);
+    this.#mapped?.release(offset, sizeBytes);
   }
 
   close(): void {

@@ -160,7 +160,7 @@ void check_mapped(Checks& checks) {
   std::ofstream(path, std::ios::binary)
       .write(reinterpret_cast<const char*>(bytes.data()), static_cast<long>(bytes.size()));
   std::string error;
-  const auto file = MappedFile::open(path, error);
+  const auto file = MappedFile::open(path, {}, error);
   static_cast<uint8_t*>(file->data())[0] = static_cast<uint8_t>(bytes[0] + 1);  // before the weight
   const std::vector<float> scales = random_normal(8 * 150, 2);
   WeightView view;

@@ -91,10 +91,10 @@ export interface Addon {
   setThreads(count: number): void;
 
   /**
-   * Maps a file privately (writes stay in memory) until the buffer is collected. Throws an Error with
-   * the system's message.
+   * Maps a file, or what it has of a range, privately (writes stay in memory) until the buffer is collected. Throws
+   * an Error with the system's message.
    */
-  mapFile(path: string): ArrayBuffer;
+  mapFile(path: string, offset?: number, sizeBytes?: number): ArrayBuffer;
 
   /**
    * Checks the sizes and keeps the arrays alive, without a copy. With bf16 or int8, packs the weight for

@@ -42,12 +42,16 @@ export async function useBackend(
 }
 
 /**
- * Maps a file into memory, privately and copy-on-write, until nothing refers to the bytes any more.
+ * Maps a file, or what it has of a range, into memory, privately and copy-on-write, until nothing refers to the bytes
+ * any more.
  *
  * @returns undefined where the addon does not load
  */
-export function mapFile(path: string): Uint8Array | undefined {
-  return addonLoads() ? new Uint8Array(loadAddon().mapFile(path)) : undefined;
+export function mapFile(
+  path: string,
+  ...range: [] | [offset: number, sizeBytes: number]
+): Uint8Array | undefined {
+  return addonLoads() ? new Uint8Array(loadAddon().mapFile(path, ...range)) : undefined;
 }
 
 /** Whether the native addon loads, which serves files and quantization whatever backend computes. */

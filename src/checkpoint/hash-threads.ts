@@ -57,8 +57,9 @@ export class HashThreads {
   /** @returns undefined where there are enough */
   #start(): Worker | undefined {
     if (this.#jobs.size >= this.#most) return undefined;
-    // From its text, so that it runs from the bundle and from the sources alike.
-    const worker = new Worker(`(${serve})(require)`, { eval: true });
+    // From its text, so that it runs from the bundle and from the sources alike; without this process's own flags,
+    // of which --input-type would make it a module.
+    const worker = new Worker(`(${serve})(require)`, { eval: true, execArgv: [] });
     worker.on('message', (answer: Answer) => {
       const job = this.#jobs.get(worker);
       this.#jobs.delete(worker);

@@ -1,6 +1,8 @@
+import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { closeSync, openSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
+import { build } from 'esbuild';
 import { expect, onTestFinished, test } from 'vitest';
 import { HashThreads } from '../../../src/checkpoint/hash-threads.js';
 import { temporaryFolder } from '../../helpers/temporary-folder.js';
@@ -39,4 +41,21 @@ test('a range that cannot be read to its end is an error, and the next one is ha
   await expect(hashes.sha256({ ...range, descriptor: 2 ** 30 })).rejects.toThrow('EBADF');
   const whole = createHash('sha256').update(bytes).digest('hex');
   expect(await hashes.sha256({ ...range, sizeBytes: bytes.length })).toBe(whole);
+});
+
+test('a program that is a module by --input-type hashes too', async () => {
+  const path = join(temporaryFolder(), 'bytes');
+  writeFileSync(path, bytes);
+  const source = JSON.stringify(resolve('src/checkpoint/hash-threads.ts'));
+  const contents = `
+    import { openSync } from 'node:fs';
+    import { HashThreads } from ${source};
+    const range = { descriptor: openSync(${JSON.stringify(path)}), offset: 0, sizeBytes: ${bytes.length} };
+    console.log(await new HashThreads(1).sha256(range));`;
+  const stdin = { contents, resolveDir: '.' };
+  const bundling = { stdin, bundle: true, platform: 'node', format: 'esm', write: false } as const;
+  const program = (await build(bundling)).outputFiles[0]?.text ?? '';
+  const args = ['--input-type=module', '-e', program];
+  const { stdout, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8' });
+  expect([stdout.trim(), stderr]).toEqual([createHash('sha256').update(bytes).digest('hex'), '']);
 });

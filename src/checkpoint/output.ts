@@ -5,6 +5,8 @@ import { basename, dirname, join, resolve } from 'node:path';
 import { LlmkitError } from '../errors.js';
 
 const SIGNALS = ['SIGINT', 'SIGTERM'] as const;
+/** A file that is still being written changes more often. */
+const ABANDONED_MS = 3_600_000;
 
 /**
  * Fills a temporary folder beside the target and renames it to the target: complete or absent, also after SIGINT
@@ -98,9 +100,9 @@ export function besides(path: string, suffix: string): string {
   return join(dirname(path), `.${basename(path)}.${unique}.${suffix}`);
 }
 
-/** Removes the folder if the process ends before the returned function is called. */
-function removeOnExit(folder: string): () => void {
-  const remove = () => rmSync(folder, { recursive: true, force: true });
+/** Removes a file or folder if the process ends before the returned function is called. */
+export function removeOnExit(path: string): () => void {
+  const remove = () => rmSync(path, { recursive: true, force: true });
   const onSignal = (signal: NodeJS.Signals) => {
     stop();
     // With another listener the process goes on: it ends with an error in fill, or by exit.
@@ -118,6 +120,18 @@ function removeOnExit(folder: string): () => void {
   };
   guard();
   return stop;
+}
+
+/** Removes files that writers of this path who were killed left beside it. */
+export async function removeAbandoned(path: string): Promise<void> {
+  const folder = dirname(resolve(path));
+  for (const name of await readdir(folder)) {
+    if (!name.startsWith(`.${basename(path)}.`) || !name.endsWith('.tmp')) continue;
+    const temporary = join(folder, name);
+    const stats = await lstat(temporary).catch(() => undefined);
+    if (stats === undefined || Date.now() - stats.mtimeMs < ABANDONED_MS) continue;
+    await rm(temporary, { force: true });
+  }
 }
 
 /** Puts a finished folder at the target, whose old folder is moved aside until it is there. */

@@ -6,7 +6,7 @@ import { LlmkitError } from '../errors.js';
 import type { PackedForm } from '../tensor/backends/packed.js';
 import { FlushedFile } from './flushed-file.js';
 import { MappedBytes } from './mapped-bytes.js';
-import { besides, sync } from './output.js';
+import { besides, removeOnExit, sync } from './output.js';
 
 /** Weights begin at whole pages, so that each can be let go of by itself. */
 const PAGE_BYTES = 4096;
@@ -118,6 +118,7 @@ export class PackedFileWriter {
   readonly #path: string;
   readonly #temporary: string;
   readonly #file: FlushedFile;
+  readonly #stopGuarding: () => void;
   readonly #entries: Entry[] = [];
   #end = 0;
 
@@ -126,9 +127,10 @@ export class PackedFileWriter {
     this.#temporary = opened.path;
     this.#file = opened.file;
     this.begunNs = opened.begunNs;
+    this.#stopGuarding = removeOnExit(opened.path);
   }
 
-  /** Begins a file under a temporary name. */
+  /** Begins a file under a temporary name; it is removed should the process end before it is finished. */
   static async create(path: string): Promise<PackedFileWriter> {
     const temporary = besides(path, 'tmp');
     const file = await FlushedFile.create(temporary);
@@ -155,6 +157,7 @@ export class PackedFileWriter {
     await this.#file.close();
     await sync(this.#temporary);
     await rename(this.#temporary, this.#path);
+    this.#stopGuarding();
     await sync(dirname(this.#path));
   }
 
@@ -162,5 +165,6 @@ export class PackedFileWriter {
   async abort(): Promise<void> {
     await this.#file.close().catch(() => undefined); // what went wrong first is known already
     await rm(this.#temporary, { force: true });
+    this.#stopGuarding();
   }
 }

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { basename, join } from 'node:path';
 import type { Checkpoint } from '../checkpoint/checkpoint.js';
 import { isUnchanged } from '../checkpoint/file-stamp.js';
-import { checkFreeDisk } from '../checkpoint/output.js';
+import { checkFreeDisk, removeAbandoned } from '../checkpoint/output.js';
 import {
   PackedFileWriter,
   type PackedOrigin,
@@ -131,6 +131,7 @@ async function beginCache(
     }
   };
   await attempt(async () => {
+    await removeAbandoned(path);
     await checkFreeDisk(path, storedBytes(checkpoint));
     writer = await PackedFileWriter.create(path);
   });

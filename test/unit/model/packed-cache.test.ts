@@ -228,3 +228,33 @@ test('a file that was not finished is not there', async () => {
   await writer.abort();
   expect(readdirSync(folder)).toEqual([]);
 });
+
+test('a file is removed when the process ends before it is finished, not after', async () => {
+  const folder = temporaryFolder();
+  const path = packedPath(folder, 'bf16');
+  const known = process.listeners('exit');
+  const endings = () => process.listeners('exit').filter((listener) => !known.includes(listener));
+  await PackedFileWriter.create(path);
+  expect(readdirSync(folder)).toHaveLength(1);
+  for (const end of endings()) end.call(process, 0);
+  expect(readdirSync(folder)).toEqual([]);
+  const before = endings().length;
+  await (await PackedFileWriter.create(path)).finish({ layout: 1, source: 'here' });
+  await (await PackedFileWriter.create(path)).abort();
+  expect(endings()).toHaveLength(before);
+  expect(readdirSync(folder)).toHaveLength(1);
+});
+
+test('what killed processes left beside the file is removed, and nothing else', async () => {
+  const folder = await modelFolder();
+  const others = ['.packed-bf16.llmkit.1.tmp', '.packed-int8.llmkit.2.tmp', '.other.tmp'];
+  for (const name of others) writeFileSync(join(folder, name), '');
+  const abandoned = '.packed-bf16.llmkit.3.tmp';
+  writeFileSync(join(folder, abandoned), '');
+  const now = Date.now() / 1000;
+  utimesSync(join(folder, abandoned), now - 7200, now - 7200);
+  utimesSync(join(folder, '.other.tmp'), now - 7200, now - 7200);
+  await load(folder);
+  const names = ['config.json', weights, 'packed-bf16.llmkit', ...others];
+  expect(readdirSync(folder).sort()).toEqual(names.sort());
+});

@@ -37,6 +37,7 @@ Napi::Object init(Napi::Env, Napi::Object exports) {
   binding::add_machine(exports);
   binding::add_weights(exports);
   binding::add_attention(exports);
+  binding::add_arrays(exports);
   tensorflow::add_names(exports);
   binding::add_function<tensorflow::register_ops>(exports, "registerOps");
   return exports;

@@ -6,7 +6,7 @@ import type { Weight } from '../weight.js';
 import { type FoundPackage, findPackages } from './tensorflow/find-package.js';
 import { type LoadedPackage, loadPackage } from './tensorflow/load-package.js';
 import { owningBackend } from './tensorflow/node-backend.js';
-import { opKernels } from './tensorflow/op-kernels.js';
+import { hostKernels, opKernels } from './tensorflow/op-kernels.js';
 import { loadOpLibrary, type OpLibrary } from './tensorflow/op-library.js';
 import { OpRunner } from './tensorflow/op-runner.js';
 
@@ -85,7 +85,7 @@ export function registerTensorflow(): void {
 
 function registerOps(ops: OpRunner): void {
   runner = ops;
-  for (const [kernelName, kernel] of Object.entries(opKernels)) {
+  for (const [kernelName, kernel] of Object.entries({ ...opKernels, ...hostKernels })) {
     const kernelFunc: tf.KernelFunc = ({ inputs, attrs }) =>
       kernel(ops, inputs as tf.NamedTensorInfoMap, attrs as object);
     tf.registerKernel({ kernelName, backendName: 'tensorflow', kernelFunc });

@@ -1,18 +1,33 @@
 import { SAMPLE, type SampleRow } from '../../ops/sample.js';
 import type { Sampling } from '../../sampling.js';
 import type { TensorInfo } from '../../tfjs.js';
+import type { Addon } from '../addon.js';
 import type { KernelTable, NativeKernel } from './kernel.js';
+
+/** What `sample` asks of a kernel besides the logits. */
+interface SampleAttrs {
+  readonly sampling: Sampling;
+  readonly rows: readonly SampleRow[];
+}
 
 const sample: NativeKernel = ({ inputs, attrs }, native) => {
   const logits = inputs.logits as TensorInfo;
-  const { sampling, rows } = attrs as { sampling: Sampling; rows: readonly SampleRow[] };
+  const ids = chosenIds(native.addon, native.floats(logits), attrs as SampleAttrs);
+  return native.adopt([ids.length], 'int32', ids);
+};
+
+/** The token chosen of each row of logits [B, V]. */
+export function chosenIds(
+  addon: Pick<Addon, 'sample'>,
+  logits: Float32Array,
+  { sampling, rows }: SampleAttrs,
+): Int32Array {
   const { temperature, topK, topP, repetitionPenalty } = sampling;
-  const values = native.floats(logits);
-  const vocab = logits.shape[1] as number;
-  const ids = Int32Array.from(rows, ({ seen, uniform }, row) => {
+  const vocab = logits.length / rows.length;
+  return Int32Array.from(rows, ({ seen, uniform }, row) => {
     const penalized = repetitionPenalty === 1 ? null : Int32Array.from(seen);
-    return native.addon.sample(
-      values.subarray(row * vocab, (row + 1) * vocab),
+    return addon.sample(
+      logits.subarray(row * vocab, (row + 1) * vocab),
       penalized,
       repetitionPenalty,
       temperature,
@@ -21,8 +36,7 @@ const sample: NativeKernel = ({ inputs, attrs }, native) => {
       uniform,
     );
   });
-  return native.adopt([rows.length], 'int32', ids);
-};
+}
 
 /** The choice of tokens. */
 export const sampleKernels: KernelTable = { [SAMPLE]: sample };

@@ -24,8 +24,10 @@ import {
   ROUNDED_LINEAR_GRAD_INPUT,
   ROUNDED_LINEAR_GRAD_WEIGHT,
 } from '../../ops/rounded-linear.js';
+import { SAMPLE } from '../../ops/sample.js';
 import type { TensorInfo } from '../../tfjs.js';
 import type { Weight } from '../../weight.js';
+import { chosenIds } from '../native-kernels/sample.js';
 import { doubleBits, type OpRunner } from './op-runner.js';
 
 /** Inputs of a kernel by name; those that may be left out may be missing. */
@@ -178,6 +180,15 @@ const adamw: OpKernel = (ops, { parameter, gradient, m, v }, attrs) => {
   ops.replace([parameter, m, v] as TensorInfo[], next);
   return [];
 };
+
+/** The logits come to the addon: what is made of them is a number per row. */
+const sample: OpKernel = (ops, { logits }, attrs) =>
+  ops.intsOf(logits as TensorInfo, (addon, values) =>
+    chosenIds(addon, values, attrs as Parameters<typeof chosenIds>[2]),
+  );
+
+/** Kernels that are no ops of TensorFlow. */
+export const hostKernels: Readonly<Record<string, OpKernel>> = { [SAMPLE]: sample };
 
 /** The kernels by llmkit's names, which are those of the ops that run them. */
 export const opKernels: Readonly<Record<string, OpKernel>> = {

@@ -14,7 +14,7 @@ import type { KvAddon } from '../native-kv-store.js';
 export interface OpAddon
   extends Pick<
       Addon,
-      'isa' | 'computeIsas' | 'threads' | 'setThreads' | 'createWeight' | 'disposeWeight'
+      'isa' | 'computeIsas' | 'threads' | 'setThreads' | 'createWeight' | 'disposeWeight' | 'sample'
     >,
     KvAddon {
   /** Registers the ops with TensorFlow, once per process. @returns their names */
@@ -49,7 +49,10 @@ export function loadOpLibrary(wanted: readonly string[]): OpLibrary {
   try {
     const addon = createRequire(import.meta.url)(path) as OpAddon;
     const ops = addon.registerOps();
-    const missing = wanted.filter((name) => !ops.includes(name));
+    const missing = [
+      ...wanted.filter((name) => !ops.includes(name)),
+      ...Object.keys(ADDON_FUNCTIONS).filter((name) => !(name in addon)),
+    ];
     if (missing.length === 0) return { ops, addon, path };
     return { ops: [], why: `${path} is of another version, without ${missing.join(', ')}` };
   } catch (error) {
@@ -57,6 +60,26 @@ export function loadOpLibrary(wanted: readonly string[]): OpLibrary {
     return { ops: [], why: `${path} does not load: ${why}` };
   }
 }
+
+/** What a library built from this version has; complete by its type. */
+const ADDON_FUNCTIONS: Readonly<Record<keyof OpAddon, true>> = {
+  cacheBytes: true,
+  computeIsas: true,
+  createKvCache: true,
+  createWeight: true,
+  disposeKvCache: true,
+  disposeWeight: true,
+  forgetCache: true,
+  forgetWeight: true,
+  isa: true,
+  nameCache: true,
+  nameWeight: true,
+  registerOps: true,
+  sample: true,
+  selectKvRows: true,
+  setThreads: true,
+  threads: true,
+};
 
 /** A frozen weight as the ops know it. */
 interface NamedWeight {

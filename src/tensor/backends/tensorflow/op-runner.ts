@@ -62,6 +62,14 @@ export class OpRunner {
     return cache.store((shape) => new NumberedKvStore(this.#addon, shape));
   }
 
+  /** An int32 tensor that the op library makes of the values of x. */
+  intsOf(x: TensorInfo, make: (addon: OpAddon, values: Float32Array) => Int32Array): TensorInfo {
+    return this.#tensor(
+      make(this.#addon, this.#backend.readSync(x.dataId) as Float32Array),
+      'int32',
+    );
+  }
+
   /** Runs an op of so many outputs. */
   run(
     name: string,

@@ -1,36 +1,19 @@
 import type { Compute } from '../compute.ts';
-import type { KvDtype } from '../kv-dtype.ts';
 import type { WeightData, WeightFormat } from '../weight.ts';
+import type { AddonArrays } from './addon-arrays.ts';
+import type { AddonAttention } from './addon-attention.ts';
+
+export type { BinaryOp, Broadcast, ReduceOp, UnaryOp } from './addon-arrays.ts';
+export type { AttentionShape, KvCacheHandle } from './addon-attention.ts';
 
 /** A matrix held by the addon, made by `createWeight`. */
 export interface WeightHandle {
   readonly __llmkitWeight: never;
 }
 
-/** Keys and values of a batch in one layer, made by `createKvCache`. */
-export interface KvCacheHandle {
-  readonly __llmkitKvCache: never;
-}
-
 /** A [rows, cols] matrix, row-major: frozen in its stored format, or plain float32 (trainable). */
 export type Matrix = WeightHandle | Float32Array;
 
-export type UnaryOp =
-  | 'abs'
-  | 'erf'
-  | 'exp'
-  | 'log'
-  | 'neg'
-  | 'reciprocal'
-  | 'relu'
-  | 'rsqrt'
-  | 'sigmoid'
-  | 'sqrt'
-  | 'square'
-  | 'step'
-  | 'tanh';
-export type BinaryOp = 'add' | 'sub' | 'mul' | 'div' | 'max' | 'min' | 'squared_difference';
-export type ReduceOp = 'sum' | 'mean' | 'max';
 export type NativeActivation =
   | 'silu'
   | 'gelu'
@@ -39,12 +22,6 @@ export type NativeActivation =
   | 'relu'
   | 'sigmoid'
   | 'tanh';
-
-/**
- * How an operand of `binary` covers the [rows, cols] result: 'full' [rows, cols], 'row' one row
- * [cols] for all, 'column' one value per row [rows], 'scalar' one value.
- */
-export type Broadcast = 'full' | 'row' | 'column' | 'scalar';
 
 /** How a weight was packed: with its bytes, all that products need (kernels/base/packed_weight.h). */
 export interface PackedForm {
@@ -59,16 +36,6 @@ export interface PackedForm {
   readonly zeros: boolean;
 }
 
-/** Sizes of one attention call: B batch, T queries, S key capacity, H heads, K key/value heads, E head. */
-export type AttentionShape = readonly [
-  B: number,
-  T: number,
-  S: number,
-  H: number,
-  K: number,
-  E: number,
-];
-
 /** Sums of (w - restored)² and of w², in float32 over a few thousand elements, then in float64. */
 export type SquareSums = readonly [errors: number, values: number];
 
@@ -81,7 +48,7 @@ export type SquareSums = readonly [errors: number, values: number];
  * wrong types TypeError; shapes are the caller's business. Results do not depend on the number of
  * threads nor, per row, on the number of rows.
  */
-export interface Addon {
+export interface Addon extends AddonArrays, AddonAttention {
   /** Instruction set in use: 'scalar', 'avx2', 'avx512', 'amx' or 'neon' (capped by LLMKIT_ISA). */
   isa(): string;
   /** The instruction set whose kernels each compute type has here: `avx512_vnni`. */
@@ -279,69 +246,6 @@ export interface Addon {
     inverse: boolean,
   ): void;
 
-  /**
-   * y [B,T,H,E] = softmax over keys first..last of (scale·q·k, soft-capped when softcap > 0,
-   * + slope[head]·(key - last)) · v, with q [B,T,H,E], k and v [B,S,K,E], first and last [B,T].
-   * last < first gives zeros. logSumExp [B,T,H] is kept for the gradient (null: not wanted).
-   */
-  attention(
-    q: Float32Array,
-    k: Float32Array,
-    v: Float32Array,
-    first: Int32Array,
-    last: Int32Array,
-    alibiSlopes: Float32Array | null,
-    y: Float32Array,
-    logSumExp: Float32Array | null,
-    shape: AttentionShape,
-    scale: number,
-    softcap: number,
-  ): void;
-  /** An empty cache of so many rows. */
-  createKvCache(rows: number, heads: number, headSize: number, dtype: KvDtype): KvCacheHandle;
-  /** Frees its pages; using it afterwards throws RangeError. */
-  disposeKvCache(cache: KvCacheHandle): void;
-  /** Row indices[i] becomes row i; pages are shared until one is written. Returns the bytes held. */
-  selectKvRows(cache: KvCacheHandle, indices: Int32Array): number;
-  /**
-   * Turns q and k [B,T,K,E] by cos and sin [B,T,half] as `rope` does (null: not at all), writes k and v
-   * into the cache, row b from positions[b] on, and attends to what it holds. S of the shape is T; keys
-   * beyond positions[b] + T throw RangeError. Returns the bytes held.
-   */
-  cachedAttention(
-    q: Float32Array,
-    k: Float32Array,
-    v: Float32Array,
-    first: Int32Array,
-    last: Int32Array,
-    alibiSlopes: Float32Array | null,
-    y: Float32Array,
-    cache: KvCacheHandle,
-    positions: Int32Array,
-    cos: Float32Array | null,
-    sin: Float32Array | null,
-    shape: AttentionShape,
-    scale: number,
-    softcap: number,
-  ): number;
-  attentionGrad(
-    q: Float32Array,
-    k: Float32Array,
-    v: Float32Array,
-    first: Int32Array,
-    last: Int32Array,
-    alibiSlopes: Float32Array | null,
-    y: Float32Array,
-    logSumExp: Float32Array,
-    dy: Float32Array,
-    dq: Float32Array,
-    dk: Float32Array,
-    dv: Float32Array,
-    shape: AttentionShape,
-    scale: number,
-    softcap: number,
-  ): void;
-
   /** y may be x. */
   activation(name: NativeActivation, x: Float32Array, y: Float32Array): void;
   /** dx = dy · activation'(x); dx may be dy. */
@@ -435,49 +339,4 @@ export interface Addon {
     stream: number,
     y: Float32Array,
   ): void;
-
-  /** y may be x. */
-  unary(op: UnaryOp, x: Float32Array, y: Float32Array): void;
-  /** y [rows, cols] = a op b; y may be an operand that is 'full'. */
-  binary(
-    op: BinaryOp,
-    a: Float32Array,
-    b: Float32Array,
-    y: Float32Array,
-    cols: number,
-    broadcastA: Broadcast,
-    broadcastB: Broadcast,
-  ): void;
-  /** Over the last axis (cols); y may be x. */
-  softmax(x: Float32Array, y: Float32Array, cols: number): void;
-  /** y [outer, inner] = op over the middle axis of x [outer, middle, inner]. */
-  reduce(op: ReduceOp, x: Float32Array, y: Float32Array, middle: number, inner: number): void;
-  /** First index of the largest value of each row of cols. */
-  argmax(x: Float32Array, y: Int32Array, cols: number): void;
-
-  /**
-   * The token chosen from logits [V] as `chooseToken` does; -1 when none is finite or one is
-   * infinite. seen: distinct ids that the penalty lowers; outside the vocabulary throws RangeError.
-   */
-  sample(
-    logits: Float32Array,
-    seen: Int32Array | null,
-    penalty: number,
-    temperature: number,
-    topK: number,
-    topP: number,
-    uniform: number,
-  ): number;
-
-  /** y = x with axis i of y being axis permutation[i] of x; up to 6 axes. */
-  transpose(
-    x: Float32Array,
-    y: Float32Array,
-    shape: readonly number[],
-    permutation: readonly number[],
-  ): void;
-  /** y [outer, ids.length, inner] = x [outer, axis, inner] at ids; outside throws RangeError. */
-  gather(x: Float32Array, ids: Int32Array, y: Float32Array, axis: number, inner: number): void;
-  /** Adds row r of x [ids.length, cols] to row ids[r] of y [rows, cols], r ascending. */
-  scatterAdd(x: Float32Array, ids: Int32Array, y: Float32Array, cols: number): void;
 }

@@ -1,0 +1,82 @@
+import type { KvDtype } from '../kv-dtype.ts';
+
+/** Keys and values of a batch in one layer, made by `createKvCache`. */
+export interface KvCacheHandle {
+  readonly __llmkitKvCache: never;
+}
+
+/** Sizes of one attention call: B batch, T queries, S key capacity, H heads, K key/value heads, E head. */
+export type AttentionShape = readonly [
+  B: number,
+  T: number,
+  S: number,
+  H: number,
+  K: number,
+  E: number,
+];
+
+/** Functions of the addon for attention and the cache of its keys and values; see `Addon`. */
+export interface AddonAttention {
+  /**
+   * y [B,T,H,E] = softmax over keys first..last of (scale·q·k, soft-capped when softcap > 0,
+   * + slope[head]·(key - last)) · v, with q [B,T,H,E], k and v [B,S,K,E], first and last [B,T].
+   * last < first gives zeros. logSumExp [B,T,H] is kept for the gradient (null: not wanted).
+   */
+  attention(
+    q: Float32Array,
+    k: Float32Array,
+    v: Float32Array,
+    first: Int32Array,
+    last: Int32Array,
+    alibiSlopes: Float32Array | null,
+    y: Float32Array,
+    logSumExp: Float32Array | null,
+    shape: AttentionShape,
+    scale: number,
+    softcap: number,
+  ): void;
+  /** An empty cache of so many rows. */
+  createKvCache(rows: number, heads: number, headSize: number, dtype: KvDtype): KvCacheHandle;
+  /** Frees its pages; using it afterwards throws RangeError. */
+  disposeKvCache(cache: KvCacheHandle): void;
+  /** Row indices[i] becomes row i; pages are shared until one is written. Returns the bytes held. */
+  selectKvRows(cache: KvCacheHandle, indices: Int32Array): number;
+  /**
+   * Turns q and k [B,T,K,E] by cos and sin [B,T,half] as `rope` does (null: not at all), writes k and v
+   * into the cache, row b from positions[b] on, and attends to what it holds. S of the shape is T; keys
+   * beyond positions[b] + T throw RangeError. Returns the bytes held.
+   */
+  cachedAttention(
+    q: Float32Array,
+    k: Float32Array,
+    v: Float32Array,
+    first: Int32Array,
+    last: Int32Array,
+    alibiSlopes: Float32Array | null,
+    y: Float32Array,
+    cache: KvCacheHandle,
+    positions: Int32Array,
+    cos: Float32Array | null,
+    sin: Float32Array | null,
+    shape: AttentionShape,
+    scale: number,
+    softcap: number,
+  ): number;
+  attentionGrad(
+    q: Float32Array,
+    k: Float32Array,
+    v: Float32Array,
+    first: Int32Array,
+    last: Int32Array,
+    alibiSlopes: Float32Array | null,
+    y: Float32Array,
+    logSumExp: Float32Array,
+    dy: Float32Array,
+    dq: Float32Array,
+    dk: Float32Array,
+    dv: Float32Array,
+    shape: AttentionShape,
+    scale: number,
+    softcap: number,
+  ): void;
+}

@@ -1,6 +1,6 @@
 #include "binding/arguments.h"
 
-// The Node addon: checks arguments and calls. src/tensor/backends/addon.ts says what each does.
+// The Node addon: checks arguments and calls. src/tensor/backends/addon*.ts say what each does.
 
 namespace {
 

@@ -11,10 +11,9 @@ constexpr size_t kPageKeys = 128;
 /// How a cache keeps keys and values.
 ///   kF32   as they are
 ///   kBf16  the nearest bf16, ties to even
-///   kInt8  code · scale; a key's or value's scale in one head is its largest magnitude / 127, a
-///   code
-///          the nearest integer to x · (127 / that magnitude), ties to even. Magnitudes below
-///          2^-120 count as zero; where one is not finite, the whole row is NaN.
+///   kInt8  code · scale; a key's or value's scale in one head is its largest magnitude / 127, and
+///          a code the nearest integer to x · (127 / that magnitude), ties to even. Magnitudes
+///          below 2^-120 count as zero; where one is not finite, the whole row is NaN.
 /// They are rounded once, when they are written; sums are of the rounded values, in float32.
 enum class KvType : uint8_t { kF32, kBf16, kInt8 };
 

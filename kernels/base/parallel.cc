@@ -23,8 +23,9 @@ constexpr int kSpins = 1000;
 /// How long a worker without a job looks for the next one. Longer than what lies between two tokens
 /// (sampling, text); a sleeping thread takes 50 microseconds to wake.
 constexpr std::chrono::microseconds kAwake{1000};
-/// Ranges a thread's share is handed out in: what a thread that was held up leaves to the others.
-constexpr size_t kRangesPerThread = 4;
+/// The part of what is left of a share that is handed out at a time: large ranges first, and at the
+/// end small ones, so that nobody waits long for the last.
+constexpr size_t kPart = 4;
 
 thread_local bool inside_job = false;
 
@@ -64,8 +65,7 @@ class Loop {
     run_ = run;
     context_ = context;
     threads_ = threads;
-    const size_t ranges = threads * kRangesPerThread;
-    step_ = std::max(grain, (count + ranges - 1) / ranges);
+    least_ = (grain + kPart - 1) / kPart;
     for (size_t i = 0; i < threads; ++i) {
       shares_[i].next.store(i * count / threads, std::memory_order_relaxed);
       shares_[i].end = (i + 1) * count / threads;
@@ -80,15 +80,18 @@ class Loop {
 
  private:
   void empty(Share& share) const {
-    // Looked at first: a thief that comes late must not take the cache line away.
-    while (share.next.load(std::memory_order_relaxed) < share.end) {
-      const size_t begin = share.next.fetch_add(step_, std::memory_order_relaxed);
-      if (begin < share.end) run_(context_, begin, std::min(begin + step_, share.end));
+    size_t begin = share.next.load(std::memory_order_relaxed);
+    while (begin < share.end) {
+      const size_t left = share.end - begin;
+      const size_t end = begin + std::min(std::max(least_, left / kPart), left);
+      if (!share.next.compare_exchange_weak(begin, end, std::memory_order_relaxed)) continue;
+      run_(context_, begin, end);
+      begin = share.next.load(std::memory_order_relaxed);
     }
   }
 
   const std::unique_ptr<Share[]> shares_;
-  size_t threads_ = 0, step_ = 0;
+  size_t threads_ = 0, least_ = 0;
   RangeFn run_ = nullptr;
   const void* context_ = nullptr;
 };

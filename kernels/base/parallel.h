@@ -15,10 +15,11 @@ using RangeFn = void (*)(const void* context, size_t begin, size_t end);
 void parallel_ranges(size_t count, size_t grain, RangeFn run, const void* context);
 
 /// Calls body(begin, end) on disjoint ranges that cover 0..count, on the caller and the pool's
-/// threads, and returns when all are done. Each thread has one contiguous share, handed out in a few
-/// ranges of at least `grain` items (but for a share's last), and helps the others when it is done.
-/// A loop of less than two grains runs on the caller and wakes nobody. How the ranges fall must not
-/// matter to the result. Inside a loop, or while another thread has the pool, the caller does all.
+/// threads, and returns when all are done. Each thread has one contiguous share, handed out in
+/// ranges that get smaller, down to a quarter of `grain` items, and helps the others when it is
+/// done. A loop of less than two grains runs on the caller and wakes nobody. How the ranges fall
+/// must not matter to the result. Inside a loop, or while another thread has the pool, the caller
+/// does all.
 template <typename Body>
 void parallel_for(size_t count, size_t grain, const Body& body) {
   parallel_ranges(

@@ -28,6 +28,7 @@ constexpr std::chrono::microseconds kAwake{1000};
 constexpr size_t kPart = 4;
 
 thread_local bool inside_job = false;
+thread_local WaitingWork waiting_work = nullptr;
 
 void pause_cpu() {
 #if defined(__x86_64__)
@@ -189,7 +190,7 @@ class Pool {
   uint64_t wait_for_offer(uint64_t seen) {
     for (int i = 0; i < kSpins; ++i) {
       if (is_new(seen)) return seen;
-      pause_cpu();
+      if (waiting_work == nullptr || !waiting_work()) pause_cpu();
     }
     const auto until = std::chrono::steady_clock::now() + kAwake;
     while (std::chrono::steady_clock::now() < until) {
@@ -224,6 +225,8 @@ class Pool {
 
 size_t thread_count() { return Pool::instance().threads(); }
 void set_thread_count(size_t count) { Pool::instance().set_threads(count); }
+
+void while_waiting(WaitingWork work) { waiting_work = work; }
 
 void parallel_ranges(size_t count, size_t grain, RangeFn run, const void* context) {
   if (count == 0) return;

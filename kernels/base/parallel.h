@@ -30,6 +30,13 @@ void parallel_for(size_t count, size_t grain, const Body& body) {
       &body);
 }
 
+/// A little work (some 100 nanoseconds) for a thread that waits; false when there is none.
+using WaitingWork = bool (*)();
+
+/// What the calling thread, where it is one of the pool's, does from now on between its looks for the
+/// next loop, in the first microseconds after one.
+void while_waiting(WaitingWork work);
+
 /// Items of `work` operations each that make a task worth handing over (about 10 microseconds).
 inline size_t grain_for(size_t work) {
   constexpr size_t kWorkPerTask = 200000;

@@ -67,6 +67,25 @@ void check_waking(Checks& checks) {
   }
 }
 
+/// Workers do it between two loops; the caller, who does not wait, does not.
+void check_waiting(Checks& checks) {
+  static std::atomic<int> turns{0};
+  static std::atomic<bool> by_caller{false};
+  static const std::thread::id caller = std::this_thread::get_id();
+  set_thread_count(2);
+  // Long items, so that the worker comes in time for one.
+  for (int i = 0; i < 1000 && turns == 0; ++i)
+    parallel_for(8, 1, [](size_t, size_t) {
+      while_waiting([] {
+        ++turns;
+        if (std::this_thread::get_id() == caller) by_caller = true;
+        return false;
+      });
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    });
+  checks.that("work while waiting", turns > 0 && !by_caller);
+}
+
 void check_pool(Checks& checks) {
   for (size_t threads : {1, 2, 3, 8, 1}) {
     set_thread_count(threads);
@@ -79,6 +98,7 @@ void check_pool(Checks& checks) {
     check_succession(checks);
     check_waking(checks);
   }
+  check_waiting(checks);
   set_thread_count(3);
   std::atomic<int> inner{0};
   parallel_for(8, 1, [&](size_t begin, size_t end) {

@@ -7,6 +7,7 @@
 #include "base/parallel.h"
 #include "base/scratch.h"
 #include "cpu/packed/kernels.h"
+#include "cpu/packed/read_ahead.h"
 
 namespace llmkit {
 namespace {
@@ -21,6 +22,7 @@ size_t floats_of(size_t bytes) { return divide_up(bytes, 64) * 16; }
 /// Consecutive tasks are consecutive tiles, so that a thread reads one stream.
 struct Split {
   size_t block, blocks, rows, chunks;
+  bool few;  // rows, so that reading the weight takes the time
 };
 
 size_t blocks_of(const PackedWeight& weight, size_t block) {
@@ -32,10 +34,10 @@ Split split_of(const PackedLayer* layers, size_t count, const PackedKernels& ker
   const size_t block = few ? 1 : kernels.block_tiles;
   size_t blocks = 0;
   for (size_t i = 0; i < count; ++i) blocks += blocks_of(*layers[i].weight, block);
-  if (few || blocks == 0) return {block, blocks, m, 1};
+  if (few || blocks == 0) return {block, blocks, m, 1, few};
   const size_t wanted = divide_up(4 * thread_count(), blocks);
   const size_t rows = std::min(m, std::max(divide_up(divide_up(m, wanted), 32) * 32, kRowsPerTask));
-  return {block, blocks, rows, divide_up(m, rows)};
+  return {block, blocks, rows, divide_up(m, rows), few};
 }
 
 /// Operations of a task, of which grain_for expects 20 in a nanosecond: the bytes that it reads, or
@@ -116,6 +118,7 @@ void multiply_blocks(const PackedLayer& layer, const PreparedRows& rows, const S
   const PackedWeight& weight = *layer.weight;
   const size_t tile = block * split.block, col = tile * 16;
   const size_t tiles = std::min(count * split.block, weight.tiles - tile);
+  if (split.few) begin_reading(weight.tile(tile), (weight.tiles - tile) * weight.tile_bytes);
   const PackedRange range = {first, std::min(split.rows, rows.m - first), tile, tiles};
   float* const y = layer.y + first * weight.rows + col;
   packed_product(weight, rows, range, layer.bias, y, weight.rows);

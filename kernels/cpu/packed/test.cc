@@ -3,6 +3,7 @@
 #include "base/mapped_file.h"
 #include "base/parallel.h"
 #include "cpu/packed/layout.h"
+#include "cpu/packed/read_ahead.h"
 #include "cpu/packed/reference.h"
 #include "testing/testing.h"
 
@@ -210,6 +211,32 @@ void check_layers(Checks& checks) {
   }
 }
 
+/// Bytes that a thread asks for while it waits.
+size_t fetched(ReadAhead& ahead) {
+  size_t steps = 0;
+  while (ahead.fetch()) ++steps;
+  return steps * ReadAhead::kStepBytes;
+}
+
+/// What followed last time is asked for next time, up to a limit.
+void check_read_ahead(Checks& checks) {
+  const std::vector<uint8_t> a(4096), b(8192);
+  ReadAhead ahead;
+  checks.that("nothing is known", fetched(ahead) == 0);
+  ahead.begin(a.data(), a.size());
+  checks.that("nothing has followed", fetched(ahead) == 0);
+  ahead.begin(b.data(), b.size());
+  ahead.begin(a.data() + 64, 64);  // a second range of the loop
+  checks.that("nothing has followed b", fetched(ahead) == 0);
+  ahead.begin(a.data(), a.size());
+  checks.that("b follows", fetched(ahead) == b.size());
+  checks.that("once", fetched(ahead) == 0);
+  ahead.begin(b.data(), size_t{1} << 30);
+  checks.that("a follows", fetched(ahead) == a.size());
+  ahead.begin(a.data(), a.size());
+  checks.that("not all of it", fetched(ahead) == ReadAhead::kMostBytes);
+}
+
 void check_all(Checks& checks) {
   for (size_t threads : {1, 3}) {
     set_thread_count(threads);
@@ -219,6 +246,7 @@ void check_all(Checks& checks) {
   check_refused_forms(checks);
   check_layout_version(checks);
   check_layers(checks);
+  check_read_ahead(checks);
   check_mapped(checks);
 }
 

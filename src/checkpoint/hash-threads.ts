@@ -20,7 +20,7 @@ type Answer = { readonly sha256: string } | { readonly problem: string };
 
 /**
  * Hashes ranges of files on threads of its own: sha256 is slower than most disks. They are started when they are
- * wanted, and do not keep the process alive.
+ * wanted, do not keep the process alive, and last until `close`.
  */
 export class HashThreads {
   readonly #most: number;
@@ -42,6 +42,15 @@ export class HashThreads {
       this.#waiting.push({ range, resolve, reject });
       this.#next();
     });
+  }
+
+  /** Ends the threads; what is not hashed by then is rejected. */
+  async close(): Promise<void> {
+    const threads = [...this.#idle.splice(0), ...this.#jobs.keys()];
+    const jobs = [...this.#waiting.splice(0), ...this.#jobs.values()];
+    this.#jobs.clear();
+    for (const { reject } of jobs) reject(new Error('the threads were ended'));
+    await Promise.all(threads.map((thread) => thread.terminate()));
   }
 
   #next(): void {

@@ -29,15 +29,26 @@ export async function identityOf(checkpoint: Checkpoint): Promise<string> {
 
 /** Hashes every tensor of a checkpoint. */
 export function hashTensors(checkpoint: Checkpoint): Promise<HashedTensor[]> {
-  const hash = tensorHasher(checkpoint);
-  return Promise.all([...checkpoint.tensors.values()].map(hash));
+  return withHasher(checkpoint, (hash) => Promise.all([...checkpoint.tensors.values()].map(hash)));
 }
 
-/** A function that hashes tensors of a checkpoint beside JavaScript, several at a time; none stays in memory. */
-export function tensorHasher(
+/** Hashes a tensor of a checkpoint beside JavaScript, several at a time; none stays in memory. */
+export type TensorHasher = (tensor: StoredTensor) => Promise<HashedTensor>;
+
+/** Does work that hashes tensors; the threads for it end with the work. */
+export async function withHasher<T>(
   checkpoint: Checkpoint,
-): (tensor: StoredTensor) => Promise<HashedTensor> {
+  work: (hash: TensorHasher) => Promise<T>,
+): Promise<T> {
   const threads = new HashThreads(threadsAtHand());
+  try {
+    return await work(hasherOf(checkpoint, threads));
+  } finally {
+    await threads.close();
+  }
+}
+
+function hasherOf(checkpoint: Checkpoint, threads: HashThreads): TensorHasher {
   return async ({ name, dtype, shape, sizeBytes }) => {
     const small = sizeBytes < THREAD_BYTES;
     const hashing = small

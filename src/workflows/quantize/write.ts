@@ -1,5 +1,10 @@
 import type { StoredTensor } from '../../checkpoint/checkpoint.js';
-import { type HashedTensor, identityOfTensors, tensorHasher } from '../../checkpoint/identity.js';
+import {
+  type HashedTensor,
+  identityOfTensors,
+  type TensorHasher,
+  withHasher,
+} from '../../checkpoint/identity.js';
 import { CheckpointWriter } from '../../checkpoint/writer.js';
 import { transposeBytes } from '../../model/transpose.js';
 import { layouts } from '../../quant/layouts.js';
@@ -49,11 +54,10 @@ export async function writeTensors(
   const writer = new CheckpointWriter(folder, specs, maxShardBytes ? { maxShardBytes } : {});
   const quantizer = quantizerInUse();
   const described = describeJob(job);
-  const hash = tensorHasher(checkpoint);
   const reports = new Map<string, TensorReport>();
   const hashed: HashedTensor[] = [];
   let done = 0;
-  const write = async (tensor: StoredTensor) => {
+  const write = async (tensor: StoredTensor, hash: TensorHasher) => {
     onProgress?.(done, described.bytes_before, tensor.name);
     const { name, sizeBytes } = tensor;
     const bytes = checkpoint.bytes(name);
@@ -65,7 +69,13 @@ export async function writeTensors(
     done += sizeBytes;
   };
   try {
-    await eachInFlight([...checkpoint.tensors.values()], ({ sizeBytes }) => sizeBytes, write);
+    await withHasher(checkpoint, (hash) =>
+      eachInFlight(
+        [...checkpoint.tensors.values()],
+        ({ sizeBytes }) => sizeBytes,
+        (tensor) => write(tensor, hash),
+      ),
+    );
     onProgress?.(done, described.bytes_before, '');
     await writer.finish();
   } catch (error) {

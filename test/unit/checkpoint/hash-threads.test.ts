@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { closeSync, openSync, writeFileSync } from 'node:fs';
+import { closeSync, openSync, readdirSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { build } from 'esbuild';
 import { expect, onTestFinished, test } from 'vitest';
@@ -58,4 +58,21 @@ test('a program that is a module by --input-type hashes too', async () => {
   const args = ['--input-type=module', '-e', program];
   const { stdout, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8' });
   expect([stdout.trim(), stderr]).toEqual([createHash('sha256').update(bytes).digest('hex'), '']);
+});
+
+test('its threads end when it is closed, and what they have not done is an error', async () => {
+  const linux = process.platform === 'linux';
+  const threads = () => (linux ? readdirSync('/proc/self/task').length : 0);
+  const descriptor = openBytes();
+  const range = { descriptor, offset: 0, sizeBytes: bytes.length };
+  await new HashThreads(1).sha256(range); // with what the process starts by the way
+  const before = threads();
+  const hashes = new HashThreads(2);
+  const done = await Promise.all([hashes.sha256(range), hashes.sha256(range)]);
+  expect(done[0]).toBe(done[1]);
+  if (linux) expect(threads()).toBeGreaterThanOrEqual(before + 2);
+  const undone = Promise.allSettled([1, 2, 3].map(() => hashes.sha256(range)));
+  await hashes.close();
+  expect((await undone).map(({ status }) => status)).toEqual(Array(3).fill('rejected'));
+  if (linux) expect(threads()).toBe(before);
 });

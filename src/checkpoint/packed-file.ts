@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { statSync } from 'node:fs';
 import { rename, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
@@ -10,9 +11,10 @@ import { besides, removeOnExit, sync } from './output.js';
 
 /** Weights begin at whole pages, so that each can be let go of by itself. */
 const PAGE_BYTES = 4096;
-/** The end of a file: the length of its header in 8 bytes, and these 8. */
+/** The end of a file: sha256 of its header, the header's length in 8 bytes, and these 8. */
 const MAGIC = 'llmkpack';
-const TRAILER_BYTES = 16;
+const HASH_BYTES = 32;
+const TRAILER_BYTES = HASH_BYTES + 16;
 const MAX_HEADER_BYTES = 100_000_000;
 
 /** What a file's weights were packed from, and how. */
@@ -81,15 +83,22 @@ function readHeader(mapped: MappedBytes): z.output<typeof headerSchema> {
   const end = mapped.sizeBytes - TRAILER_BYTES;
   if (end < 0) refuse('it is cut off');
   const trailer = Buffer.from(mapped.view(end, TRAILER_BYTES));
-  if (trailer.toString('latin1', 8) !== MAGIC) refuse('it is cut off, or no file of this kind');
-  const length = trailer.readBigUInt64LE();
+  if (trailer.toString('latin1', HASH_BYTES + 8) !== MAGIC) {
+    refuse('it is cut off, or no file of this kind');
+  }
+  const length = trailer.readBigUInt64LE(HASH_BYTES);
   if (length > BigInt(Math.min(end, MAX_HEADER_BYTES))) {
     refuse(`its header is said to have ${length} bytes`);
   }
   const bytes = mapped.view(end - Number(length), Number(length));
+  if (!hashOf(bytes).equals(trailer.subarray(0, HASH_BYTES))) refuse('its header is damaged');
   const parsed = headerSchema.safeParse(parseJson(bytes));
   if (parsed.success) return parsed.data;
   refuse(`its header is broken at ${parsed.error.issues[0]?.path.join('.') || 'the start'}`);
+}
+
+function hashOf(bytes: Uint8Array): Buffer {
+  return createHash('sha256').update(bytes).digest();
 }
 
 function parseJson(bytes: Uint8Array): unknown {
@@ -150,10 +159,10 @@ export class PackedFileWriter {
   /** Writes the header, waits for the disk and puts the file in its place. */
   async finish(origin: PackedOrigin): Promise<void> {
     const header = Buffer.from(JSON.stringify({ ...origin, weights: this.#entries }));
-    const trailer = Buffer.alloc(TRAILER_BYTES);
-    trailer.writeBigUInt64LE(BigInt(header.length));
-    trailer.write(MAGIC, 8, 'latin1');
-    await this.#file.write(Buffer.concat([header, trailer]), this.#end);
+    const length = Buffer.alloc(8);
+    length.writeBigUInt64LE(BigInt(header.length));
+    const end = [header, hashOf(header), length, Buffer.from(MAGIC, 'latin1')];
+    await this.#file.write(Buffer.concat(end), this.#end);
     await this.#file.close();
     await sync(this.#temporary);
     await rename(this.#temporary, this.#path);

@@ -23,7 +23,8 @@ import { type PackedWeights, packedWeights } from '../../../src/tensor/backends/
 import { Weight } from '../../../src/tensor/weight.js';
 import { temporaryFolder } from '../../helpers/temporary-folder.js';
 
-const TRAILER_BYTES = 16;
+/** sha256 of the header, its length, `llmkpack`. */
+const TRAILER_BYTES = 48;
 const compute = { choice: 'bf16', use: 'generate' } as const;
 const weights = 'model.safetensors';
 
@@ -81,7 +82,7 @@ interface Header {
 /** Writes a sound file's header anew. */
 function rewrite(path: string, change: (header: Header, first: Header['weights'][0]) => void) {
   const bytes = readFileSync(path);
-  const length = Number(bytes.readBigUInt64LE(bytes.length - TRAILER_BYTES));
+  const length = Number(bytes.readBigUInt64LE(bytes.length - 16));
   const end = bytes.length - TRAILER_BYTES - length;
   const header: Header = JSON.parse(bytes.toString('utf8', end, end + length));
   change(header, header.weights[0] as Header['weights'][0]);
@@ -90,8 +91,9 @@ function rewrite(path: string, change: (header: Header, first: Header['weights']
 
 function writeWith(path: string, data: Uint8Array, header: Uint8Array, length = header.length) {
   const trailer = Buffer.alloc(TRAILER_BYTES);
-  trailer.writeBigUInt64LE(BigInt(length));
-  trailer.write('llmkpack', 8);
+  createHash('sha256').update(header).digest().copy(trailer);
+  trailer.writeBigUInt64LE(BigInt(length), 32);
+  trailer.write('llmkpack', 40);
   writeFileSync(path, Buffer.concat([data, header, trailer]));
 }
 
@@ -108,6 +110,14 @@ const broken: Record<string, [damage: (path: string) => void, reason: RegExp]> =
   'a header longer than the file': [
     (path) => writeWith(path, Buffer.alloc(8), Buffer.from('{}'), 2 ** 40),
     /said to have 1099511627776 bytes/,
+  ],
+  'a changed letter in the header': [
+    (path) => {
+      const bytes = readFileSync(path);
+      bytes.write('f', bytes.lastIndexOf('bf16'));
+      writeFileSync(path, bytes);
+    },
+    /header is damaged/,
   ],
   'a header that is no JSON': [
     (path) => writeWith(path, Buffer.alloc(8), Buffer.from([0xff, 0xfe])),

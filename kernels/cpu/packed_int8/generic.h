@@ -23,6 +23,8 @@ constexpr size_t kFewRows = 1;
 #endif
 /// A panel fills at most this much of the second-level cache.
 constexpr size_t kPanelBytes = 512 * 1024;
+/// Rows of x that are taken at a time fill about this much of it: every panel reads all of them.
+constexpr size_t kRowsBytes = 1024 * 1024, kLeastManyRows = 256;
 
 /// The packed bytes are asked for this far ahead, into the second-level cache: the requests that the
 /// first level can have open are fewer than it takes to keep the memory busy (10 % on one thread).
@@ -233,11 +235,14 @@ inline void product_tile(const PackedWeight& w, const Cut& cut, Source source, c
 #pragma GCC unroll 16
   for (int i = 0; i < kRows; ++i)
     for (int t = 0; t < kTiles; ++t) {
-      float* const y = x.y + i * x.ldy + t * kLanes;
-      __builtin_prefetch(y, 1);
+      const float* const y = x.y + i * x.ldy + t * kLanes;
       acc[i][t] = cut.begin == 0 ? zero() : load_some(y, rows_of_tile(w, cut.tile + t));
     }
-  for (size_t g = cut.begin; g < cut.end; ++g) {
+  const float* y = x.y;
+  for (size_t g = cut.begin; g < cut.end; ++g, y += x.ldy) {
+    // A row of y with each group: all of them at once would keep the lines of the panel waiting.
+    if (g - cut.begin < kRows)
+      for (int t = 0; t < kTiles; ++t) __builtin_prefetch(y + t * kLanes, 1);
     Carried c[kRows][kTiles];
     source.next_group();
     sum_group<kKind, Source, kRows>(w, source, g, x, c);
@@ -340,9 +345,19 @@ inline void few_int8(const PackedWeight& w, const PackedProductArgs& a) {
   w.code == PackedCode::kFourBit ? few_of<PackedCode::kFourBit>(w, a)
                                  : few_of<PackedCode::kEightBit>(w, a);
 }
-inline void many_int8(const PackedWeight& w, const PackedProductArgs& a) {
-  w.code == PackedCode::kFourBit ? many_of<PackedCode::kFourBit>(w, a)
-                                 : many_of<PackedCode::kEightBit>(w, a);
+inline void many_int8(const PackedWeight& w, const PackedProductArgs& all) {
+  const size_t fitting = kRowsBytes / all.x.stride;
+  const size_t most = fitting < kLeastManyRows ? kLeastManyRows : fitting;
+  PackedProductArgs a = all;
+  size_t left = all.range.count;
+  for (size_t parts = (left + most - 1) / most; parts > 0; --parts) {
+    a.range.count = (left + parts - 1) / parts;
+    w.code == PackedCode::kFourBit ? many_of<PackedCode::kFourBit>(w, a)
+                                   : many_of<PackedCode::kEightBit>(w, a);
+    a.range.first += a.range.count;
+    a.y += a.range.count * a.ldy;
+    left -= a.range.count;
+  }
 }
 
 }  // namespace

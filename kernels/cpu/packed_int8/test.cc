@@ -122,6 +122,18 @@ void check_threads(Checks& checks, const PackedWeight& w) {
   }
 }
 
+/// More rows than fill the cache are taken in parts: every row as by itself.
+void check_parts(Checks& checks, const PackedWeight& w) {
+  const size_t most = 261;
+  const Buffer x(most * w.cols, 1);
+  Buffer y(most * w.rows, 3), want(w.rows, 4);
+  packed_linear(w, most, x.data(), nullptr, y.data());
+  for (size_t row : {0, 130, 131, 260}) {
+    packed_linear(w, 1, x.data() + row * w.cols, nullptr, want.data());
+    checks.same("part", y.data() + row * w.rows, want.data(), w.rows);
+  }
+}
+
 /// What is not finite shows; what is too small to count is zero.
 void check_special(Checks& checks, const PackedWeight& w) {
   const float huge = 3e38f, tiny = 1e-40f;
@@ -176,6 +188,7 @@ void check_all(Checks& checks) {
     check_threads(checks, pack_weight(wide.view, Compute::kInt8));
     const RandomWeight deep({format, 40, 20000, 20000, false, false});
     check_ranges(checks, pack_weight(deep.view, Compute::kInt8));
+    check_parts(checks, pack_weight(deep.view, Compute::kInt8));
     check_special(checks, pack_weight(wide.view, Compute::kInt8));
     check_extremes(checks, format, 32);
     check_extremes(checks, format, 128);

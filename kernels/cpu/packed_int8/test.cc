@@ -127,7 +127,8 @@ void check_parts(Checks& checks, const PackedWeight& w) {
   const size_t most = 261;
   const Buffer x(most * w.cols, 1);
   Buffer y(most * w.rows, 3), want(w.rows, 4);
-  packed_linear(w, most, x.data(), nullptr, y.data());
+  const PreparedRows rows = prepare_rows(w, most, x.data(), w.cols);
+  packed_product(w, rows, {0, most, 0, w.tiles}, nullptr, y.data(), w.rows);
   for (size_t row : {0, 130, 131, 260}) {
     packed_linear(w, 1, x.data() + row * w.cols, nullptr, want.data());
     checks.same("part", y.data() + row * w.rows, want.data(), w.rows);

@@ -12,7 +12,7 @@
 //
 // The bits are those of tiles. A step of tdpbf16ps makes two chains of fused multiply-adds over its
 // 32 columns, both from zero: one over the first of each pair, one over the second. Then it adds
-// first + second to the sum. (Not documented so; test.cc compares.) x is prepared row by row,
+// first + second to the sum, as its description in the manual has it. x is prepared row by row,
 // rounded to bf16 and stored as float32, in the order of the lines.
 
 namespace llmkit {

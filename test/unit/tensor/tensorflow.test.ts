@@ -1,9 +1,11 @@
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import util from 'node:util';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { listBackends, useBackend } from '../../../src/tensor/backends/index.js';
+import { coreForPackage } from '../../../src/tensor/backends/tensorflow/core-for-package.js';
+import { findPackages } from '../../../src/tensor/backends/tensorflow/find-package.js';
 import type { NodeBackend } from '../../../src/tensor/backends/tensorflow/node-backend.js';
 import { loadOpLibrary, type OpAddon } from '../../../src/tensor/backends/tensorflow/op-library.js';
 import { OpRunner } from '../../../src/tensor/backends/tensorflow/op-runner.js';
@@ -84,6 +86,16 @@ describe.runIf(testedBackends.includes('tensorflow'))('TensorFlow', () => {
     expect(modules.filter((path) => /@tensorflow.tfjs(-core|-node)?.dist/.test(path))).toEqual([]);
     expect(tf.getKernel('Add', 'tensorflow')).toBeDefined();
     expect(tf.backend()).toBeInstanceOf(tf.KernelBackend);
+  });
+
+  test('its package gets every name of tfjs-core that its kernels use', () => {
+    const dist = join(findPackages()[0]?.folder as string, 'dist');
+    const kernels = readdirSync(join(dist, 'kernels')).filter((file) => file.endsWith('.js'));
+    const files = [...kernels.map((file) => join('kernels', file)), 'nodejs_kernel_backend.js'];
+    const text = files.map((file) => readFileSync(join(dist, file), 'utf8')).join('\n');
+    const used = [...text.matchAll(/\b(?:tf|tfjs_1|tfjs_core_1)\.(\w+)/g)].map(([, name]) => name);
+    expect(used.length).toBeGreaterThan(300);
+    expect(Object.keys(coreForPackage())).toEqual(expect.arrayContaining(used));
   });
 
   test('its package gets the functions that Node took out of util, and nobody else does', async () => {

@@ -2,8 +2,8 @@ import Module, { createRequire } from 'node:module';
 import { join, sep } from 'node:path';
 import util from 'node:util';
 import { LlmkitError } from '../../../errors.js';
-import * as tf from '../../tfjs.js';
 import { damageOf, managedPaths } from '../managed.js';
+import { coreForPackage } from './core-for-package.js';
 import { bindingOf, type FoundPackage } from './find-package.js';
 import type { NodeBackendClass, TensorflowBinding } from './node-backend.js';
 
@@ -78,13 +78,6 @@ function requireKernels(require: NodeJS.Require, { folder }: FoundPackage): Node
 
 function moduleOf(path: string, exports: object): NodeJS.Module {
   return Object.assign(new Module(path), { exports, loaded: true });
-}
-
-/** tfjs with a base class that the package's ES5 classes can call as a function. */
-function coreForPackage(): object {
-  function KernelBackend() {}
-  KernelBackend.prototype = tf.KernelBackend.prototype;
-  return { ...tf, KernelBackend };
 }
 
 /** `util` with what Node 23 took out of it. */

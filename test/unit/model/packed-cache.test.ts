@@ -38,6 +38,8 @@ async function modelFolder(): Promise<string> {
   const folder = temporaryFolder();
   for (const name of ['config.json', weights]) {
     cpSync(join('fixtures', 'models', 'tales-2m', name), join(folder, name));
+    // Whole seconds: the time of writing can be set back exactly, the nanoseconds of others cannot.
+    utimesSync(join(folder, name), 1e9, 1e9);
   }
   await setTimeout(CLOCK_STEP_MS);
   return folder;

@@ -1,0 +1,41 @@
+#pragma once
+
+#include "cuda/base/cuda.h"
+
+namespace llmkit::cuda {
+
+/// How a kernel is launched. Shared memory is the dynamic one.
+struct Launch {
+  dim3 grid, block;
+  size_t shared_bytes = 0;
+  cudaStream_t stream = nullptr;
+};
+
+/// Queues a kernel; an empty grid queues none. Shared memory beyond 48 KB is asked for here.
+template <class... Parameters, class... Arguments>
+cudaError_t launch(void (*kernel)(Parameters...), const Launch& how, Arguments... arguments) {
+  if (how.grid.x == 0 || how.grid.y == 0 || how.grid.z == 0) return cudaSuccess;
+#ifdef LLMKIT_EMULATED
+  return emulator::launch(kernel, how.grid, how.block, how.shared_bytes, how.stream,
+                          static_cast<Parameters>(arguments)...);
+#else
+  if (how.shared_bytes > 48 * 1024) {
+    const cudaError_t error = cudaFuncSetAttribute(
+        kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(how.shared_bytes));
+    if (error != cudaSuccess) return error;
+  }
+  cudaLaunchConfig_t config = {};
+  config.gridDim = how.grid;
+  config.blockDim = how.block;
+  config.dynamicSmemBytes = how.shared_bytes;
+  config.stream = how.stream;
+  return cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...);
+#endif
+}
+
+/// Blocks of `size` that cover `count`.
+inline unsigned blocks_of(size_t count, size_t size) {
+  return static_cast<unsigned>((count + size - 1) / size);
+}
+
+}  // namespace llmkit::cuda

@@ -39,14 +39,14 @@ export class Attention {
     const { config } = this.#parts;
     let [q, k, v] = this.#project(x, context);
     if (this.#headNorms) [q, k] = [this.#headNorms[0].forward(q), this.#headNorms[1].forward(k)];
-    const { angles, last } = visibility;
+    const { angles, last, positions } = visibility;
     const first = visibility.firsts.get(config.windows[this.#layer]) as Tensor2D;
     const options = { first, last, scale: config.attentionScales[this.#layer] ?? 1 };
     const mixed = cache
       ? cachedAttention(
           cache.layer(this.#layer),
           { q, k, v },
-          { ...options, angles, positions: cache.positions },
+          { ...options, angles, positions: positions ?? cache.positions },
         )
       : attention(turned(q, angles), turned(k, angles), v, options);
     const [B, T, H, E] = mixed.shape;

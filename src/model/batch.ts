@@ -1,6 +1,12 @@
 import { LlmkitError } from '../errors.js';
 import { int32 } from '../tensor/ops/index.js';
-import { type Tensor, type Tensor2D, type Tensor3D, tensor3d } from '../tensor/tfjs.js';
+import {
+  type Tensor,
+  type Tensor1D,
+  type Tensor2D,
+  type Tensor3D,
+  tensor3d,
+} from '../tensor/tfjs.js';
 import type { DecoderConfig } from './config.js';
 import { fillRope } from './rope.js';
 
@@ -19,6 +25,17 @@ export interface Visibility {
   readonly firsts: ReadonlyMap<number | undefined, Tensor2D>;
   /** [B, T, R / 2] of RoPE. */
   readonly angles?: { readonly cos: Tensor3D; readonly sin: Tensor3D };
+  /** int32 [B]: where the rows' keys go in a cache; left out: the cache's own count of its tokens. */
+  readonly positions?: Tensor1D;
+}
+
+/** The tokens of a forward pass. Each function makes its tensors in the tidy scope of the caller. */
+export interface PassTokens {
+  /** int32 [B, T] */
+  readonly idTensor: () => Tensor2D;
+  /** int32 [B, T]: rows of a table of learned positions whose first `offset` rows are not theirs. */
+  readonly positionRows: (offset: number) => Tensor2D;
+  readonly visibility: () => Visibility;
 }
 
 /** The tensors of it, to free where there is no scope. */
@@ -40,7 +57,7 @@ interface Segment {
  * Rows right-padded to the longest, with their positions and what each token sees: all as inclusive
  * ranges of keys, so that padding, packing, windows and caches are one thing to attention.
  */
-export class Batch {
+export class Batch implements PassTokens {
   readonly size: number;
   /** Tokens of the longest row. */
   readonly length: number;
@@ -69,19 +86,26 @@ export class Batch {
     for (const segment of this.#segments) this.#place(segment);
   }
 
-  /** int32 [B, T] of values in that order. */
-  tensor(values: Int32Array): Tensor2D {
-    return int32(values, [this.size, this.length]);
+  idTensor(): Tensor2D {
+    return this.#tensor(this.ids);
   }
 
-  /** Makes the tensors in the tidy scope of the caller. */
+  positionRows(offset: number): Tensor2D {
+    return this.#tensor(this.positions.map((position) => position + offset));
+  }
+
   visibility(): Visibility {
     const windows = [...new Set(this.#config.windows)];
     const firsts = new Map(
-      windows.map((window) => [window, this.tensor(this.#firsts(window))] as const),
+      windows.map((window) => [window, this.#tensor(this.#firsts(window))] as const),
     );
     const angles = this.#angles();
-    return { last: this.tensor(this.#lasts()), firsts, ...(angles && { angles }) };
+    return { last: this.#tensor(this.#lasts()), firsts, ...(angles && { angles }) };
+  }
+
+  /** int32 [B, T] of values in that order. */
+  #tensor(values: Int32Array): Tensor2D {
+    return int32(values, [this.size, this.length]);
   }
 
   #place(segment: Segment): void {

@@ -15,7 +15,7 @@ import {
   type Tensor3D,
   tidy,
 } from '../tensor/tfjs.js';
-import { Batch, type TokenRow, tensorsOf } from './batch.js';
+import { Batch, type PassTokens, type TokenRow, tensorsOf } from './batch.js';
 import { Block } from './block.js';
 import type { DecoderConfig } from './config.js';
 import { type Embedding, TableEmbedding } from './embedding.js';
@@ -150,6 +150,16 @@ export class Decoder {
     }
   }
 
+  /**
+   * The same for one token per row, where tokens and positions are kept by somebody else: the cache takes
+   * the keys and values, and counts them only when it is told to `advance`.
+   *
+   * @returns [B, 1, D]
+   */
+  step(tokens: PassTokens, cache: KvCache): Tensor3D {
+    return tidy(() => this.#run(tokens, { cache }));
+  }
+
   /** [..., D] hidden states to [..., V] logits. */
   logits(hidden: Tensor): Tensor {
     return linearOf(this.#parts, HEAD).forward(hidden, {});
@@ -171,9 +181,9 @@ export class Decoder {
     for (const value of this.#values.values()) value.dispose();
   }
 
-  #run(batch: Batch, { cache, checkpointing, context = {} }: ForwardOptions): Tensor3D {
-    let hidden = this.#embed(batch, context);
-    const pass = () => ({ visibility: batch.visibility(), context, cache });
+  #run(tokens: PassTokens, { cache, checkpointing, context = {} }: ForwardOptions): Tensor3D {
+    let hidden = this.#embed(tokens, context);
+    const pass = () => ({ visibility: tokens.visibility(), context, cache });
     const shared = checkpointing ? undefined : pass();
     for (const block of this.#blocks) {
       const input = hidden;
@@ -195,15 +205,13 @@ export class Decoder {
     return (projectOut?.forward(normed, context) ?? normed) as Tensor3D;
   }
 
-  #embed(batch: Batch, context: ForwardContext): Tensor3D {
+  #embed(tokens: PassTokens, context: ForwardContext): Tensor3D {
     const { names, learnedPositions } = this.config;
-    const tokens = this.#embedding(names.tokens).forward(batch.tensor(batch.ids));
+    const embedded = this.#embedding(names.tokens).forward(tokens.idTensor());
     const projectIn = this.#linears.get(names.projectIn ?? '');
-    const hidden = (projectIn?.forward(tokens, context) ?? tokens) as Tensor3D;
+    const hidden = (projectIn?.forward(embedded, context) ?? embedded) as Tensor3D;
     if (!learnedPositions) return hidden;
-    const rows = batch.tensor(
-      batch.positions.map((position) => position + learnedPositions.offset),
-    );
+    const rows = tokens.positionRows(learnedPositions.offset);
     return add(hidden, this.#embedding(names.positions ?? '').forward(rows));
   }
 

@@ -8,7 +8,7 @@ import { rope } from './rope.js';
 
 /**
  * Kernel of `cachedAttention`: inputs q, k, v, first, last, and cos and sin where there are angles;
- * attributes cache, positions and those of `attention`.
+ * attributes cache, positions and those of `attention`. Positions that are a tensor are an input.
  */
 export const CACHED_ATTENTION = 'LlmkitCachedAttention';
 
@@ -22,8 +22,8 @@ export interface NewTokens {
 }
 
 export interface CachedAttentionOptions extends AttentionOptions {
-  /** [B]: the place of each row's first new key. */
-  readonly positions: Int32Array;
+  /** [B]: the place of each row's first new key; an int32 tensor where only the device knows it. */
+  readonly positions: Int32Array | tf.Tensor1D;
   /** [B, T, R / 2] by which q and k are turned first; see `rope`. */
   readonly angles?: { readonly cos: tf.Tensor3D; readonly sin: tf.Tensor3D } | undefined;
 }
@@ -43,9 +43,10 @@ export function cachedAttention(
 ): tf.Tensor4D {
   checkShapes(cache, { q, k, v }, options);
   if (!hasKernel(CACHED_ATTENTION)) return tf.tidy(() => compose(cache, { q, k, v }, options));
-  const { first, last, angles, ...settings } = options;
-  const inputs = { q, k, v, first, last, ...angles };
-  const attrs = { ...settings, cache };
+  const { first, last, angles, positions, ...settings } = options;
+  const onDevice = positions instanceof tf.Tensor;
+  const inputs = { q, k, v, first, last, ...angles, ...(onDevice && { positions }) };
+  const attrs = { ...settings, cache, ...(!onDevice && { positions }) };
   return runKernel<tf.Tensor4D>(CACHED_ATTENTION, { inputs, attrs });
 }
 
@@ -60,7 +61,7 @@ function checkShapes(
   expectShape('cachedAttention: v', v.shape, k.shape);
   expectShape('cachedAttention: first', first.shape, [B, T]);
   expectShape('cachedAttention: last', last.shape, [B, T]);
-  expectShape('cachedAttention: positions', [positions.length], [B]);
+  expectShape('cachedAttention: positions', [sizeOf(positions)], [B]);
   if (angles) expectShape('cachedAttention: cos', angles.cos.shape, [B, T, -1]);
   if (angles) expectShape('cachedAttention: sin', angles.sin.shape, angles.cos.shape);
   if (H % K === 0 && (alibiSlopes === undefined || alibiSlopes.length === H)) return;
@@ -70,6 +71,10 @@ function checkShapes(
   );
 }
 
+function sizeOf(positions: CachedAttentionOptions['positions']): number {
+  return positions instanceof tf.Tensor ? positions.size : positions.length;
+}
+
 function compose(
   cache: LayerCache,
   { q, k, v }: NewTokens,
@@ -77,6 +82,7 @@ function compose(
 ): tf.Tensor4D {
   const turn = (x: tf.Tensor4D) => (angles ? rope(x, angles.cos, angles.sin) : x);
   const store = cache.store((shape) => new KvTensors(shape));
-  store.write(turn(k), v, positions);
+  const places = positions instanceof tf.Tensor ? positions.dataSync() : positions;
+  store.write(turn(k), v, places as Int32Array);
   return attention(turn(q), store.keys, store.values, options);
 }

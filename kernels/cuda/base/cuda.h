@@ -21,7 +21,7 @@ using bf16x2 = __nv_bfloat162;
 constexpr int kWarp = 32;
 constexpr unsigned kAllLanes = 0xffffffffu;
 
-#ifndef LLMKIT_EMULATED
+#if defined(__CUDACC__) && !defined(LLMKIT_EMULATED)
 /// The dynamic shared memory of the block.
 __device__ __forceinline__ char* dynamic_shared() {
   extern __shared__ __align__(1024) char llmkit_dynamic_shared[];

@@ -1,0 +1,50 @@
+#pragma once
+
+#include "cuda/packed/packed.h"
+
+namespace llmkit::cuda {
+
+/// What a product adds to its result: low [m, rank] · high, where element (r, n) of high is
+/// high[r * rank_step + n * step]. Both factors are split in two bf16 values each, so that this
+/// branch keeps about 16 bits where x and the weight have 8.
+struct LowRank {
+  size_t rank = 0;
+  const float* low = nullptr;
+  const float* high = nullptr;
+  size_t rank_step = 0, step = 0;
+};
+
+/// y [m, rows] = residual + ((x · weightᵀ + update) + bias).
+struct PackedLayer {
+  const PackedWeight* weight = nullptr;
+  const float* bias = nullptr;      // [rows] or null
+  const float* residual = nullptr;  // [m, rows] or null; may be y
+  float* y = nullptr;
+  LowRank update;  // none where its rank is 0
+};
+
+/// Products of the same rows x with `count` weights of the same cols: x is rounded to bf16, the
+/// sums are float32. A row of y has the same bits whatever m and the other layers are.
+struct PackedLinearArgs {
+  size_t m = 0;
+  const float* x = nullptr;  // [m, cols]
+  const PackedLayer* layers = nullptr;
+  size_t count = 0;
+};
+size_t packed_linears_workspace(const PackedLinearArgs& args);
+cudaError_t packed_linears(const PackedLinearArgs& args, void* workspace, cudaStream_t stream);
+
+/// dx [m, cols] = dy [m, rows] · weight + update: dy and the weight's values are rounded to bf16,
+/// the sums are float32, rows ascending. A row of dx has the same bits whatever m is.
+struct PackedGradInputArgs {
+  size_t m = 0;
+  const float* dy = nullptr;
+  const PackedWeight* weight = nullptr;
+  float* dx = nullptr;
+  LowRank update;
+};
+size_t packed_grad_input_workspace(const PackedGradInputArgs& args);
+cudaError_t packed_grad_input(const PackedGradInputArgs& args, void* workspace,
+                              cudaStream_t stream);
+
+}  // namespace llmkit::cuda

@@ -13,10 +13,13 @@ void Arguments::type_error(const std::string& message) const {
 }
 
 void Arguments::wrong_array(size_t index, napi_typedarray_type wanted) const {
-  const char* const type = wanted == napi_float32_array ? "a Float32Array"
-                           : wanted == napi_uint8_array ? "a Uint8Array"
-                                                        : "an Int32Array";
-  type_error("argument " + std::to_string(index + 1) + " must be " + type);
+  expected(index, wanted == napi_float32_array ? "a Float32Array"
+                  : wanted == napi_uint8_array ? "a Uint8Array"
+                                               : "an Int32Array");
+}
+
+void Arguments::expected(size_t index, const char* what) const {
+  type_error("argument " + std::to_string(index + 1) + " must be " + what);
 }
 
 void Arguments::expect(size_t got, size_t want, const char* what) const {
@@ -45,7 +48,7 @@ size_t Arguments::quotient(size_t size, size_t divisor, const char* what) const 
 double Arguments::number(size_t index) const {
   double value = 0;
   if (napi_get_value_double(info_.Env(), info_[index], &value) != napi_ok)
-    type_error("argument " + std::to_string(index + 1) + " must be a number");
+    expected(index, "a number");
   return value;
 }
 
@@ -65,13 +68,12 @@ size_t Arguments::positive(size_t index, const char* what) const {
 bool Arguments::flag(size_t index) const {
   bool value = false;
   if (napi_get_value_bool(info_.Env(), info_[index], &value) != napi_ok)
-    type_error("argument " + std::to_string(index + 1) + " must be a boolean");
+    expected(index, "a boolean");
   return value;
 }
 
 std::string Arguments::text(size_t index) const {
-  if (!info_[index].IsString())
-    type_error("argument " + std::to_string(index + 1) + " must be a string");
+  if (!info_[index].IsString()) expected(index, "a string");
   return info_[index].As<Napi::String>().Utf8Value();
 }
 
@@ -82,22 +84,6 @@ size_t Arguments::choice(size_t index, const char* const* names, size_t count) c
   std::string list;
   for (size_t i = 0; i < count; ++i) list += std::string(i == 0 ? "" : ", ") + names[i];
   range_error("expected one of " + list + ", got " + name);
-}
-
-WeightView Arguments::matrix(size_t index, size_t cols) const {
-  if (info_[index].IsTypedArray()) {
-    const Floats values = floats(index);
-    return dense_view(values.data, quotient(values.size, cols, "weight"), cols);
-  }
-  const WeightView& view = weight_of_handle(*this, info_[index]);
-  if (view.cols != cols)
-    range_error("weight has rows of " + std::to_string(view.cols) + ", expected " +
-                std::to_string(cols));
-  return view;
-}
-
-const PackedWeight* Arguments::packed(size_t index) const {
-  return packed_of_handle(*this, info_[index]);
 }
 
 }  // namespace llmkit::binding

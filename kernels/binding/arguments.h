@@ -15,7 +15,7 @@ class KvCache;
 
 namespace llmkit::binding {
 
-/// The elements of a typed array. data is null for an argument that was null.
+/// The elements of an array. data is null for an argument that was null.
 template <typename T>
 struct Span {
   T* data = nullptr;
@@ -26,20 +26,26 @@ using Ints = Span<int32_t>;
 using Bytes = Span<uint8_t>;
 
 /// The arguments of one call, converted and checked: TypeError for a wrong type, RangeError for a
-/// wrong size. `name` is the function's, for the messages.
+/// wrong size. `name` is the function's, for the messages. Where an addon's arrays lie is its own
+/// affair: floats(index), ints(index) and matrix() are defined in host_arguments.cc for memory of
+/// the host, in cuda/binding/arguments.cc for that of a GPU.
 class Arguments {
  public:
   Arguments(const Napi::CallbackInfo& info, const char* name) : info_(info), name_(name) {}
 
-  Floats floats(size_t index) const { return array<float>(index, napi_float32_array); }
-  Ints ints(size_t index) const { return array<int32_t>(index, napi_int32_array); }
-  Bytes bytes(size_t index) const { return array<uint8_t>(index, napi_uint8_array); }
+  Floats floats(size_t index) const;
+  Ints ints(size_t index) const;
   Floats floats(size_t index, size_t size, const char* what) const {
     return sized(floats(index), size, what);
   }
   Ints ints(size_t index, size_t size, const char* what) const {
     return sized(ints(index), size, what);
   }
+  /// Typed arrays, in memory of the host.
+  Floats host_floats(size_t index) const { return array<float>(index, napi_float32_array); }
+  Ints host_ints(size_t index) const { return array<int32_t>(index, napi_int32_array); }
+  Bytes bytes(size_t index) const { return array<uint8_t>(index, napi_uint8_array); }
+
   /// null or undefined give a null span.
   Floats optional_floats(size_t index, size_t size, const char* what) const {
     return absent(index) ? Floats{} : floats(index, size, what);
@@ -59,7 +65,7 @@ class Arguments {
     return choice(index, names, kCount);
   }
 
-  /// A weight's handle, or a Float32Array of rows of `cols`.
+  /// A weight's handle, or an array of float32 rows of `cols`.
   WeightView matrix(size_t index, size_t cols) const;
 
   /// Its packed form, if it has one.
@@ -72,12 +78,14 @@ class Arguments {
   void expect(size_t got, size_t want, const char* what) const;
   [[noreturn]] void range_error(const std::string& message) const;
   [[noreturn]] void type_error(const std::string& message) const;
+  /// Says that argument `index` is not one of these: "a Float32Array".
+  [[noreturn]] void expected(size_t index, const char* what) const;
 
+  bool absent(size_t index) const { return info_[index].IsNull() || info_[index].IsUndefined(); }
   Napi::Value value(size_t index) const { return info_[index]; }
   Napi::Env env() const { return info_.Env(); }
 
  private:
-  bool absent(size_t index) const { return info_[index].IsNull() || info_[index].IsUndefined(); }
   size_t choice(size_t index, const char* const* names, size_t count) const;
 
   template <typename T>

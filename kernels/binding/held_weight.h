@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "binding/arguments.h"
+#include "binding/weight_reader.h"
 
 namespace llmkit::binding {
 
@@ -25,12 +26,6 @@ struct HeldWeight {
     view.zeros = nullptr;
   }
 };
-
-constexpr const char* kFormatNames[] = {"f32", "bf16", "f16", "int8", "int4", "nf4", "fp4"};
-constexpr const char* kComputeNames[] = {"f32", "bf16", "int8"};
-
-/// A property that is a whole number from 0 to 2^53.
-size_t whole(const Arguments& args, Napi::Object object, const char* key);
 
 /// A handle for JavaScript, which owns the weight.
 Napi::Value handle_of(Napi::Env env, std::unique_ptr<HeldWeight> held);

@@ -1,0 +1,89 @@
+#include "cuda/binding/arguments.h"
+
+#include <memory>
+#include <string>
+
+#include "cuda/binding/device_array.h"
+#include "cuda/binding/held_weight.h"
+
+namespace llmkit {
+namespace cuda {
+namespace {
+
+Napi::Value new_array(Napi::Env env, Block block, size_t length, bool is_float) {
+  static napi_ref length_key = nullptr;
+  napi_value object = nullptr, key = nullptr, value = nullptr;
+  if (length_key == nullptr) {
+    napi_create_string_utf8(env, "length", NAPI_AUTO_LENGTH, &key);
+    napi_create_reference(env, key, 1, &length_key);
+  }
+  auto array = std::make_unique<DeviceArray>();
+  array->block = std::move(block);
+  array->length = length;
+  array->is_float = is_float;
+  const auto end = [](napi_env, void* data, void*) { delete static_cast<DeviceArray*>(data); };
+  const bool made = napi_create_object(env, &object) == napi_ok &&
+                    napi_get_reference_value(env, length_key, &key) == napi_ok &&
+                    napi_create_double(env, static_cast<double>(length), &value) == napi_ok &&
+                    napi_set_property(env, object, key, value) == napi_ok &&
+                    napi_wrap(env, object, array.get(), end, nullptr, nullptr) == napi_ok;
+  if (!made) throw Napi::Error::New(env);
+  array.release();
+  return Napi::Value(env, object);
+}
+
+/// The array behind a value, or null.
+DeviceArray* array_of(napi_env env, napi_value value) {
+  void* data = nullptr;
+  if (napi_unwrap(env, value, &data) != napi_ok) return nullptr;
+  auto* const array = static_cast<DeviceArray*>(data);
+  return array->mark == DeviceArray::kMark ? array : nullptr;
+}
+
+template <typename T>
+binding::Span<T> span_of(const Arguments& args, size_t index, bool is_float) {
+  const DeviceArray& array = device_array(args, index);
+  if (array.is_float != is_float)
+    args.expected(index, is_float ? "a float32 array of the GPU" : "an int32 array of the GPU");
+  return {array.block.as<T>(), array.length};
+}
+
+}  // namespace
+
+DeviceArray& device_array(const Arguments& args, size_t index) {
+  DeviceArray* const array = array_of(args.env(), args.value(index));
+  if (array == nullptr) args.expected(index, "an array of the GPU");
+  if (array->released) args.range_error("the array has been released");
+  return *array;
+}
+
+Napi::Value new_floats(Napi::Env env, Block block, size_t length) {
+  return new_array(env, std::move(block), length, true);
+}
+
+Napi::Value new_ints(Napi::Env env, Block block, size_t length) {
+  return new_array(env, std::move(block), length, false);
+}
+
+}  // namespace cuda
+
+namespace binding {
+
+Floats Arguments::floats(size_t index) const { return cuda::span_of<float>(*this, index, true); }
+
+Ints Arguments::ints(size_t index) const { return cuda::span_of<int32_t>(*this, index, false); }
+
+WeightView Arguments::matrix(size_t index, size_t cols) const {
+  if (!info_[index].IsExternal()) {
+    const Floats values = floats(index);
+    return dense_view(values.data, quotient(values.size, cols, "weight"), cols);
+  }
+  const WeightView& view = cuda::held_weight(*this, info_[index]).view;
+  if (view.cols != cols)
+    range_error("weight has rows of " + std::to_string(view.cols) + ", expected " +
+                std::to_string(cols));
+  return view;
+}
+
+}  // namespace binding
+}  // namespace llmkit

@@ -1,0 +1,71 @@
+#pragma once
+
+#include <napi.h>
+
+#include "base/weight_view.h"
+#include "binding/arguments.h"
+#include "cuda/binding/error.h"
+#include "cuda/binding/memory.h"
+
+// What the files of this folder use. `Arguments` is that of the CPU's addon, but floats(i), ints(i)
+// and optional_floats(i) are spans of DEVICE memory, and matrix(i, cols) is a view with DEVICE
+// pointers, of a weight's stored bytes or of an array. host_floats(i), host_ints(i) and bytes(i)
+// are typed arrays of the host.
+//
+// Ids and ranges that lie on the device cannot be checked here without waiting for it. JavaScript
+// checks those that it still has; kernels must all the same read and write nothing outside,
+// whatever an id is (NaN is what such a row gives).
+
+namespace llmkit::cuda {
+
+using binding::Arguments;
+using binding::Bytes;
+using binding::Floats;
+using binding::Ints;
+
+struct PackedWeight;  // cuda/packed/packed.h
+
+/// The packed form of a weight that computes in bf16; null for all others and for an array.
+const PackedWeight* packed_weight(const Arguments& args, size_t index);
+
+/// A new array of the device for JavaScript, which takes over the block.
+Napi::Value new_floats(Napi::Env env, Block block, size_t length);
+Napi::Value new_ints(Napi::Env env, Block block, size_t length);
+
+/// Runs a function of the addon, with Error as JavaScript's.
+template <class Call>
+auto guarded(Napi::Env env, const Call& call) {
+  try {
+    return call();
+  } catch (const Error& error) {
+    Napi::Error thrown = Napi::Error::New(env, error.what());
+    thrown.Set("code", Napi::String::New(env, error.code()));
+    throw thrown;
+  }
+}
+
+template <Napi::Value (*kFunction)(const Napi::CallbackInfo&)>
+Napi::Value guarded_function(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] { return kFunction(info); });
+}
+template <void (*kFunction)(const Napi::CallbackInfo&)>
+void guarded_procedure(const Napi::CallbackInfo& info) {
+  guarded(info.Env(), [&] { kFunction(info); });
+}
+
+/// Adds a function to the addon's exports.
+template <Napi::Value (*kFunction)(const Napi::CallbackInfo&)>
+void add_function(Napi::Object exports, const char* name) {
+  binding::add_function<guarded_function<kFunction>>(exports, name);
+}
+template <void (*kFunction)(const Napi::CallbackInfo&)>
+void add_procedure(Napi::Object exports, const char* name) {
+  binding::add_procedure<guarded_procedure<kFunction>>(exports, name);
+}
+
+// One per file of this folder; addon.cc calls them.
+void add_device(Napi::Object exports);
+void add_device_arrays(Napi::Object exports);
+void add_weights(Napi::Object exports);
+
+}  // namespace llmkit::cuda

@@ -1,0 +1,49 @@
+#include "cuda/binding/arguments.h"
+#include "cuda/binding/device.h"
+
+namespace llmkit::cuda {
+namespace {
+
+/// deviceInfo()
+Napi::Value device_info(const Napi::CallbackInfo& info) {
+  const DeviceInfo& found = device();
+  Napi::Object object = Napi::Object::New(info.Env());
+  object["name"] = found.name;
+  object["memoryBytes"] = static_cast<double>(found.memory_bytes);
+  object["freeBytes"] = static_cast<double>(free_device_bytes());
+  object["computeCapability"] = std::to_string(found.major) + "." + std::to_string(found.minor);
+  object["multiprocessors"] = found.multiprocessors;
+  object["driverCuda"] = cuda_version(found.driver_cuda);
+  object["runtime"] = cuda_version(found.runtime);
+#ifdef LLMKIT_EMULATED
+  object["emulated"] = true;
+#else
+  object["emulated"] = false;
+#endif
+  return object;
+}
+
+/// deviceMemory()
+Napi::Value device_memory_use(const Napi::CallbackInfo& info) {
+  const PoolUse use = common_pool().use();
+  Napi::Object object = Napi::Object::New(info.Env());
+  object["inUseBytes"] = static_cast<double>(use.in_use);
+  object["freeBytes"] = static_cast<double>(use.free);
+  object["peakBytes"] = static_cast<double>(use.peak);
+  return object;
+}
+
+/// synchronize()
+void synchronize(const Napi::CallbackInfo&) {
+  check(cudaStreamSynchronize(stream()), "synchronize");
+}
+
+}  // namespace
+
+void add_device(Napi::Object exports) {
+  add_function<device_info>(exports, "deviceInfo");
+  add_function<device_memory_use>(exports, "deviceMemory");
+  add_procedure<synchronize>(exports, "synchronize");
+}
+
+}  // namespace llmkit::cuda

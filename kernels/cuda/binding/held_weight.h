@@ -1,0 +1,22 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "cuda/binding/arguments.h"
+
+namespace llmkit::cuda {
+
+/// What a weight's handle stands for.
+struct HeldWeight {
+  static constexpr uint64_t kMark = 0x6c6c6d6b69745757;  // no other handle begins so
+  uint64_t mark = kMark;
+  bool disposed = false;
+  WeightView view;            // of device memory
+  std::vector<Block> blocks;  // where they lie
+};
+
+/// The weight of a handle; TypeError for anything else, RangeError once it is disposed of.
+HeldWeight& held_weight(const Arguments& args, const Napi::Value& handle);
+
+}  // namespace llmkit::cuda

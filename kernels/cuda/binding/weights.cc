@@ -1,0 +1,100 @@
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "binding/weight_reader.h"
+#include "cuda/binding/held_weight.h"
+
+namespace llmkit::cuda {
+namespace {
+
+size_t code_bytes(const WeightView& view) {
+  const size_t count = view.rows * view.cols;
+  switch (view.format) {
+    case WeightFormat::kF32:
+      return count * 4;
+    case WeightFormat::kBf16:
+    case WeightFormat::kF16:
+      return count * 2;
+    case WeightFormat::kInt8:
+      return count;
+    default:
+      return (count + 1) / 2;
+  }
+}
+
+size_t groups_of(const WeightView& view) {
+  return view.group_size == 0 ? 0 : (view.rows * view.cols + view.group_size - 1) / view.group_size;
+}
+
+/// Copies the parts of a stored weight to the device.
+class Uploader {
+ public:
+  explicit Uploader(std::vector<Block>& blocks) : blocks_(blocks) {}
+
+  WeightView upload(const WeightView& host) {
+    WeightView view = host;
+    const size_t groups = groups_of(host);
+    view.codes = copy(host.codes, code_bytes(host));
+    view.scales = copy(host.scales, groups);
+    view.zeros = copy(host.zeros, groups);
+    const NestedScales& nested = host.nested;
+    if (nested.codes == nullptr) return view;
+    view.nested.codes = copy(nested.codes, groups);
+    view.nested.map = copy(nested.map, 256);
+    view.nested.absmax = copy(nested.absmax, (groups + nested.block_size - 1) / nested.block_size);
+    return view;
+  }
+
+ private:
+  template <class T>
+  const T* copy(const T* host, size_t count) {
+    if (host == nullptr || count == 0) return nullptr;
+    blocks_.push_back(on_device(host, count * sizeof(T), "createWeight"));
+    return blocks_.back().as<T>();
+  }
+
+  std::vector<Block>& blocks_;
+};
+
+Napi::Value handle_of(Napi::Env env, std::unique_ptr<HeldWeight> held) {
+  return Napi::External<HeldWeight>::New(env, held.release(),
+                                         [](Napi::Env, HeldWeight* weight) { delete weight; });
+}
+
+/// createWeight(data, compute)
+Napi::Value create_weight(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "createWeight");
+  if (!info[0].IsObject()) args.expected(0, "an object");
+  if (args.text(1) != "f32") args.range_error("there are no kernels for " + args.text(1));
+  std::vector<Napi::ObjectReference> arrays;
+  const WeightView host = binding::read_weight(args, info[0].As<Napi::Object>(), arrays);
+  auto held = std::make_unique<HeldWeight>();
+  held->view = Uploader(held->blocks).upload(host);
+  return handle_of(info.Env(), std::move(held));
+}
+
+/// disposeWeight(weight)
+void dispose_weight(const Napi::CallbackInfo& info) {
+  HeldWeight& held = held_weight(Arguments(info, "disposeWeight"), info[0]);
+  held = HeldWeight{};
+  held.disposed = true;
+}
+
+}  // namespace
+
+HeldWeight& held_weight(const Arguments& args, const Napi::Value& handle) {
+  if (!handle.IsExternal()) args.type_error("expected a weight or an array of the GPU");
+  HeldWeight& held = *handle.As<Napi::External<HeldWeight>>().Data();
+  if (held.mark != HeldWeight::kMark) args.type_error("expected a weight");
+  if (held.disposed) args.range_error("the weight has been disposed of");
+  return held;
+}
+
+void add_weights(Napi::Object exports) {
+  add_function<create_weight>(exports, "createWeight");
+  add_procedure<dispose_weight>(exports, "disposeWeight");
+}
+
+}  // namespace llmkit::cuda

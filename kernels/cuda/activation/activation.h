@@ -1,0 +1,25 @@
+#pragma once
+
+#include "cpu/activation/activation.h"
+#include "cuda/base/cuda.h"
+
+namespace llmkit::cuda {
+
+// The functions of cpu/activation/activation.h over arrays of the device.
+
+cudaError_t activation(Activation f, size_t n, const float* x, float* y, cudaStream_t stream);
+cudaError_t activation_grad(Activation f, size_t n, const float* x, const float* dy, float* dx,
+                            cudaStream_t stream);
+
+cudaError_t gated_mlp(Activation f, size_t n, const float* gate, const float* up, float* y,
+                      cudaStream_t stream);
+cudaError_t gated_mlp_grad(Activation f, size_t n, const GatedMlpGrad& args, cudaStream_t stream);
+
+cudaError_t gated_mlp_keep(Activation f, size_t n, const float* gate, const float* up, float* y,
+                           uint16_t* kept, cudaStream_t stream);
+cudaError_t gated_mlp_kept(Activation f, size_t n, const uint16_t* kept, float* y,
+                           cudaStream_t stream);
+cudaError_t gated_mlp_kept_grad(Activation f, size_t n, const GatedMlpKeptGrad& args,
+                                cudaStream_t stream);
+
+}  // namespace llmkit::cuda

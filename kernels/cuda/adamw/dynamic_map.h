@@ -1,0 +1,31 @@
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+
+namespace llmkit::cuda {
+
+/// The 256 values of an 8-bit code in ascending order, from -1 or 0 to 1: "dynamic tree
+/// quantization" of https://arxiv.org/abs/1511.04561 as https://arxiv.org/abs/2110.02861 uses it.
+/// Values of [10^(e - 1), 10^e], e = 0, -1 .. -6, are the middles of equal parts, half as many for
+/// every step down; 0 and 1 are values as well. Without signs there are twice as many parts.
+struct DynamicMap {
+  float values[256];
+
+  explicit DynamicMap(bool has_sign) {
+    float* next = values;
+    for (int exponent = 0; exponent > -7; --exponent) {
+      const int parts = (has_sign ? 64 : 128) >> -exponent;
+      for (int i = 0; i < parts; ++i) {
+        const double middle = 0.1 + 0.9 * (i + 0.5) / parts;
+        *next++ = static_cast<float>(middle * std::pow(10.0, exponent));
+        if (has_sign) *next = -next[-1], ++next;
+      }
+    }
+    *next++ = 0;
+    *next = 1;
+    std::sort(values, values + 256);
+  }
+};
+
+}  // namespace llmkit::cuda

@@ -1,0 +1,14 @@
+#pragma once
+
+#include "cpu/elementwise/elementwise.h"
+#include "cuda/base/cuda.h"
+
+namespace llmkit::cuda {
+
+// The functions of cpu/elementwise/elementwise.h over arrays of the device, their errors a few
+// units in the last place as there.
+
+cudaError_t unary(size_t op, size_t n, const float* x, float* y, cudaStream_t stream);
+cudaError_t binary(size_t op, const BinaryArgs& args, cudaStream_t stream);
+
+}  // namespace llmkit::cuda

@@ -1,0 +1,206 @@
+#include "cuda/base/row.h"
+#include "cuda/norm/norm.h"
+#include "cuda/reduce/reduce.h"
+
+namespace llmkit::cuda {
+namespace {
+
+/// All threads of the row's team call it.
+template <class R>
+__device__ __forceinline__ NormStatistics statistics_of(const NormArgs& p, const R& x) {
+  const float count = static_cast<float>(p.cols);
+  const float mean = p.centered ? x.sum([&](int k) { return x.four(k); }) / count : 0;
+  const float squares = x.sum(
+      [&](int k) { return map_four([=](float v) { return (v - mean) * (v - mean); }, x.four(k)); });
+  return {mean, 1 / sqrtf(squares / count + p.eps)};
+}
+
+/// y = the row normalised, times weight, plus bias.
+template <class R>
+__device__ __forceinline__ void write_norm(const NormArgs& p, const R& x, const R& weight,
+                                           const float* bias, float* y) {
+  const NormStatistics s = statistics_of(p, x);
+  x.each([&](int k, size_t i) {
+    Four<float> out = map_four([=](float v, float w) { return (v - s.mean) * s.scale * w; },
+                               x.four(k), weight.four(k));
+    if (bias != nullptr)
+      out = map_four([](float v, float b) { return v + b; }, out, load_four(bias, i, p.cols));
+    store_four(y, i, p.cols, out);
+  });
+}
+
+template <class R>
+__global__ void __launch_bounds__(R::Team::kBlock)
+    norm_kernel(NormArgs p, const float* bias, float* y) {
+  const size_t row = R::Team::row();
+  if (row >= p.rows) return;
+  const R x(p.x + row * p.cols, p.cols), weight(p.weight, p.cols);
+  write_norm(p, x, weight, bias, y + row * p.cols);
+}
+
+template <class R>
+__global__ void __launch_bounds__(R::Team::kBlock) add_norm_kernel(AddNormArgs p) {
+  const size_t row = R::Team::row(), cols = p.norm.cols, begin = row * cols;
+  if (row >= p.norm.rows) return;
+  const R x(p.norm.x + begin, cols), residual(p.residual + begin, cols);
+  const R weight(p.norm.weight, cols);
+  R sum(p.sum + begin, cols);
+  x.each([&](int k, size_t i) {
+    const Four<float> both =
+        map_four([](float a, float b) { return a + b; }, x.four(k), residual.four(k));
+    store_four(p.sum + begin, i, cols, both);
+    sum.hold(k, both);
+  });
+  write_norm(p.norm, sum, weight, p.bias, p.y + begin);
+}
+
+template <class R>
+__global__ void __launch_bounds__(R::Team::kBlock)
+    statistics_kernel(NormArgs p, NormStatistics* statistics) {
+  const size_t row = R::Team::row();
+  if (row >= p.rows) return;
+  const NormStatistics s = statistics_of(p, R(p.x + row * p.cols, p.cols));
+  if (R::Team::rank() == 0) statistics[row] = s;
+}
+
+/// dx = scale · (g - mean(g) - x̂ · mean(g · x̂)), g = dy · weight; mean(g) only when centered.
+template <class R>
+__global__ void __launch_bounds__(R::Team::kBlock)
+    grad_input_kernel(NormArgs p, const float* dys, float* dxs) {
+  const size_t row = R::Team::row();
+  if (row >= p.rows) return;
+  const R x(p.x + row * p.cols, p.cols), dy(dys + row * p.cols, p.cols), weight(p.weight, p.cols);
+  const NormStatistics s = statistics_of(p, x);
+  const float count = static_cast<float>(p.cols);
+  const auto gradient = [&](int k) {
+    return map_four([](float d, float w) { return d * w; }, dy.four(k), weight.four(k));
+  };
+  const auto normalised = [&](int k) {
+    return map_four([=](float v) { return (v - s.mean) * s.scale; }, x.four(k));
+  };
+  const float mean = p.centered ? x.sum(gradient) / count : 0;
+  const float along = x.sum([&](int k) {
+    return map_four([](float g, float v) { return g * v; }, gradient(k), normalised(k));
+  }) / count;
+  x.each([&](int k, size_t i) {
+    const auto rest = [=](float g, float v) { return (g - mean - v * along) * s.scale; };
+    store_four(dxs + row * p.cols, i, p.cols, map_four(rest, gradient(k), normalised(k)));
+  });
+}
+
+/// Rows whose gradients of the weight and the bias are added up in one go.
+constexpr size_t kSlice = 128;
+
+size_t slices_of(const NormArgs& p) { return (p.rows + kSlice - 1) / kSlice; }
+
+/// dweight and dbias [slices, cols] of each slice of rows, a thread for each four columns.
+__global__ void __launch_bounds__(kElementThreads)
+    grad_weight_slices(NormArgs p, const NormStatistics* statistics, const float* dys,
+                       float* dweight, float* dbias) {
+  each_row_four((p.rows + kSlice - 1) / kSlice, p.cols, [&](size_t slice, size_t col) {
+    const size_t end = (slice + 1) * kSlice < p.rows ? (slice + 1) * kSlice : p.rows;
+    Four<float> weight_sum = {}, bias_sum = {};
+    const auto add_rows = [&](auto load) {
+#pragma unroll 4
+      for (size_t row = slice * kSlice; row < end; ++row) {
+        const NormStatistics s = statistics[row];
+        const Four<float> x = load(p.x + row * p.cols), dy = load(dys + row * p.cols);
+        weight_sum = map_four(
+            [=](float sum, float v, float d) { return fmaf(d, (v - s.mean) * s.scale, sum); },
+            weight_sum, x, dy);
+        bias_sum = map_four([](float sum, float d) { return sum + d; }, bias_sum, dy);
+      }
+    };
+    if (p.cols % 4 == 0 && moves_whole(p.x, 0, 4) && moves_whole(dys, 0, 4))
+      add_rows([&](const float* row) { return load_whole(row + col); });
+    else
+      add_rows([&](const float* row) { return load_four(row, col, p.cols); });
+    if (dweight != nullptr) store_four(dweight + slice * p.cols, col, p.cols, weight_sum);
+    if (dbias != nullptr) store_four(dbias + slice * p.cols, col, p.cols, bias_sum);
+  });
+}
+
+/// Adds up the slices' sums [slices, cols].
+ReduceArgs sum_of_slices(const NormArgs& p, const float* sums, float* y) {
+  return {1, slices_of(p), p.cols, sums, y};
+}
+
+/// Where the parts of norm_grad's workspace begin.
+struct GradWorkspace {
+  size_t statistics, dweight, dbias, reduce, size;
+
+  explicit GradWorkspace(const NormGradArgs& p) {
+    const size_t sums = slices_of(p.norm) * p.norm.cols * sizeof(float);
+    size = 0;
+    statistics = part(p.norm.rows * sizeof(NormStatistics));
+    dweight = part(p.dweight != nullptr ? sums : 0);
+    dbias = part(p.dbias != nullptr ? sums : 0);
+    reduce = part(reduce_workspace(sum_of_slices(p.norm, nullptr, nullptr)));
+  }
+
+ private:
+  size_t part(size_t bytes) {
+    const size_t begin = size;
+    size += (bytes + 15) / 16 * 16;
+    return begin;
+  }
+};
+
+bool wants_parameters(const NormGradArgs& p) { return p.dweight != nullptr || p.dbias != nullptr; }
+
+cudaError_t grad_parameters(const NormGradArgs& args, char* workspace, cudaStream_t stream) {
+  const NormArgs& p = args.norm;
+  const GradWorkspace parts(args);
+  NormStatistics* const statistics =
+      reinterpret_cast<NormStatistics*>(workspace + parts.statistics);
+  float* const of_slices[] = {reinterpret_cast<float*>(workspace + parts.dweight),
+                              reinterpret_cast<float*>(workspace + parts.dbias)};
+  float* const wanted[] = {args.dweight, args.dbias};
+  cudaError_t error = with_row(p.cols, [&](auto kind) {
+    using R = typename decltype(kind)::Row;
+    return launch(statistics_kernel<R>, R::Team::over(p.rows, stream), p, statistics);
+  });
+  if (error != cudaSuccess) return error;
+  error = launch(grad_weight_slices, over_rows(slices_of(p), p.cols, stream), p, statistics,
+                 args.dy, wanted[0] != nullptr ? of_slices[0] : nullptr,
+                 wanted[1] != nullptr ? of_slices[1] : nullptr);
+  for (int i = 0; i < 2 && error == cudaSuccess; ++i)
+    if (wanted[i] != nullptr)
+      error = reduce(Reduction::kSum, sum_of_slices(p, of_slices[i], wanted[i]),
+                     workspace + parts.reduce, stream);
+  return error;
+}
+
+}  // namespace
+
+cudaError_t norm(const NormArgs& args, const float* bias, float* y, cudaStream_t stream) {
+  return with_row(args.cols, [&](auto kind) {
+    using R = typename decltype(kind)::Row;
+    return launch(norm_kernel<R>, R::Team::over(args.rows, stream), args, bias, y);
+  });
+}
+
+cudaError_t add_norm(const AddNormArgs& args, cudaStream_t stream) {
+  return with_row(args.norm.cols, [&](auto kind) {
+    using R = typename decltype(kind)::Row;
+    return launch(add_norm_kernel<R>, R::Team::over(args.norm.rows, stream), args);
+  });
+}
+
+size_t norm_grad_workspace(const NormGradArgs& args) {
+  return wants_parameters(args) ? GradWorkspace(args).size : 0;
+}
+
+cudaError_t norm_grad(const NormGradArgs& args, void* workspace, cudaStream_t stream) {
+  if (wants_parameters(args)) {  // before dx, which may lie over dy
+    const cudaError_t error = grad_parameters(args, static_cast<char*>(workspace), stream);
+    if (error != cudaSuccess) return error;
+  }
+  return with_row(args.norm.cols, [&](auto kind) {
+    using R = typename decltype(kind)::Row;
+    return launch(grad_input_kernel<R>, R::Team::over(args.norm.rows, stream), args.norm, args.dy,
+                  args.dx);
+  });
+}
+
+}  // namespace llmkit::cuda

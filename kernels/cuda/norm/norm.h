@@ -1,0 +1,37 @@
+#pragma once
+
+#include "cpu/norm/norm.h"
+#include "cuda/base/cuda.h"
+
+namespace llmkit::cuda {
+
+// The functions of cpu/norm/norm.h over arrays of the device.
+
+/// bias may be null; y may be x.
+cudaError_t norm(const NormArgs& args, const float* bias, float* y, cudaStream_t stream);
+
+/// sum = x + residual, and norm of the sum: the end of one half of a block and the start of the
+/// next in one kernel. sum may be x or residual, y must be neither.
+struct AddNormArgs {
+  NormArgs norm;
+  const float* residual;
+  float* sum;
+  const float* bias;  // may be null
+  float* y;
+};
+cudaError_t add_norm(const AddNormArgs& args, cudaStream_t stream);
+
+/// dx may be dy; dweight and dbias [cols] may be null. They are added up over slices of 128 rows,
+/// in order within a slice and over the slices.
+struct NormGradArgs {
+  NormArgs norm;
+  const float* dy;
+  float* dx;
+  float* dweight;
+  float* dbias;
+};
+size_t norm_grad_workspace(const NormGradArgs& args);
+/// workspace: norm_grad_workspace bytes, aligned to 16.
+cudaError_t norm_grad(const NormGradArgs& args, void* workspace, cudaStream_t stream);
+
+}  // namespace llmkit::cuda

@@ -65,6 +65,11 @@ Napi::Value new_ints(Napi::Env env, Block block, size_t length) {
   return new_array(env, std::move(block), length, false);
 }
 
+const PackedWeight* packed_weight(const Arguments& args, size_t index) {
+  const Napi::Value value = args.value(index);
+  return value.IsExternal() ? held_weight(args, value).packed.get() : nullptr;
+}
+
 }  // namespace cuda
 
 namespace binding {

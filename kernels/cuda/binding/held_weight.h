@@ -1,19 +1,22 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "cuda/binding/arguments.h"
+#include "cuda/packed/packed.h"
 
 namespace llmkit::cuda {
 
-/// What a weight's handle stands for.
+/// What a weight's handle stands for. A packed one has no stored bytes, only their sizes.
 struct HeldWeight {
   static constexpr uint64_t kMark = 0x6c6c6d6b69745757;  // no other handle begins so
   uint64_t mark = kMark;
   bool disposed = false;
-  WeightView view;            // of device memory
-  std::vector<Block> blocks;  // where they lie
+  WeightView view;                       // of device memory
+  std::unique_ptr<PackedWeight> packed;  // null for products in float32
+  std::vector<Block> blocks;             // where they lie
 };
 
 /// The weight of a handle; TypeError for anything else, RangeError once it is disposed of.

@@ -58,6 +58,21 @@ class Uploader {
   std::vector<Block>& blocks_;
 };
 
+/// Packs a weight that lies in memory of the host. The stored bytes are on the device only until
+/// they are packed.
+void pack(const WeightView& host, HeldWeight& held) {
+  std::vector<Block> stored;
+  const WeightView view = Uploader(stored).upload(host);
+  auto packed = std::make_unique<PackedWeight>(packed_form(view, exact_scale_type(host)));
+  held.blocks.push_back(device_memory(packed_bytes(*packed), "createWeight"));
+  place_packed(*packed, held.blocks.back().data());
+  check(pack_weight(view, *packed, stream()), "createWeight");
+  held.view.format = host.format;
+  held.view.rows = host.rows;
+  held.view.cols = host.cols;
+  held.packed = std::move(packed);
+}
+
 Napi::Value handle_of(Napi::Env env, std::unique_ptr<HeldWeight> held) {
   return Napi::External<HeldWeight>::New(env, held.release(),
                                          [](Napi::Env, HeldWeight* weight) { delete weight; });
@@ -67,11 +82,15 @@ Napi::Value handle_of(Napi::Env env, std::unique_ptr<HeldWeight> held) {
 Napi::Value create_weight(const Napi::CallbackInfo& info) {
   const Arguments args(info, "createWeight");
   if (!info[0].IsObject()) args.expected(0, "an object");
-  if (args.text(1) != "f32") args.range_error("there are no kernels for " + args.text(1));
+  const auto compute = static_cast<Compute>(args.choice(1, binding::kComputeNames));
+  if (compute == Compute::kInt8) args.range_error("--compute int8 has no CUDA kernels; use bf16");
   std::vector<Napi::ObjectReference> arrays;
   const WeightView host = binding::read_weight(args, info[0].As<Napi::Object>(), arrays);
   auto held = std::make_unique<HeldWeight>();
-  held->view = Uploader(held->blocks).upload(host);
+  if (compute == Compute::kF32)
+    held->view = Uploader(held->blocks).upload(host);
+  else
+    pack(host, *held);
   return handle_of(info.Env(), std::move(held));
 }
 

@@ -1,3 +1,5 @@
+import type { Floats, Ints } from './arrays.ts';
+
 export type UnaryOp =
   | 'abs'
   | 'erf'
@@ -22,49 +24,30 @@ export type ReduceOp = 'sum' | 'mean' | 'max';
 export type Broadcast = 'full' | 'row' | 'column' | 'scalar';
 
 /** Functions of the addon for plain arrays; see `Addon`. */
-export interface AddonArrays {
+export interface AddonArrays<F extends Floats, I extends Ints> {
   /** y may be x. */
-  unary(op: UnaryOp, x: Float32Array, y: Float32Array): void;
+  unary(op: UnaryOp, x: F, y: F): void;
   /** y [rows, cols] = a op b; y may be an operand that is 'full'. */
   binary(
     op: BinaryOp,
-    a: Float32Array,
-    b: Float32Array,
-    y: Float32Array,
+    a: F,
+    b: F,
+    y: F,
     cols: number,
     broadcastA: Broadcast,
     broadcastB: Broadcast,
   ): void;
   /** Over the last axis (cols); y may be x. */
-  softmax(x: Float32Array, y: Float32Array, cols: number): void;
+  softmax(x: F, y: F, cols: number): void;
   /** y [outer, inner] = op over the middle axis of x [outer, middle, inner]. */
-  reduce(op: ReduceOp, x: Float32Array, y: Float32Array, middle: number, inner: number): void;
+  reduce(op: ReduceOp, x: F, y: F, middle: number, inner: number): void;
   /** First index of the largest value of each row of cols. */
-  argmax(x: Float32Array, y: Int32Array, cols: number): void;
-
-  /**
-   * The token chosen from logits [V] as `chooseToken` does; -1 when none is finite or one is
-   * infinite. seen: distinct ids that the penalty lowers; outside the vocabulary throws RangeError.
-   */
-  sample(
-    logits: Float32Array,
-    seen: Int32Array | null,
-    penalty: number,
-    temperature: number,
-    topK: number,
-    topP: number,
-    uniform: number,
-  ): number;
+  argmax(x: F, y: I, cols: number): void;
 
   /** y = x with axis i of y being axis permutation[i] of x; up to 6 axes. */
-  transpose(
-    x: Float32Array,
-    y: Float32Array,
-    shape: readonly number[],
-    permutation: readonly number[],
-  ): void;
+  transpose(x: F, y: F, shape: readonly number[], permutation: readonly number[]): void;
   /** y [outer, ids.length, inner] = x [outer, axis, inner] at ids; outside throws RangeError. */
-  gather(x: Float32Array, ids: Int32Array, y: Float32Array, axis: number, inner: number): void;
+  gather(x: F, ids: I, y: F, axis: number, inner: number): void;
   /** Adds row r of x [ids.length, cols] to row ids[r] of y [rows, cols], r ascending. */
-  scatterAdd(x: Float32Array, ids: Int32Array, y: Float32Array, cols: number): void;
+  scatterAdd(x: F, ids: I, y: F, cols: number): void;
 }

@@ -1,4 +1,5 @@
 import type { KvDtype } from '../kv-dtype.ts';
+import type { Floats, Ints } from './arrays.ts';
 
 /** Keys and values of a batch in one layer, made by `createKvCache`. */
 export interface KvCacheHandle {
@@ -16,21 +17,21 @@ export type AttentionShape = readonly [
 ];
 
 /** Functions of the addon for attention and the cache of its keys and values; see `Addon`. */
-export interface AddonAttention {
+export interface AddonAttention<F extends Floats, I extends Ints> {
   /**
    * y [B,T,H,E] = softmax over keys first..last of (scale·q·k, soft-capped when softcap > 0,
    * + slope[head]·(key - last)) · v, with q [B,T,H,E], k and v [B,S,K,E], first and last [B,T].
    * last < first gives zeros. logSumExp [B,T,H] is kept for the gradient (null: not wanted).
    */
   attention(
-    q: Float32Array,
-    k: Float32Array,
-    v: Float32Array,
-    first: Int32Array,
-    last: Int32Array,
-    alibiSlopes: Float32Array | null,
-    y: Float32Array,
-    logSumExp: Float32Array | null,
+    q: F,
+    k: F,
+    v: F,
+    first: I,
+    last: I,
+    alibiSlopes: F | null,
+    y: F,
+    logSumExp: F | null,
     shape: AttentionShape,
     scale: number,
     softcap: number,
@@ -47,34 +48,34 @@ export interface AddonAttention {
    * beyond positions[b] + T throw RangeError. Returns the bytes held.
    */
   cachedAttention(
-    q: Float32Array,
-    k: Float32Array,
-    v: Float32Array,
-    first: Int32Array,
-    last: Int32Array,
-    alibiSlopes: Float32Array | null,
-    y: Float32Array,
+    q: F,
+    k: F,
+    v: F,
+    first: I,
+    last: I,
+    alibiSlopes: F | null,
+    y: F,
     cache: KvCacheHandle,
     positions: Int32Array,
-    cos: Float32Array | null,
-    sin: Float32Array | null,
+    cos: F | null,
+    sin: F | null,
     shape: AttentionShape,
     scale: number,
     softcap: number,
   ): number;
   attentionGrad(
-    q: Float32Array,
-    k: Float32Array,
-    v: Float32Array,
-    first: Int32Array,
-    last: Int32Array,
-    alibiSlopes: Float32Array | null,
-    y: Float32Array,
-    logSumExp: Float32Array,
-    dy: Float32Array,
-    dq: Float32Array,
-    dk: Float32Array,
-    dv: Float32Array,
+    q: F,
+    k: F,
+    v: F,
+    first: I,
+    last: I,
+    alibiSlopes: F | null,
+    y: F,
+    logSumExp: F,
+    dy: F,
+    dq: F,
+    dk: F,
+    dv: F,
     shape: AttentionShape,
     scale: number,
     softcap: number,

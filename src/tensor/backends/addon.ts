@@ -2,6 +2,7 @@ import type { Compute } from '../compute.ts';
 import type { WeightData, WeightFormat } from '../weight.ts';
 import type { AddonArrays } from './addon-arrays.ts';
 import type { AddonAttention } from './addon-attention.ts';
+import type { Floats, Ints } from './arrays.ts';
 
 export type { BinaryOp, Broadcast, ReduceOp, UnaryOp } from './addon-arrays.ts';
 export type { AttentionShape, KvCacheHandle } from './addon-attention.ts';
@@ -12,7 +13,7 @@ export interface WeightHandle {
 }
 
 /** A [rows, cols] matrix, row-major: frozen in its stored format, or plain float32 (trainable). */
-export type Matrix = WeightHandle | Float32Array;
+export type Matrix<F extends Floats> = WeightHandle | F;
 
 export type NativeActivation =
   | 'silu'
@@ -40,15 +41,197 @@ export interface PackedForm {
 export type SquareSums = readonly [errors: number, values: number];
 
 /**
- * The raw functions of the addon (kernels/binding). Arguments are positional to keep a call cheap.
+ * The raw functions that kernels call, of the addon (kernels/binding) and of the GPU's (kernels/cuda/binding).
+ * Arguments are positional to keep a call cheap.
  *
- * Tensors are row-major Float32Array views (any byte offset); outputs are the caller's and are
+ * Tensors are row-major arrays of type F and I: Float32Array views (any byte offset), or arrays of the GPU;
+ * outputs are the caller's and are
  * overwritten unless it says "adds". Where it says "may be", an output may be the same array as an
  * input; else arrays must not overlap. Element counts that do not fit together throw RangeError,
  * wrong types TypeError; shapes are the caller's business. Results do not depend on the number of
  * threads nor, per row, on the number of rows.
  */
-export interface Addon extends AddonArrays, AddonAttention {
+export interface AddonKernels<F extends Floats, I extends Ints>
+  extends AddonArrays<F, I>,
+    AddonAttention<F, I> {
+  /**
+   * Checks the sizes and keeps the arrays alive, without a copy. With bf16 or int8, packs the weight for
+   * products in that arithmetic (linear and its gradients, crossEntropy) with all threads instead, and
+   * lets go of the arrays: dequantizeRows then throws RangeError.
+   */
+  createWeight(data: WeightData, compute: Compute): WeightHandle;
+  /** Frees the arrays; using the handle afterwards throws RangeError. */
+  disposeWeight(weight: WeightHandle): void;
+
+  /** y [M, rows] = x [M, cols] · weightᵀ + bias [rows], + residual [M, rows] after that */
+  linear(x: F, weight: Matrix<F>, bias: F | null, y: F, cols: number, residual?: F): void;
+  /**
+   * `linear` of the same x by several weights, bit for bit: weight, bias and y of each in turn. Weights
+   * that compute alike are multiplied in one loop.
+   */
+  mergedLinear(x: F, cols: number, ...layers: readonly (Matrix<F> | F | null)[]): void;
+  /** gatedMlp of the two products of mergedLinear; y of the gate becomes the result. */
+  gatedLinear(
+    name: NativeActivation,
+    x: F,
+    cols: number,
+    gate: Matrix<F>,
+    gateBias: F | null,
+    y: F,
+    up: Matrix<F>,
+    upBias: F | null,
+    upY: F,
+  ): void;
+  /** dx [M, cols] = dy [M, rows] · weight */
+  linearGradInput(dy: F, weight: Matrix<F>, dx: F, cols: number): void;
+  /** linear with x and a trained weight rounded to bf16 for the call; sums are float32. */
+  roundedLinear(x: F, weight: F, bias: F | null, y: F, cols: number): void;
+  /** dx [M, cols] = dy [M, rows] · weight, both rounded to bf16. */
+  roundedLinearGradInput(dy: F, weight: F, dx: F, cols: number): void;
+  /** dweight [rows, cols] = dyᵀ · x, both rounded to bf16. */
+  roundedLinearGradWeight(dy: F, x: F, dweight: F, cols: number): void;
+  /**
+   * y [M, rows] = x · weightᵀ + bias + low · bᵀ, where low [M, R] = scale · dropped · aᵀ, with a [R, cols]
+   * and b [rows, R]; dropped may be x.
+   */
+  loraLinear(
+    x: F,
+    dropped: F,
+    weight: Matrix<F>,
+    a: F,
+    b: F,
+    scale: number,
+    bias: F | null,
+    y: F,
+    low: F,
+    cols: number,
+  ): void;
+  /** ddropped: null where dropped was x; dx is then the sum of both. */
+  loraLinearGrad(
+    dy: F,
+    dropped: F,
+    low: F,
+    weight: Matrix<F>,
+    a: F,
+    b: F,
+    scale: number,
+    dx: F,
+    ddropped: F | null,
+    da: F,
+    db: F,
+    cols: number,
+  ): void;
+  /** y [ids.length, cols] = the rows ids of weight, in float32; an id outside throws RangeError. */
+  dequantizeRows(weight: WeightHandle, ids: I, y: F): void;
+  /**
+   * y [batch, m, n] = op(a) · op(b), batch = max(batchA, batchB); matrix i of the result is made
+   * of matrices i mod batchA and i mod batchB. a is [m, k] ([k, m] with transposeA), b [k, n].
+   */
+  matmul(
+    a: F,
+    b: F,
+    y: F,
+    batchA: number,
+    batchB: number,
+    m: number,
+    n: number,
+    k: number,
+    transposeA: boolean,
+    transposeB: boolean,
+  ): void;
+
+  /** y = x / sqrt(mean(x²) + eps) · weight, rows of weight.length; y may be x. */
+  rmsNorm(x: F, weight: F, eps: number, y: F): void;
+  /** dx may be dy. dweight: null = not wanted. */
+  rmsNormGrad(x: F, weight: F, eps: number, dy: F, dx: F, dweight: F | null): void;
+  layerNorm(x: F, weight: F, bias: F | null, eps: number, y: F): void;
+  layerNormGrad(
+    x: F,
+    weight: F,
+    eps: number,
+    dy: F,
+    dx: F,
+    dweight: F | null,
+    dbias: F | null,
+  ): void;
+
+  /**
+   * Rotate-half position encoding of x [P, heads, headSize] with cos, sin [P, R/2], on the first R
+   * of headSize; inverse (the gradient) uses -sin. y may be x.
+   */
+  rope(x: F, cos: F, sin: F, y: F, heads: number, headSize: number, inverse: boolean): void;
+
+  /** y may be x. */
+  activation(name: NativeActivation, x: F, y: F): void;
+  /** dx = dy · activation'(x); dx may be dy. */
+  activationGrad(name: NativeActivation, x: F, dy: F, dx: F): void;
+  /** y = activation(gate) · up; y may be gate or up. */
+  gatedMlp(name: NativeActivation, gate: F, up: F, y: F): void;
+  gatedMlpGrad(name: NativeActivation, gate: F, up: F, dy: F, dgate: F, dup: F): void;
+
+  /** gatedMlp that also keeps gate and up in bf16: kept is as long as y, 2 · y.length halves. */
+  gatedMlpKeep(name: NativeActivation, gate: F, up: F, y: F, kept: F): void;
+  /** y again, from what was kept. */
+  gatedMlpKept(name: NativeActivation, kept: F, y: F): void;
+  gatedMlpKeptGrad(name: NativeActivation, kept: F, dy: F, dgate: F, dup: F): void;
+
+  /**
+   * losses [M] = logSumExp - logit of the target, of the logits h [M, cols] · weightᵀ + bias, made
+   * in chunks and never kept; target -1 gives 0. logSumExp [M] is kept for the gradient. With
+   * `rounded` an array's products are in bf16, as those of roundedLinear.
+   */
+  crossEntropy(
+    h: F,
+    weight: Matrix<F>,
+    bias: F | null,
+    targets: I,
+    losses: F,
+    logSumExp: F,
+    cols: number,
+    rounded: boolean,
+  ): void;
+  /** dlosses [M] to dh [M, cols], and to dweight [rows, cols] and dbias [rows] where wanted. */
+  crossEntropyGrad(
+    h: F,
+    weight: Matrix<F>,
+    bias: F | null,
+    targets: I,
+    logSumExp: F,
+    dlosses: F,
+    dh: F,
+    dweight: F | null,
+    dbias: F | null,
+    cols: number,
+    rounded: boolean,
+  ): void;
+
+  /** One update in place of parameter, m and v; step counts from 1; gradient is scaled first. */
+  adamw(
+    parameter: F,
+    gradient: F,
+    m: F,
+    v: F,
+    step: number,
+    learningRate: number,
+    beta1: number,
+    beta2: number,
+    eps: number,
+    weightDecay: number,
+    gradientScale: number,
+  ): void;
+
+  /**
+   * Inverted dropout of x [rows, cols], keys [rows, 2]; y may be x. All integers are uint32:
+   *   mix(h): h ^= h >>> 16; h *= 0x7feb352d; h ^= h >>> 15; h *= 0x846ca68b; h ^= h >>> 16
+   *   row  = mix(mix(mix(mix(seed) + stream) + keys[r, 0]) + keys[r, 1])
+   *   drop = mix(row + column · 0x9e3779b9) >>> 8 < floor(rate · 2^24 + 0.5)
+   *   y = drop ? 0 : x · float32(1 / (1 - rate))
+   */
+  dropout(x: F, keys: I, rate: number, seed: number, stream: number, y: F): void;
+}
+
+/** What the addon can do besides, with the host's memory, threads and files. */
+export interface Addon extends AddonKernels<Float32Array, Int32Array> {
   /** Instruction set in use: 'scalar', 'avx2', 'avx512', 'amx' or 'neon' (capped by LLMKIT_ISA). */
   isa(): string;
   /** The instruction set whose kernels each compute type has here: `avx512_vnni`. */
@@ -62,15 +245,6 @@ export interface Addon extends AddonArrays, AddonAttention {
    * an Error with the system's message.
    */
   mapFile(path: string, offset?: number, sizeBytes?: number): ArrayBuffer;
-
-  /**
-   * Checks the sizes and keeps the arrays alive, without a copy. With bf16 or int8, packs the weight for
-   * products in that arithmetic (linear and its gradients, crossEntropy) with all threads instead, and
-   * lets go of the arrays: dequantizeRows then throws RangeError.
-   */
-  createWeight(data: WeightData, compute: Compute): WeightHandle;
-  /** Frees the arrays; using the handle afterwards throws RangeError. */
-  disposeWeight(weight: WeightHandle): void;
 
   /** The version of the packed layout: bytes of another one mean something else. */
   packedLayout(): number;
@@ -100,243 +274,17 @@ export interface Addon extends AddonArrays, AddonAttention {
   /** What the quantized matrix lost. */
   quantizationError(values: WeightHandle, quantized: WeightHandle): Promise<SquareSums>;
 
-  /** y [M, rows] = x [M, cols] · weightᵀ + bias [rows], + residual [M, rows] after that */
-  linear(
-    x: Float32Array,
-    weight: Matrix,
-    bias: Float32Array | null,
-    y: Float32Array,
-    cols: number,
-    residual?: Float32Array,
-  ): void;
   /**
-   * `linear` of the same x by several weights, bit for bit: weight, bias and y of each in turn. Weights
-   * that compute alike are multiplied in one loop.
+   * The token chosen from logits [V] as `chooseToken` does; -1 when none is finite or one is
+   * infinite. seen: distinct ids that the penalty lowers; outside the vocabulary throws RangeError.
    */
-  mergedLinear(
-    x: Float32Array,
-    cols: number,
-    ...layers: readonly (Matrix | Float32Array | null)[]
-  ): void;
-  /** gatedMlp of the two products of mergedLinear; y of the gate becomes the result. */
-  gatedLinear(
-    name: NativeActivation,
-    x: Float32Array,
-    cols: number,
-    gate: Matrix,
-    gateBias: Float32Array | null,
-    y: Float32Array,
-    up: Matrix,
-    upBias: Float32Array | null,
-    upY: Float32Array,
-  ): void;
-  /** dx [M, cols] = dy [M, rows] · weight */
-  linearGradInput(dy: Float32Array, weight: Matrix, dx: Float32Array, cols: number): void;
-  /** linear with x and a trained weight rounded to bf16 for the call; sums are float32. */
-  roundedLinear(
-    x: Float32Array,
-    weight: Float32Array,
-    bias: Float32Array | null,
-    y: Float32Array,
-    cols: number,
-  ): void;
-  /** dx [M, cols] = dy [M, rows] · weight, both rounded to bf16. */
-  roundedLinearGradInput(
-    dy: Float32Array,
-    weight: Float32Array,
-    dx: Float32Array,
-    cols: number,
-  ): void;
-  /** dweight [rows, cols] = dyᵀ · x, both rounded to bf16. */
-  roundedLinearGradWeight(
-    dy: Float32Array,
-    x: Float32Array,
-    dweight: Float32Array,
-    cols: number,
-  ): void;
-  /**
-   * y [M, rows] = x · weightᵀ + bias + low · bᵀ, where low [M, R] = scale · dropped · aᵀ, with a [R, cols]
-   * and b [rows, R]; dropped may be x.
-   */
-  loraLinear(
-    x: Float32Array,
-    dropped: Float32Array,
-    weight: Matrix,
-    a: Float32Array,
-    b: Float32Array,
-    scale: number,
-    bias: Float32Array | null,
-    y: Float32Array,
-    low: Float32Array,
-    cols: number,
-  ): void;
-  /** ddropped: null where dropped was x; dx is then the sum of both. */
-  loraLinearGrad(
-    dy: Float32Array,
-    dropped: Float32Array,
-    low: Float32Array,
-    weight: Matrix,
-    a: Float32Array,
-    b: Float32Array,
-    scale: number,
-    dx: Float32Array,
-    ddropped: Float32Array | null,
-    da: Float32Array,
-    db: Float32Array,
-    cols: number,
-  ): void;
-  /** y [ids.length, cols] = the rows ids of weight, in float32; an id outside throws RangeError. */
-  dequantizeRows(weight: WeightHandle, ids: Int32Array, y: Float32Array): void;
-  /**
-   * y [batch, m, n] = op(a) · op(b), batch = max(batchA, batchB); matrix i of the result is made
-   * of matrices i mod batchA and i mod batchB. a is [m, k] ([k, m] with transposeA), b [k, n].
-   */
-  matmul(
-    a: Float32Array,
-    b: Float32Array,
-    y: Float32Array,
-    batchA: number,
-    batchB: number,
-    m: number,
-    n: number,
-    k: number,
-    transposeA: boolean,
-    transposeB: boolean,
-  ): void;
-
-  /** y = x / sqrt(mean(x²) + eps) · weight, rows of weight.length; y may be x. */
-  rmsNorm(x: Float32Array, weight: Float32Array, eps: number, y: Float32Array): void;
-  /** dx may be dy. dweight: null = not wanted. */
-  rmsNormGrad(
-    x: Float32Array,
-    weight: Float32Array,
-    eps: number,
-    dy: Float32Array,
-    dx: Float32Array,
-    dweight: Float32Array | null,
-  ): void;
-  layerNorm(
-    x: Float32Array,
-    weight: Float32Array,
-    bias: Float32Array | null,
-    eps: number,
-    y: Float32Array,
-  ): void;
-  layerNormGrad(
-    x: Float32Array,
-    weight: Float32Array,
-    eps: number,
-    dy: Float32Array,
-    dx: Float32Array,
-    dweight: Float32Array | null,
-    dbias: Float32Array | null,
-  ): void;
-
-  /**
-   * Rotate-half position encoding of x [P, heads, headSize] with cos, sin [P, R/2], on the first R
-   * of headSize; inverse (the gradient) uses -sin. y may be x.
-   */
-  rope(
-    x: Float32Array,
-    cos: Float32Array,
-    sin: Float32Array,
-    y: Float32Array,
-    heads: number,
-    headSize: number,
-    inverse: boolean,
-  ): void;
-
-  /** y may be x. */
-  activation(name: NativeActivation, x: Float32Array, y: Float32Array): void;
-  /** dx = dy · activation'(x); dx may be dy. */
-  activationGrad(name: NativeActivation, x: Float32Array, dy: Float32Array, dx: Float32Array): void;
-  /** y = activation(gate) · up; y may be gate or up. */
-  gatedMlp(name: NativeActivation, gate: Float32Array, up: Float32Array, y: Float32Array): void;
-  gatedMlpGrad(
-    name: NativeActivation,
-    gate: Float32Array,
-    up: Float32Array,
-    dy: Float32Array,
-    dgate: Float32Array,
-    dup: Float32Array,
-  ): void;
-
-  /** gatedMlp that also keeps gate and up in bf16: kept is as long as y, 2 · y.length halves. */
-  gatedMlpKeep(
-    name: NativeActivation,
-    gate: Float32Array,
-    up: Float32Array,
-    y: Float32Array,
-    kept: Float32Array,
-  ): void;
-  /** y again, from what was kept. */
-  gatedMlpKept(name: NativeActivation, kept: Float32Array, y: Float32Array): void;
-  gatedMlpKeptGrad(
-    name: NativeActivation,
-    kept: Float32Array,
-    dy: Float32Array,
-    dgate: Float32Array,
-    dup: Float32Array,
-  ): void;
-
-  /**
-   * losses [M] = logSumExp - logit of the target, of the logits h [M, cols] · weightᵀ + bias, made
-   * in chunks and never kept; target -1 gives 0. logSumExp [M] is kept for the gradient. With
-   * `rounded` a Float32Array's products are in bf16, as those of roundedLinear.
-   */
-  crossEntropy(
-    h: Float32Array,
-    weight: Matrix,
-    bias: Float32Array | null,
-    targets: Int32Array,
-    losses: Float32Array,
-    logSumExp: Float32Array,
-    cols: number,
-    rounded: boolean,
-  ): void;
-  /** dlosses [M] to dh [M, cols], and to dweight [rows, cols] and dbias [rows] where wanted. */
-  crossEntropyGrad(
-    h: Float32Array,
-    weight: Matrix,
-    bias: Float32Array | null,
-    targets: Int32Array,
-    logSumExp: Float32Array,
-    dlosses: Float32Array,
-    dh: Float32Array,
-    dweight: Float32Array | null,
-    dbias: Float32Array | null,
-    cols: number,
-    rounded: boolean,
-  ): void;
-
-  /** One update in place of parameter, m and v; step counts from 1; gradient is scaled first. */
-  adamw(
-    parameter: Float32Array,
-    gradient: Float32Array,
-    m: Float32Array,
-    v: Float32Array,
-    step: number,
-    learningRate: number,
-    beta1: number,
-    beta2: number,
-    eps: number,
-    weightDecay: number,
-    gradientScale: number,
-  ): void;
-
-  /**
-   * Inverted dropout of x [rows, cols], keys [rows, 2]; y may be x. All integers are uint32:
-   *   mix(h): h ^= h >>> 16; h *= 0x7feb352d; h ^= h >>> 15; h *= 0x846ca68b; h ^= h >>> 16
-   *   row  = mix(mix(mix(mix(seed) + stream) + keys[r, 0]) + keys[r, 1])
-   *   drop = mix(row + column · 0x9e3779b9) >>> 8 < floor(rate · 2^24 + 0.5)
-   *   y = drop ? 0 : x · float32(1 / (1 - rate))
-   */
-  dropout(
-    x: Float32Array,
-    keys: Int32Array,
-    rate: number,
-    seed: number,
-    stream: number,
-    y: Float32Array,
-  ): void;
+  sample(
+    logits: Float32Array,
+    seen: Int32Array | null,
+    penalty: number,
+    temperature: number,
+    topK: number,
+    topP: number,
+    uniform: number,
+  ): number;
 }

@@ -4,6 +4,8 @@ import * as tf from '../tfjs.js';
 import type { Weight, WeightData, WeightForm } from '../weight.js';
 import type { Addon, WeightHandle } from './addon.js';
 import { BufferPool } from './buffer-pool.js';
+import type { Assembly, BlockMove, KernelDevice } from './kernel-device.js';
+import { copyBlock } from './strided-copy.js';
 
 /** Values of a tensor as tfjs's cpu kernels see them. */
 export type Values = Float32Array | Int32Array | Uint8Array;
@@ -40,7 +42,10 @@ export class NativeData {
  * The tfjs backend whose kernels are the addon's. It extends the cpu backend, because every kernel
  * that the addon lacks is the cpu's: tensors are JavaScript arrays for both.
  */
-export class NativeBackend extends MathBackendCPU {
+export class NativeBackend
+  extends MathBackendCPU
+  implements KernelDevice<Float32Array, Int32Array>
+{
   readonly addon: Addon;
   readonly pool = new BufferPool();
   readonly #createWeight: (data: WeightData, compute: Compute) => WeightHandle;
@@ -61,6 +66,51 @@ export class NativeBackend extends MathBackendCPU {
     const values = this.pool.acquire(length);
     const dataId = this.#storage.add(new NativeData(values, 'float32', true));
     return { info: { dataId, shape, dtype: 'float32' }, values };
+  }
+
+  intOutput(shape: number[], length: number): { info: tf.TensorInfo; values: Int32Array } {
+    const values = new Int32Array(length);
+    return { info: this.adopt(shape, 'int32', values), values };
+  }
+
+  /** A tensor of any content, of any dtype that is an array of numbers. */
+  newTensor(shape: number[], dtype: tf.DataType): { info: tf.TensorInfo; values: Values } {
+    const length = tf.util.sizeFromShape(shape);
+    if (dtype === 'float32') return this.output(shape, length);
+    const values = dtype === 'int32' ? new Int32Array(length) : new Uint8Array(length);
+    return { info: this.adopt(shape, dtype, values), values };
+  }
+
+  filled(shape: number[], dtype: tf.DataType, value: number): tf.TensorInfo {
+    const y = this.newTensor(shape, dtype);
+    y.values.fill(value);
+    return y.info;
+  }
+
+  fill(values: Float32Array, value: number): void {
+    values.fill(value);
+  }
+
+  scratch(length: number): Float32Array {
+    return this.pool.acquire(length);
+  }
+
+  release(values: Float32Array): void {
+    this.pool.release(values);
+  }
+
+  assembles(dtype: tf.DataType): boolean {
+    return dtype !== 'string' && dtype !== 'complex64';
+  }
+
+  assembled({ shape, dtype, fill }: Assembly, moves: readonly BlockMove[]): tf.TensorInfo {
+    const y = this.newTensor(shape, dtype);
+    if (fill !== undefined) y.values.fill(fill);
+    for (const { x, shape: block, from, to } of moves) {
+      const source = { values: this.values(x), start: from.start, strides: from.strides };
+      copyBlock(source, { values: y.values, start: to.start, strides: to.strides }, block);
+    }
+    return y.info;
   }
 
   /** A tensor that takes over these values, which nobody else may change. */
@@ -87,6 +137,18 @@ export class NativeBackend extends MathBackendCPU {
   /** The values of an int32 tensor; only for reading, only within the kernel. */
   ints(x: tf.TensorInfo): Int32Array {
     return this.#storage.get(x.dataId).values as Int32Array;
+  }
+
+  hostInts(x: tf.TensorInfo): Int32Array {
+    return this.ints(x);
+  }
+
+  changing(x: tf.TensorInfo): Float32Array {
+    return this.floats(x);
+  }
+
+  constant(values: readonly number[]): Float32Array {
+    return Float32Array.from(values);
   }
 
   /** The arrays that a tensor is made of: two when it is complex, none when it is a string. */

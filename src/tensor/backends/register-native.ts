@@ -3,8 +3,11 @@ import { fusedGradients } from '../ops/index.js';
 import * as tf from '../tfjs.js';
 import type { Addon } from './addon.js';
 import { NativeBackend, TensorTable } from './native-backend.js';
-import { nativeKernels } from './native-kernels/index.js';
-import type { KernelParams, NativeKernel } from './native-kernels/kernel.js';
+import { hostKernels, nativeKernels } from './native-kernels/index.js';
+import type { HostKernel, HostKernelTable, KernelParams } from './native-kernels/kernel.js';
+
+/** Every kernel that `native` has of its own. */
+const kernels: HostKernelTable = { ...nativeKernels, ...hostKernels };
 
 /** Makes the `native` backend known to tfjs: its own kernels, and the cpu's for all others. */
 export function registerNative(addon: Addon): void {
@@ -14,8 +17,8 @@ export function registerNative(addon: Addon): void {
   const cpuKernels = new Map(
     tf.getKernelsForBackend('cpu').map((config) => [config.kernelName, config.kernelFunc]),
   );
-  for (const kernelName of new Set([...cpuKernels.keys(), ...Object.keys(nativeKernels)])) {
-    const kernel = nativeKernels[kernelName];
+  for (const kernelName of new Set([...cpuKernels.keys(), ...Object.keys(kernels)])) {
+    const kernel = kernels[kernelName];
     const fallback = onOwnStorage(cpuKernels.get(kernelName) ?? missing);
     const kernelFunc = kernel === undefined ? fallback : withFallback(kernel, fallback);
     tf.registerKernel({ kernelName, backendName: 'native', kernelFunc });
@@ -23,7 +26,7 @@ export function registerNative(addon: Addon): void {
   fusedGradients.forEach(tf.registerGradient);
 }
 
-function withFallback(kernel: NativeKernel, fallback: tf.KernelFunc): tf.KernelFunc {
+function withFallback(kernel: HostKernel, fallback: tf.KernelFunc): tf.KernelFunc {
   return (params) =>
     kernel(params as KernelParams, params.backend as NativeBackend, () => fallback(params));
 }

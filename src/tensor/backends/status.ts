@@ -1,7 +1,7 @@
 import { LlmkitError } from '../../errors.js';
 import * as tf from '../tfjs.js';
 import { BACKENDS, type BackendFacts, type BackendName } from './entries.js';
-import { nativeKernels } from './native-kernels/index.js';
+import { hostKernels, nativeKernels } from './native-kernels/index.js';
 
 /** A backend on this machine: what it is where it loads, else why it does not. */
 export interface BackendStatus extends Partial<BackendFacts> {
@@ -38,7 +38,9 @@ export async function listBackends(
 /** llmkit's own ops, by whether a backend has a kernel: `native` has one for every op. */
 function opsOf(name: BackendName): Pick<BackendStatus, 'kernels' | 'composed'> {
   if (tf.findBackendFactory(name) == null) BACKENDS[name].register();
-  const ops = Object.keys(nativeKernels).filter((op) => op.startsWith('Llmkit'));
+  const ops = Object.keys({ ...nativeKernels, ...hostKernels }).filter((op) =>
+    op.startsWith('Llmkit'),
+  );
   const hasKernel = (op: string) => tf.getKernel(op, name) !== undefined;
   return { kernels: ops.filter(hasKernel), composed: ops.filter((op) => !hasKernel(op)) };
 }

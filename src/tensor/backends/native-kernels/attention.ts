@@ -3,6 +3,8 @@ import { ATTENTION, ATTENTION_GRAD, type AttentionOptions } from '../../ops/atte
 import { CACHED_ATTENTION } from '../../ops/cached-attention.js';
 import type { TensorInfo } from '../../tfjs.js';
 import type { AttentionShape } from '../addon.js';
+import type { Floats, Ints } from '../arrays.js';
+import type { KernelDevice } from '../kernel-device.js';
 import { NativeKvStore } from '../native-kv-store.js';
 import type { KernelParams, KernelTable, NativeKernel } from './kernel.js';
 
@@ -10,7 +12,7 @@ type AttentionInputs = Record<'q' | 'k' | 'v' | 'first' | 'last', TensorInfo>;
 
 const attention: NativeKernel = ({ inputs, attrs }, native) => {
   const { q, k, v, first, last } = inputs as AttentionInputs;
-  const { slopes, scale, softcap, shape } = settings(inputs, attrs);
+  const { slopes, scale, softcap, shape } = settings(inputs, attrs, native);
   const queries = native.floats(q);
   const y = native.output(q.shape, queries.length);
   const logSumExp = native.output(q.shape.slice(0, 3), queries.length / shape[5]);
@@ -33,7 +35,7 @@ const attention: NativeKernel = ({ inputs, attrs }, native) => {
 const attentionGrad: NativeKernel = ({ inputs, attrs }, native) => {
   const { q, k, v, first, last, y, logSumExp, dy } = inputs as AttentionInputs &
     Record<'y' | 'logSumExp' | 'dy', TensorInfo>;
-  const { slopes, scale, softcap, shape } = settings(inputs, attrs);
+  const { slopes, scale, softcap, shape } = settings(inputs, attrs, native);
   const [queries, keys, values] = [native.floats(q), native.floats(k), native.floats(v)];
   const dq = native.output(q.shape, queries.length);
   const dk = native.output(k.shape, keys.length);
@@ -58,13 +60,17 @@ const attentionGrad: NativeKernel = ({ inputs, attrs }, native) => {
   return [dq.info, dk.info, dv.info];
 };
 
-function settings(inputs: KernelParams['inputs'], attrs: object) {
+function settings<F extends Floats, I extends Ints>(
+  inputs: KernelParams['inputs'],
+  attrs: object,
+  native: KernelDevice<F, I>,
+) {
   const { q, k } = inputs as AttentionInputs;
   const [B, T, H, E] = q.shape as [number, number, number, number];
   const [, S, K] = k.shape as [number, number, number, number];
   const shape: AttentionShape = [B, T, S, H, K, E];
   const { alibiSlopes, scale, softcap = 0 } = attrs as Omit<AttentionOptions, 'first' | 'last'>;
-  const slopes = alibiSlopes === undefined ? null : Float32Array.from(alibiSlopes);
+  const slopes = alibiSlopes === undefined ? null : native.constant(alibiSlopes);
   return { slopes, scale, softcap, shape };
 }
 
@@ -72,7 +78,7 @@ const cachedAttention: NativeKernel = ({ inputs, attrs }, native) => {
   const { q, k, v, first, last } = inputs as AttentionInputs;
   const { cos, sin } = inputs as Partial<Record<'cos' | 'sin', TensorInfo>>;
   const { cache, positions } = attrs as { cache: LayerCache; positions: Int32Array };
-  const { slopes, scale, softcap, shape } = settings(inputs, attrs);
+  const { slopes, scale, softcap, shape } = settings(inputs, attrs, native);
   const store = cache.store((sizes) => new NativeKvStore(native.addon, sizes));
   const queries = native.floats(q);
   const y = native.output(q.shape, queries.length);

@@ -16,29 +16,33 @@ import { ROPE } from '../../ops/rope.js';
 import type { TensorInfo } from '../../tfjs.js';
 import type { Weight } from '../../weight.js';
 import type { Matrix } from '../addon.js';
-import type { NativeBackend } from '../native-backend.js';
+import type { Floats, Ints } from '../arrays.js';
+import type { KernelDevice } from '../kernel-device.js';
 import { type KernelParams, type KernelTable, type NativeKernel, sizeOf } from './kernel.js';
 
 /** The input of this name as float32 values, or null where it is left out. */
-export function optional(
-  native: NativeBackend,
+export function optional<F extends Floats, I extends Ints>(
+  native: KernelDevice<F, I>,
   inputs: KernelParams['inputs'],
   name: string,
-): Float32Array | null {
+): F | null {
   const x = inputs[name];
   return x === undefined ? null : native.floats(x);
 }
 
 /** The matrix of a call and its size: an attribute when it is frozen, else an input. */
-export function matrixOf(native: NativeBackend, { inputs, attrs }: KernelParams) {
+export function matrixOf<F extends Floats, I extends Ints>(
+  native: KernelDevice<F, I>,
+  { inputs, attrs }: KernelParams,
+) {
   const { weight: frozen } = attrs as { weight?: Weight };
   if (frozen !== undefined) {
-    const matrix: Matrix = native.weight(frozen);
+    const matrix: Matrix<F> = native.weight(frozen);
     return { matrix, rows: frozen.rows, cols: frozen.cols };
   }
   const weight = inputs.weight as TensorInfo;
   const [rows, cols] = weight.shape as [number, number];
-  return { matrix: native.floats(weight), rows, cols };
+  return { matrix: native.floats(weight) as Matrix<F>, rows, cols };
 }
 
 const linear: NativeKernel = (params, native) => {
@@ -144,9 +148,9 @@ const normGrad =
       return dx.info;
     }
     const dweight = native.output(weight.shape, scale.length);
-    const scratch = native.pool.acquire(values.length);
+    const scratch = native.scratch(values.length);
     native.addon[norm](values, scale, eps, dys, scratch, dweight.values, null);
-    native.pool.release(scratch);
+    native.release(scratch);
     return dweight.info;
   };
 

@@ -1,12 +1,5 @@
 import { type DataType, type TensorInfo, util } from '../../tfjs.js';
-import {
-  isNumeric,
-  type KernelTable,
-  type NativeKernel,
-  newTensor,
-  sizeOf,
-  sizeOfAxes,
-} from './kernel.js';
+import { isNumeric, type KernelTable, type NativeKernel, sizeOf, sizeOfAxes } from './kernel.js';
 
 const gather: NativeKernel = ({ inputs, attrs }, native, fallback) => {
   const x = inputs.x as TensorInfo;
@@ -16,7 +9,7 @@ const gather: NativeKernel = ({ inputs, attrs }, native, fallback) => {
   if (x.dtype !== 'float32' || indices.dtype !== 'int32' || batchDims !== 0) return fallback();
   const ids = native.ints(indices);
   const length = x.shape[along] as number;
-  const wrong = ids.find((id) => id < 0 || id >= length);
+  const wrong = native.hostInts(indices)?.find((id) => id < 0 || id >= length);
   util.assert(
     wrong === undefined,
     () => `GatherV2: the index value ${wrong} is not in [0, ${length - 1}]`,
@@ -33,13 +26,13 @@ const segmentSum: NativeKernel = ({ inputs, attrs }, native, fallback) => {
   const x = inputs.x as TensorInfo;
   const segmentIds = inputs.segmentIds as TensorInfo;
   const { numSegments } = attrs as { numSegments: number };
+  const inside = native.hostInts(segmentIds)?.every((id) => id >= 0 && id < numSegments);
+  if (x.dtype !== 'float32' || !inside || sizeOf(segmentIds.shape) === 0) return fallback();
   const ids = native.ints(segmentIds);
-  const inside = ids.every((id) => id >= 0 && id < numSegments);
-  if (x.dtype !== 'float32' || !inside || ids.length === 0) return fallback();
   const cols = sizeOf(x.shape) / ids.length;
   const shape = [numSegments, ...x.shape.slice(segmentIds.shape.length)];
   const y = native.output(shape, numSegments * cols);
-  y.values.fill(0);
+  native.fill(y.values, 0);
   native.addon.scatterAdd(native.floats(x), ids, y.values, cols);
   return y.info;
 };
@@ -55,9 +48,7 @@ const fill: NativeKernel = ({ attrs }, native, fallback) => {
     dtype?: DataType;
   };
   if (typeof value !== 'number' || dtype !== 'float32') return fallback();
-  const y = native.output(shape, sizeOf(shape));
-  y.values.fill(value);
-  return y.info;
+  return native.filled(shape, dtype, value);
 };
 
 const filledLike =
@@ -65,9 +56,7 @@ const filledLike =
   ({ inputs }, native, fallback) => {
     const x = inputs.x as TensorInfo;
     if (!isNumeric(x)) return fallback();
-    const y = newTensor(native, x.shape, x.dtype);
-    y.values.fill(value);
-    return y.info;
+    return native.filled(x.shape, x.dtype, value);
   };
 
 /** Functions that pick elements by index, or make them. */

@@ -1,8 +1,9 @@
 import { attentionKernels } from './attention.js';
 import { blockKernels } from './blocks.js';
+import { castKernels } from './cast.js';
 import { elementwiseKernels } from './elementwise.js';
 import { gatherKernels } from './gathers.js';
-import type { KernelTable } from './kernel.js';
+import type { HostKernelTable, KernelTable } from './kernel.js';
 import { linearKernels } from './linears.js';
 import { matmulKernels } from './matmul.js';
 import { reductionKernels } from './reductions.js';
@@ -11,7 +12,7 @@ import { sliceKernels } from './slices.js';
 import { trainingKernels } from './training.js';
 import { viewKernels } from './views.js';
 
-/** Every kernel that `native` has of its own. */
+/** Kernels of tensors in memory of the host or of a GPU. */
 export const nativeKernels: KernelTable = {
   ...attentionKernels,
   ...blockKernels,
@@ -20,8 +21,10 @@ export const nativeKernels: KernelTable = {
   ...linearKernels,
   ...matmulKernels,
   ...reductionKernels,
-  ...sampleKernels,
   ...sliceKernels,
   ...trainingKernels,
   ...viewKernels,
 };
+
+/** Those of tensors in memory of the host alone. */
+export const hostKernels: HostKernelTable = { ...castKernels, ...sampleKernels };

@@ -1,5 +1,7 @@
-import type { DataType, KernelFunc, TensorInfo } from '../../tfjs.js';
-import type { NativeBackend, Values } from '../native-backend.js';
+import type { KernelFunc, TensorInfo } from '../../tfjs.js';
+import type { Floats, Ints } from '../arrays.js';
+import type { KernelDevice } from '../kernel-device.js';
+import type { NativeBackend } from '../native-backend.js';
 
 /** What tfjs hands to a kernel; inputs are those of its registry entry. */
 export interface KernelParams {
@@ -7,15 +9,26 @@ export interface KernelParams {
   readonly attrs: object;
 }
 
-/** One kernel of `native`: computes what it is fast at, and leaves the rest to the cpu's kernel. */
-export type NativeKernel = (
+type Fallback = () => ReturnType<KernelFunc>;
+type Outputs = TensorInfo | TensorInfo[];
+
+/** One kernel, for every device: computes what it is fast at, and leaves the rest to the cpu's kernel. */
+export type NativeKernel = <F extends Floats, I extends Ints>(
+  params: KernelParams,
+  native: KernelDevice<F, I>,
+  fallback: Fallback,
+) => Outputs;
+
+/** One kernel for tensors in memory of the host. */
+export type HostKernel = (
   params: KernelParams,
   native: NativeBackend,
-  fallback: () => ReturnType<KernelFunc>,
-) => TensorInfo | TensorInfo[];
+  fallback: Fallback,
+) => Outputs;
 
 /** Kernels by name, as tfjs or llmkit's ops call them. */
 export type KernelTable = Readonly<Record<string, NativeKernel>>;
+export type HostKernelTable = Readonly<Record<string, HostKernel>>;
 
 /** Number of elements of a shape. */
 export function sizeOf(shape: readonly number[]): number {
@@ -34,12 +47,4 @@ export function sizeOfAxes(shape: readonly number[], start: number, end = shape.
 /** Whether a tensor is an array of numbers: not a string, not a pair of tensors. */
 export function isNumeric(x: TensorInfo): boolean {
   return x.dtype !== 'string' && x.dtype !== 'complex64';
-}
-
-/** A tensor of any content, of any dtype that is an array of numbers. */
-export function newTensor(native: NativeBackend, shape: number[], dtype: DataType) {
-  const length = sizeOf(shape);
-  if (dtype === 'float32') return native.output(shape, length);
-  const values: Values = dtype === 'int32' ? new Int32Array(length) : new Uint8Array(length);
-  return { info: native.adopt(shape, dtype, values), values };
 }

@@ -5,22 +5,30 @@ import { MERGED_LINEAR } from '../../ops/merged-linear.js';
 import type { TensorInfo } from '../../tfjs.js';
 import type { Weight } from '../../weight.js';
 import type { Matrix } from '../addon.js';
-import type { NativeBackend } from '../native-backend.js';
+import type { Floats, Ints } from '../arrays.js';
+import type { KernelDevice } from '../kernel-device.js';
 import { optional } from './blocks.js';
-import { type KernelTable, type NativeKernel, sizeOf } from './kernel.js';
+import { type KernelParams, type KernelTable, type NativeKernel, sizeOf } from './kernel.js';
 
 /** A tensor for x · weightᵀ. */
-function outputOf(native: NativeBackend, x: TensorInfo, weight: Weight) {
+function outputOf<F extends Floats, I extends Ints>(
+  native: KernelDevice<F, I>,
+  x: TensorInfo,
+  weight: Weight,
+) {
   const shape = x.shape.slice();
   shape[shape.length - 1] = weight.rows;
   return native.output(shape, sizeOf(shape));
 }
 
-const mergedLinear: NativeKernel = ({ inputs, attrs }, native) => {
+const mergedLinear: NativeKernel = <F extends Floats, I extends Ints>(
+  { inputs, attrs }: KernelParams,
+  native: KernelDevice<F, I>,
+) => {
   const x = inputs.x as TensorInfo;
   const { weights } = attrs as { weights: readonly Weight[] };
   const infos: TensorInfo[] = [];
-  const layers: (Matrix | null)[] = [];
+  const layers: (Matrix<F> | null)[] = [];
   for (const [i, weight] of weights.entries()) {
     const y = outputOf(native, x, weight);
     infos.push(y.info);
@@ -50,7 +58,7 @@ const gatedLinear: NativeKernel = ({ inputs, attrs }, native) => {
   const { weights, name } = attrs as { weights: [Weight, Weight]; name: ActivationName };
   const [gate, up] = weights;
   const y = outputOf(native, x, gate);
-  const linear = native.pool.acquire(y.values.length);
+  const linear = native.scratch(y.values.length);
   native.addon.gatedLinear(
     name,
     native.floats(x),
@@ -62,7 +70,7 @@ const gatedLinear: NativeKernel = ({ inputs, attrs }, native) => {
     optional(native, inputs, 'bias1'),
     linear,
   );
-  native.pool.release(linear);
+  native.release(linear);
   return y.info;
 };
 

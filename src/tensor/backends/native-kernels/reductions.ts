@@ -38,9 +38,9 @@ const argMax: NativeKernel = ({ inputs, attrs }, native, fallback) => {
   const cols = x.shape[axis] ?? 0;
   if (x.dtype !== 'float32' || axis !== x.shape.length - 1 || cols === 0) return fallback();
   const values = native.floats(x);
-  const indices = new Int32Array(values.length / cols);
-  native.addon.argmax(values, indices, cols);
-  return native.adopt(x.shape.slice(0, axis), 'int32', indices);
+  const y = native.intOutput(x.shape.slice(0, axis), values.length / cols);
+  native.addon.argmax(values, y.values, cols);
+  return y.info;
 };
 
 const softmax: NativeKernel = ({ inputs, attrs }, native, fallback) => {

@@ -2,7 +2,7 @@ import { SAMPLE, type SampleRow } from '../../ops/sample.js';
 import type { Sampling } from '../../sampling.js';
 import type { TensorInfo } from '../../tfjs.js';
 import type { Addon } from '../addon.js';
-import type { KernelTable, NativeKernel } from './kernel.js';
+import type { HostKernel, HostKernelTable } from './kernel.js';
 
 /** What `sample` asks of a kernel besides the logits. */
 interface SampleAttrs {
@@ -10,7 +10,7 @@ interface SampleAttrs {
   readonly rows: readonly SampleRow[];
 }
 
-const sample: NativeKernel = ({ inputs, attrs }, native) => {
+const sample: HostKernel = ({ inputs, attrs }, native) => {
   const logits = inputs.logits as TensorInfo;
   const ids = chosenIds(native.addon, native.floats(logits), attrs as SampleAttrs);
   return native.adopt([ids.length], 'int32', ids);
@@ -39,4 +39,4 @@ export function chosenIds(
 }
 
 /** The choice of tokens. */
-export const sampleKernels: KernelTable = { [SAMPLE]: sample };
+export const sampleKernels: HostKernelTable = { [SAMPLE]: sample };

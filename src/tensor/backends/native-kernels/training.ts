@@ -69,10 +69,10 @@ const adamw: NativeKernel = ({ inputs, attrs }, native) => {
   >;
   const { step, learningRate, beta1, beta2, eps, weightDecay, gradientScale } = attrs as AdamWHyper;
   native.addon.adamw(
-    native.floats(parameter),
+    native.changing(parameter),
     native.floats(gradient),
-    native.floats(m),
-    native.floats(v),
+    native.changing(m),
+    native.changing(v),
     step,
     learningRate,
     beta1,

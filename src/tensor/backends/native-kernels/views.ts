@@ -1,5 +1,5 @@
-import { type DataType, type TensorInfo, util } from '../../tfjs.js';
-import { isNumeric, type KernelTable, type NativeKernel, newTensor, sizeOf } from './kernel.js';
+import { type TensorInfo, util } from '../../tfjs.js';
+import { type KernelTable, type NativeKernel, sizeOf } from './kernel.js';
 
 const identity: NativeKernel = ({ inputs }, native) => {
   const x = inputs.x as TensorInfo;
@@ -48,23 +48,8 @@ const transpose: NativeKernel = ({ inputs, attrs }, native, fallback) => {
   return y.info;
 };
 
-/** To bool every number but 0 is 1; to int32 the fraction is cut off. */
-const cast: NativeKernel = ({ inputs, attrs }, native, fallback) => {
-  const x = inputs.x as TensorInfo;
-  const { dtype } = attrs as { dtype: DataType };
-  if (x.dtype === dtype) return native.share(x, x.shape);
-  const numeric = dtype === 'float32' || dtype === 'int32' || dtype === 'bool';
-  if (!isNumeric(x) || !numeric) return fallback();
-  const values = native.values(x);
-  const y = newTensor(native, x.shape, dtype);
-  if (dtype === 'bool') for (let i = 0; i < values.length; i++) y.values[i] = values[i] ? 1 : 0;
-  else y.values.set(values);
-  return y.info;
-};
-
-/** Functions that see the same elements under another shape, order or type. */
+/** Functions that see the same elements under another shape or in another order. */
 export const viewKernels: KernelTable = {
-  Cast: cast,
   ExpandDims: expandDims,
   Identity: identity,
   Reshape: reshape,

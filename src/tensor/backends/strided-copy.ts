@@ -1,10 +1,9 @@
-import type { Values } from '../native-backend.js';
+import type { BlockPlace } from './kernel-device.js';
+import type { Values } from './native-backend.js';
 
-/** A block of an array: where it starts and how far apart neighbours along each axis lie. */
-export interface Block {
+/** A block of an array. */
+export interface Block extends BlockPlace {
   readonly values: Values;
-  readonly start: number;
-  readonly strides: readonly number[];
 }
 
 /** Distance between neighbours along each axis of a row-major array. */

@@ -9,21 +9,28 @@ struct Launch {
   dim3 grid, block;
   size_t shared_bytes = 0;
   cudaStream_t stream = nullptr;
+#ifdef LLMKIT_EMULATED
+  emulator::Site site = {__builtin_FILE(), __builtin_LINE()};  // for messages
+#endif
 };
 
 /// Queues a kernel; an empty grid queues none. Shared memory beyond 48 KB is asked for here.
 template <class... Parameters, class... Arguments>
 cudaError_t launch(void (*kernel)(Parameters...), const Launch& how, Arguments... arguments) {
   if (how.grid.x == 0 || how.grid.y == 0 || how.grid.z == 0) return cudaSuccess;
-#ifdef LLMKIT_EMULATED
-  return emulator::launch(kernel, how.grid, how.block, how.shared_bytes, how.stream,
-                          static_cast<Parameters>(arguments)...);
-#else
   if (how.shared_bytes > 48 * 1024) {
     const cudaError_t error = cudaFuncSetAttribute(
         kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(how.shared_bytes));
     if (error != cudaSuccess) return error;
   }
+#ifdef LLMKIT_EMULATED
+  emulator::Work work;
+  work.grid = how.grid;
+  work.block = how.block;
+  work.shared_bytes = how.shared_bytes;
+  work.site = how.site;
+  return emulator::launch(kernel, work, how.stream, static_cast<Parameters>(arguments)...);
+#else
   cudaLaunchConfig_t config = {};
   config.gridDim = how.grid;
   config.blockDim = how.block;

@@ -1,0 +1,28 @@
+# The CUDA kernels compiled by the C++ compiler, to run on the emulated device (cuda/emulator).
+# Included by ../CMakeLists.txt where tests are built.
+
+file(GLOB cuda_kernels CONFIGURE_DEPENDS cuda/*/*.cu)
+list(FILTER cuda_kernels EXCLUDE REGEX "/test_[a-z0-9_]+\\.cu$")
+file(GLOB cuda_emulator CONFIGURE_DEPENDS cuda/emulator/*.cc)
+file(GLOB cuda_sources CONFIGURE_DEPENDS cuda/*/*.cu)
+set_source_files_properties(${cuda_sources} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS "-x;c++")
+
+add_library(cuda_kernels_emulated STATIC ${cuda_kernels} ${cuda_emulator})
+target_compile_definitions(cuda_kernels_emulated PUBLIC LLMKIT_EMULATED)
+target_compile_options(cuda_kernels_emulated PUBLIC -Wno-unknown-pragmas)
+target_link_libraries(cuda_kernels_emulated PUBLIC Threads::Threads)
+
+# One test per folder, in two orders of threads and blocks: a missing barrier shows in one of them.
+file(GLOB cuda_tests CONFIGURE_DEPENDS cuda/*/test.cc)
+foreach(test ${cuda_tests})
+  get_filename_component(folder ${test} DIRECTORY)
+  get_filename_component(op ${folder} NAME)
+  file(GLOB test_kernels CONFIGURE_DEPENDS ${folder}/test_*.cu)
+  add_executable(test_cuda_${op} ${test} ${test_kernels})
+  target_link_libraries(test_cuda_${op} cuda_kernels_emulated kernels)
+  foreach(order forward reverse)
+    add_test(NAME cuda_${op}_${order} COMMAND test_cuda_${op})
+    set_tests_properties(cuda_${op}_${order} PROPERTIES
+                         ENVIRONMENT LLMKIT_EMULATED_ORDER=${order})
+  endforeach()
+endforeach()

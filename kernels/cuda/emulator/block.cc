@@ -1,0 +1,310 @@
+#include "cuda/emulator/block.h"
+
+#include <cstdarg>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+#include "cuda/emulator/schedule.h"
+#include "cuda/emulator/shared_memory.h"
+
+uint3 threadIdx, blockIdx;
+dim3 blockDim, gridDim;
+
+namespace llmkit::cuda::emulator {
+
+namespace {
+
+constexpr unsigned kLanes = 32, kMaxWarps = 32;
+
+/// Lanes that wait for one another.
+struct Meeting {
+  unsigned mask, arrived;
+  Together together;
+  Site site;
+};
+
+struct Warp {
+  unsigned lanes = 0;  // that exist
+  unsigned fresh = 0, ready = 0, left = 0;
+  std::vector<Meeting> meetings;
+  void* payloads[kLanes];
+
+  unsigned runnable() const { return fresh | ready; }
+};
+
+struct Fiber {
+  explicit Fiber(void (*entry)()) : context(entry) {}
+  Context context;
+};
+
+/// The block that runs. There is one at a time, and its threads take turns on one thread of the
+/// machine: a thread runs until it waits for others or leaves.
+class Block {
+ public:
+  void begin(const Work& work);
+  void run_threads();
+  void meet(unsigned mask, Together together, void* payload, Site site);
+  int barrier(bool predicate, Site site);
+  Copies& copies() { return copies_[current_]; }
+  [[noreturn]] void fail(const char* format, va_list arguments);
+
+ private:
+  static void fiber_main();
+  void run_until_none_is_fresh();
+  void leave();
+  void release_barrier();
+  void wait();
+  int next();
+  void take(unsigned thread);
+  void list_waiting() const;
+  void check_members(const Warp& warp, unsigned mask, unsigned lane, Site site) const;
+  Warp& warp() { return warps_[current_ / kLanes]; }
+
+  const Work* work_ = nullptr;
+  unsigned threads_ = 0, warp_count_ = 0, alive_ = 0;
+  Warp warps_[kMaxWarps];
+  std::vector<uint3> indices_;
+  std::vector<Copies> copies_;
+
+  unsigned current_ = 0;
+  Context main_;
+  std::vector<std::unique_ptr<Fiber>> fibers_;
+  std::vector<Fiber*> idle_;
+  std::vector<Fiber*> fiber_of_;
+  Fiber* running_ = nullptr;
+
+  struct Barrier {
+    unsigned arrived = 0;
+    unsigned waiting[kMaxWarps] = {};
+    int sum = 0;
+    Site site;
+    unsigned round = 0;
+    int results[2] = {};  // of this round and the one before, which some have yet to read
+  } barrier_;
+};
+
+Block block;
+
+void Block::begin(const Work& work) {
+  work_ = &work;
+  const dim3 shape = work.block;
+  threads_ = alive_ = shape.x * shape.y * shape.z;
+  warp_count_ = (threads_ + kLanes - 1) / kLanes;
+  if (blockDim.x != shape.x || blockDim.y != shape.y || blockDim.z != shape.z ||
+      indices_.size() != threads_) {
+    indices_.clear();
+    for (unsigned z = 0; z < shape.z; ++z)
+      for (unsigned y = 0; y < shape.y; ++y)
+        for (unsigned x = 0; x < shape.x; ++x) indices_.push_back({x, y, z});
+    blockDim = shape;
+    copies_.resize(threads_);
+    fiber_of_.assign(threads_, nullptr);
+  }
+  for (unsigned w = 0; w < warp_count_; ++w) {
+    const unsigned count = threads_ - w * kLanes;
+    warps_[w].lanes = warps_[w].fresh = count >= kLanes ? ~0u : (1u << count) - 1;
+    warps_[w].ready = warps_[w].left = 0;
+  }
+  barrier_ = Barrier();
+}
+
+/// The thread that goes on: of the same warp while one can, so that its memory stays near.
+int Block::next() {
+  unsigned w = current_ / kLanes;
+  if (warps_[w].runnable() == 0 || schedule_changes_warp()) {
+    unsigned runnable = 0;
+    for (unsigned i = 0; i < warp_count_; ++i)
+      runnable |= (warps_[i].runnable() != 0 ? 1u : 0u) << i;
+    if (runnable == 0) return -1;
+    w = pick(runnable);
+  }
+  return static_cast<int>(w * kLanes + pick(warps_[w].runnable()));
+}
+
+/// Makes it the running thread.
+void Block::take(unsigned thread) {
+  Warp& warp = warps_[thread / kLanes];
+  const unsigned bit = 1u << thread % kLanes;
+  if (warp.fresh & bit) {
+    if (idle_.empty()) {
+      fibers_.push_back(std::make_unique<Fiber>(&Block::fiber_main));
+      idle_.push_back(fibers_.back().get());
+    }
+    fiber_of_[thread] = idle_.back();
+    idle_.pop_back();
+  }
+  warp.fresh &= ~bit;
+  warp.ready &= ~bit;
+  current_ = thread;
+  threadIdx = indices_[thread];
+  running_ = fiber_of_[thread];
+}
+
+void Block::run_threads() {
+  current_ = 0;
+  take(static_cast<unsigned>(next()));
+  main_.switch_to(running_->context);
+}
+
+void Block::fiber_main() {
+  for (;;) block.run_until_none_is_fresh();
+}
+
+/// Runs threads from their beginning on this fiber until one that waited has to go on.
+void Block::run_until_none_is_fresh() {
+  Fiber* const self = running_;
+  for (;;) {
+    work_->thread();
+    leave();
+    idle_.push_back(self);
+    if (alive_ == 0) break;
+    const int thread = next();
+    if (thread < 0) list_waiting();
+    take(static_cast<unsigned>(thread));
+    if (running_ != self) break;
+  }
+  self->context.switch_to(alive_ == 0 ? main_ : running_->context);
+}
+
+void Block::leave() {
+  Warp& w = warp();
+  const unsigned bit = 1u << current_ % kLanes;
+  w.left |= bit;
+  --alive_;
+  copies().copies.clear();
+  copies().group_ends.clear();
+  for (const Meeting& meeting : w.meetings)
+    if (meeting.mask & bit)
+      emulator::fail("the thread has left, but lanes wait for it at %s:%d", meeting.site.file,
+                     meeting.site.line);
+  if (barrier_.arrived > 0)
+    emulator::fail("the thread has left, but others wait for it at the barrier of %s:%d",
+                   barrier_.site.file, barrier_.site.line);
+}
+
+/// The running thread stops until it is made ready.
+void Block::wait() {
+  Fiber* const self = running_;
+  const int thread = next();
+  if (thread < 0) list_waiting();
+  take(static_cast<unsigned>(thread));
+  if (running_ != self) self->context.switch_to(running_->context);
+}
+
+void Block::check_members(const Warp& warp, unsigned mask, unsigned lane, Site site) const {
+  const char* const problem = !(mask & 1u << lane)   ? "the mask leaves out the lane itself"
+                              : (mask & ~warp.lanes) ? "the mask names lanes that do not exist"
+                              : (mask & warp.left)   ? "the mask names lanes that have left"
+                                                     : nullptr;
+  if (problem != nullptr)
+    emulator::fail("%s:%d: %s (mask %#x)", site.file, site.line, problem, mask);
+}
+
+void Block::meet(unsigned mask, Together together, void* payload, Site site) {
+  Warp& w = warp();
+  const unsigned lane = current_ % kLanes;
+  check_members(w, mask, lane, site);
+  w.payloads[lane] = payload;
+  size_t i = 0;
+  while (i < w.meetings.size() && w.meetings[i].mask != mask) ++i;
+  if (i == w.meetings.size()) w.meetings.push_back({mask, 0, together, site});
+  Meeting& meeting = w.meetings[i];
+  if (meeting.together != together || !(meeting.site == site))
+    emulator::fail("%s:%d: other lanes of the mask %#x wait at %s:%d", site.file, site.line, mask,
+                   meeting.site.file, meeting.site.line);
+  meeting.arrived |= 1u << lane;
+  if (meeting.arrived != mask) return wait();
+  together(w.payloads, mask);
+  w.ready |= mask & ~(1u << lane);
+  w.meetings.erase(w.meetings.begin() + static_cast<ptrdiff_t>(i));
+}
+
+int Block::barrier(bool predicate, Site site) {
+  if (alive_ != threads_)
+    emulator::fail("%s:%d: a barrier after %u threads have left", site.file, site.line,
+                   threads_ - alive_);
+  if (barrier_.arrived > 0 && !(barrier_.site == site))
+    emulator::fail("%s:%d: other threads wait at the barrier of %s:%d", site.file, site.line,
+                   barrier_.site.file, barrier_.site.line);
+  barrier_.site = site;
+  barrier_.sum += predicate;
+  barrier_.waiting[current_ / kLanes] |= 1u << current_ % kLanes;
+  const unsigned round = barrier_.round;
+  if (++barrier_.arrived == threads_)
+    release_barrier();
+  else
+    wait();
+  return barrier_.results[round & 1];
+}
+
+void Block::release_barrier() {
+  barrier_.results[barrier_.round++ & 1] = barrier_.sum;
+  barrier_.arrived = 0;
+  barrier_.sum = 0;
+  for (unsigned w = 0; w < warp_count_; ++w) {
+    warps_[w].ready |= barrier_.waiting[w];
+    barrier_.waiting[w] = 0;
+  }
+  warp().ready &= ~(1u << current_ % kLanes);
+}
+
+/// Says where everybody waits, and ends the process.
+void Block::list_waiting() const {
+  if (barrier_.arrived > 0)
+    std::fprintf(stderr, "  %u of %u threads wait at the barrier of %s:%d\n", barrier_.arrived,
+                 threads_, barrier_.site.file, barrier_.site.line);
+  for (unsigned w = 0; w < warp_count_; ++w)
+    for (const Meeting& meeting : warps_[w].meetings)
+      std::fprintf(stderr, "  warp %u: lanes %#x of %#x wait at %s:%d\n", w, meeting.arrived,
+                   meeting.mask, meeting.site.file, meeting.site.line);
+  emulator::fail("the threads wait for one another");
+}
+
+void Block::fail(const char* format, va_list arguments) {
+  std::fprintf(stderr, "emulator: block (%u, %u, %u), thread (%u, %u, %u) of the launch at %s:%d: ",
+               blockIdx.x, blockIdx.y, blockIdx.z, threadIdx.x, threadIdx.y, threadIdx.z,
+               work_ != nullptr && work_->site.file != nullptr ? work_->site.file : "?",
+               work_ != nullptr ? work_->site.line : 0);
+  std::vfprintf(stderr, format, arguments);
+  std::fputc('\n', stderr);
+  std::abort();
+}
+
+uint3 index_of(size_t i, dim3 shape) {
+  return {static_cast<unsigned>(i % shape.x), static_cast<unsigned>(i / shape.x % shape.y),
+          static_cast<unsigned>(i / shape.x / shape.y)};
+}
+
+}  // namespace
+
+void run(const Work& work) {
+  const size_t blocks = size_t{work.grid.x} * work.grid.y * work.grid.z;
+  gridDim = work.grid;
+  start_schedule(blocks);
+  SharedMemory& shared = shared_memory();
+  shared.begin_launch(work.kernel, work.shared_bytes);
+  for (size_t i = 0; i < blocks; ++i) {
+    blockIdx = index_of(block_in_turn(i), work.grid);
+    shared.begin_block();
+    block.begin(work);
+    block.run_threads();
+    shared.end_block();
+  }
+}
+
+void meet(unsigned mask, Together together, void* payload, Site site) {
+  block.meet(mask, together, payload, site);
+}
+
+int barrier(bool predicate, Site site) { return block.barrier(predicate, site); }
+
+Copies& copies_of_thread() { return block.copies(); }
+
+void fail(const char* format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  block.fail(format, arguments);
+}
+
+}  // namespace llmkit::cuda::emulator

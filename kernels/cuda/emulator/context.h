@@ -1,0 +1,31 @@
+#pragma once
+
+#include <cstddef>
+
+namespace llmkit::cuda::emulator {
+
+/// A stack, and where on it execution stopped.
+class Context {
+ public:
+  /// Of the code that runs now: filled when it switches away.
+  Context() = default;
+  /// A new stack, on which `entry` begins at the first switch to it. It must never return.
+  explicit Context(void (*entry)());
+  ~Context();
+  Context(const Context&) = delete;
+  Context& operator=(const Context&) = delete;
+
+  /// Stops here, goes on there; returns when somebody switches back. `this` runs now.
+  void switch_to(Context& to);
+
+ private:
+  void* stack_ = nullptr;
+  void* position_ = nullptr;
+  void* fake_stack_ = nullptr;  // the address sanitizer's
+  const void* bottom_ = nullptr;
+  size_t size_ = 0;
+  static void begin();
+  void (*entry_)() = nullptr;
+};
+
+}  // namespace llmkit::cuda::emulator

@@ -6,16 +6,13 @@ import type { Addon, WeightHandle } from './addon.js';
 import { BufferPool } from './buffer-pool.js';
 import type { Assembly, BlockMove, KernelDevice } from './kernel-device.js';
 import { copyBlock } from './strided-copy.js';
+import type { Tracked } from './tensor-table.js';
 
 /** Values of a tensor as tfjs's cpu kernels see them. */
 export type Values = Float32Array | Int32Array | Uint8Array;
 type TensorData = ReturnType<MathBackendCPU['data']['get']>;
 /** The data of a tensor that is one array of numbers. */
 type ArrayData = Omit<NativeData, 'values'> & { values: Values | undefined };
-
-/** tfjs's table of the data of all tensors, and an entry of it. */
-type TrackedTable = ReturnType<typeof tf.engine>['state']['tensorInfo'];
-type Tracked = NonNullable<ReturnType<TrackedTable['get']>>;
 
 /** What a tensor's dataId is on `native`: the storage itself, so that no table is searched. */
 export class NativeData {
@@ -292,39 +289,5 @@ class NativeStorage extends tf.DataStorage<TensorData> {
 
   override numDataIds(): number {
     return this.#count;
-  }
-}
-
-/**
- * tfjs's table of the data of all tensors, where an entry of `native` is on the data itself: a look
- * into a WeakMap takes longer than the smaller kernels. Other entries stay in the table it replaces.
- */
-export class TensorTable implements TrackedTable {
-  readonly [Symbol.toStringTag] = 'WeakMap';
-  readonly #others: TrackedTable;
-
-  constructor(others: TrackedTable) {
-    this.#others = others;
-  }
-
-  has(dataId: object): boolean {
-    return this.get(dataId) !== undefined;
-  }
-
-  get(dataId: object): Tracked | undefined {
-    return dataId instanceof NativeData ? dataId.tracked : this.#others.get(dataId);
-  }
-
-  set(dataId: object, entry: Tracked): this {
-    if (dataId instanceof NativeData) dataId.tracked = entry;
-    else this.#others.set(dataId, entry);
-    return this;
-  }
-
-  delete(dataId: object): boolean {
-    if (!(dataId instanceof NativeData)) return this.#others.delete(dataId);
-    const found = dataId.tracked !== undefined;
-    dataId.tracked = undefined;
-    return found;
   }
 }

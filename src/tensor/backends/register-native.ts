@@ -2,17 +2,17 @@ import { LlmkitError } from '../../errors.js';
 import { fusedGradients } from '../ops/index.js';
 import * as tf from '../tfjs.js';
 import type { Addon } from './addon.js';
-import { NativeBackend, TensorTable } from './native-backend.js';
+import { NativeBackend } from './native-backend.js';
 import { hostKernels, nativeKernels } from './native-kernels/index.js';
 import type { HostKernel, HostKernelTable, KernelParams } from './native-kernels/kernel.js';
+import { useTensorTable } from './tensor-table.js';
 
 /** Every kernel that `native` has of its own. */
 const kernels: HostKernelTable = { ...nativeKernels, ...hostKernels };
 
 /** Makes the `native` backend known to tfjs: its own kernels, and the cpu's for all others. */
 export function registerNative(addon: Addon): void {
-  const { state } = tf.engine();
-  state.tensorInfo = new TensorTable(state.tensorInfo);
+  useTensorTable();
   tf.registerBackend('native', () => new NativeBackend(addon));
   const cpuKernels = new Map(
     tf.getKernelsForBackend('cpu').map((config) => [config.kernelName, config.kernelFunc]),

@@ -1,0 +1,79 @@
+import type { AddonKernels } from './addon.ts';
+import type { DeviceFloats, DeviceInts } from './arrays.ts';
+
+/** The GPU that an addon computes on. */
+export interface DeviceInfo {
+  /** 'NVIDIA H200' */
+  readonly name: string;
+  readonly memoryBytes: number;
+  /** What nobody uses at the moment. */
+  readonly freeBytes: number;
+  /** '9.0' */
+  readonly computeCapability: string;
+  readonly multiprocessors: number;
+  /** The newest CUDA that the driver knows: '13.0'. */
+  readonly driverCuda: string;
+  /** The CUDA that the addon was built with. */
+  readonly runtime: string;
+  /** Whether it is the host, which runs the same kernels one thread after the other. */
+  readonly emulated: boolean;
+}
+
+/** Bytes of arrays and weights on the device. */
+export interface DeviceMemory {
+  readonly inUseBytes: number;
+  /** Kept to be used again. */
+  readonly freeBytes: number;
+  /** The most that were in use. */
+  readonly peakBytes: number;
+}
+
+/**
+ * Functions for the device and its arrays, of the GPU's addon (kernels/cuda/binding). Kernels and copies to
+ * the device are queued on one stream: only reads and `synchronize` wait. What the GPU refuses is an Error
+ * with a `code`: LLMKIT_CUDA_UNUSABLE (there is none that can be used), LLMKIT_CUDA_MEMORY, LLMKIT_CUDA.
+ * An array that JavaScript loses is freed with it; `release` does so at once.
+ */
+export interface AddonDevice {
+  /** Opens the GPU where it is not open yet. */
+  deviceInfo(): DeviceInfo;
+  deviceMemory(): DeviceMemory;
+  /** Waits for all that is queued. */
+  synchronize(): void;
+
+  /** An array of any content. */
+  allocate(length: number, type: 'float32'): DeviceFloats;
+  allocate(length: number, type: 'int32'): DeviceInts;
+  /** Using the array afterwards throws RangeError. What is queued may still use it. */
+  release(array: DeviceFloats | DeviceInts): void;
+  /** A copy of the values, which may change as soon as this returns. */
+  upload(values: Float32Array): DeviceFloats;
+  upload(values: Int32Array): DeviceInts;
+  readSync(array: DeviceFloats): Float32Array;
+  readSync(array: DeviceInts): Int32Array;
+  /** The values as they are once everything queued so far is done; JavaScript goes on meanwhile. */
+  read(array: DeviceFloats): Promise<Float32Array>;
+  read(array: DeviceInts): Promise<Int32Array>;
+  /** y = x, of one length. */
+  copy(x: DeviceFloats, y: DeviceFloats): void;
+  copy(x: DeviceInts, y: DeviceInts): void;
+
+  /** Sets all values to one number. */
+  fill(y: DeviceFloats, value: number): void;
+  /**
+   * y[yStart + Σ i · yStrides] = x[xStart + Σ i · xStrides] for all places i of the shape, up to 12 axes; a place
+   * outside throws RangeError.
+   */
+  stridedCopy(
+    x: DeviceFloats,
+    y: DeviceFloats,
+    shape: readonly number[],
+    xStart: number,
+    xStrides: readonly number[],
+    yStart: number,
+    yStrides: readonly number[],
+  ): void;
+}
+
+/** All functions of the GPU's addon. */
+export interface DeviceAddon extends AddonKernels<DeviceFloats, DeviceInts>, AddonDevice {}

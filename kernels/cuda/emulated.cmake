@@ -1,16 +1,15 @@
 # The CUDA kernels compiled by the C++ compiler, to run on the emulated device (cuda/emulator).
 # Included by ../CMakeLists.txt where tests are built.
 
-file(GLOB cuda_kernels CONFIGURE_DEPENDS cuda/*/*.cu)
-list(FILTER cuda_kernels EXCLUDE REGEX "/test_[a-z0-9_]+\\.cu$")
-file(GLOB cuda_emulator CONFIGURE_DEPENDS cuda/emulator/*.cc)
 file(GLOB cuda_sources CONFIGURE_DEPENDS cuda/*/*.cu)
 set_source_files_properties(${cuda_sources} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS "-x;c++")
+file(GLOB cuda_kernels CONFIGURE_DEPENDS cuda/*/*.cu cuda/*/*.cc)
+list(FILTER cuda_kernels EXCLUDE REGEX "/(test_[a-z0-9_]+\\.cu|test\\.cc)$|/cuda/(binding|test)/")
 
-add_library(cuda_kernels_emulated STATIC ${cuda_kernels} ${cuda_emulator})
+add_library(cuda_kernels_emulated STATIC ${cuda_kernels})
 target_compile_definitions(cuda_kernels_emulated PUBLIC LLMKIT_EMULATED)
 target_compile_options(cuda_kernels_emulated PUBLIC -Wno-unknown-pragmas)
-target_link_libraries(cuda_kernels_emulated PUBLIC Threads::Threads)
+target_link_libraries(cuda_kernels_emulated PUBLIC kernels)
 
 # One test per folder, in two orders of threads and blocks: a missing barrier shows in one of them.
 file(GLOB cuda_tests CONFIGURE_DEPENDS cuda/*/test.cc)
@@ -19,10 +18,22 @@ foreach(test ${cuda_tests})
   get_filename_component(op ${folder} NAME)
   file(GLOB test_kernels CONFIGURE_DEPENDS ${folder}/test_*.cu)
   add_executable(test_cuda_${op} ${test} ${test_kernels})
-  target_link_libraries(test_cuda_${op} cuda_kernels_emulated kernels)
+  target_link_libraries(test_cuda_${op} cuda_kernels_emulated)
   foreach(order forward reverse)
     add_test(NAME cuda_${op}_${order} COMMAND test_cuda_${op})
     set_tests_properties(cuda_${op}_${order} PROPERTIES
                          ENVIRONMENT LLMKIT_EMULATED_ORDER=${order})
   endforeach()
 endforeach()
+
+# The addon on the emulated device, for the tests in TypeScript.
+if(NOT LLMKIT_SANITIZE)
+  file(GLOB cuda_binding CONFIGURE_DEPENDS cuda/binding/*.cc)
+  add_library(addon_cuda_emulated MODULE ${cuda_binding} binding/arguments.cc
+                                         binding/weight_reader.cc)
+  target_include_directories(addon_cuda_emulated SYSTEM PRIVATE ${napi_headers})
+  target_compile_definitions(addon_cuda_emulated PRIVATE NAPI_VERSION=9 NAPI_CPP_EXCEPTIONS)
+  target_link_libraries(addon_cuda_emulated PRIVATE cuda_kernels_emulated)
+  set_target_properties(addon_cuda_emulated PROPERTIES
+                        PREFIX "" OUTPUT_NAME llmkit_cuda_emulated SUFFIX .node)
+endif()

@@ -1,0 +1,116 @@
+#pragma once
+
+#include "cuda/packed_linear/packed_linear.h"
+
+// The kernels of a product, each in a file of its own.
+
+namespace llmkit::cuda {
+
+/// A weight as the kernels see it.
+struct WeightArgs {
+  const char* codes;
+  const char* scales;
+  const char* zeros;  // null: those of the format
+  int rows, row_tiles;
+  int column_tiles, groups;
+  ScaleType scale_type;
+  int scale_stride;     // bytes of the scales of a tile's 32 rows for one group
+  bool half_tiles;      // groups of 32 columns: two in a tile
+  int group_shift;      // log2 of the tiles of a group
+  uint16_t values[16];  // of kTable
+
+  /// The group that a tile is in, or begins with.
+  LLMKIT_HOST_DEVICE int group_of(int tile) const {
+    return half_tiles ? 2 * tile : tile >> group_shift;
+  }
+  LLMKIT_HOST_DEVICE bool ends_group(int tile) const {
+    return group_shift == 0 || (tile & 1) == 1 || tile == column_tiles - 1;
+  }
+  LLMKIT_HOST_DEVICE int slice(int index) const {
+    return slice_begin(index, column_tiles, 1 << group_shift);
+  }
+};
+
+inline WeightArgs weight_args(const PackedWeight& weight) {
+  WeightArgs args = {};
+  args.codes = static_cast<const char*>(weight.codes);
+  args.scales = static_cast<const char*>(weight.scales);
+  args.zeros = reinterpret_cast<const char*>(weight.zeros);
+  args.rows = static_cast<int>(weight.rows);
+  args.row_tiles = static_cast<int>(weight.row_tiles());
+  args.column_tiles = static_cast<int>(weight.column_tiles());
+  args.groups = static_cast<int>(weight.groups());
+  args.scale_type = weight.scale_type;
+  args.scale_stride = kTileRows * (weight.scale_type == ScaleType::kF32 ? 4 : 2);
+  args.half_tiles = weight.group == 32;
+  args.group_shift = weight.group > kTileColumns ? 1 : 0;
+  for (int i = 0; i < 16; ++i) args.values[i] = weight.values[i];
+  return args;
+}
+
+/// A layer of a product: its weight and what becomes of the sums.
+struct LayerArgs {
+  WeightArgs weight;
+  const float* bias;
+  const float* residual;
+  float* y;
+  LowRank update;
+};
+
+constexpr int kMostLayers = 4;
+
+/// Layers whose codes are alike, and the rows of x that all of them multiply.
+struct ForwardArgs {
+  LayerArgs layers[kMostLayers];
+  int count;
+  int m;
+  const bf16* x;  // [m, column_tiles * 64], zeros past the columns
+};
+
+/// Rows of x up to which the kernel for few rows is used.
+constexpr int kFewRows = 16;
+
+/// y [rows, padded] = x [rows, cols] rounded, with zeros past the columns; padded is a multiple
+/// of 8. Sets some counters to 0 as well.
+struct RoundArgs {
+  const float* x;
+  size_t rows, cols, padded;
+  bf16* y;
+  unsigned* counters;
+  size_t counter_count;
+};
+cudaError_t round_rows(const RoundArgs& args, cudaStream_t stream);
+
+cudaError_t multiply_few(const ForwardArgs& args, PackedCode code, cudaStream_t stream);
+
+/// Where the blocks that make different slices of the same results leave their sums, when there are
+/// few results for the chip.
+struct SliceParts {
+  int parts = 1;       // blocks for the same results: 1, 2, 4 or 8
+  float* sums;         // part_sums_bytes(args) bytes
+  unsigned* counters;  // one per tile of the results, zero
+};
+/// Tiles of the results that a block makes, of all layers.
+size_t result_tiles(const ForwardArgs& args);
+int parts_for(const ForwardArgs& args);
+size_t part_sums_bytes(const ForwardArgs& args);
+cudaError_t multiply_many(const ForwardArgs& args, const SliceParts& parts, PackedCode code,
+                          cudaStream_t stream);
+
+struct GradArgs {
+  WeightArgs weight;
+  int m, cols;
+  int dy_stride;   // a multiple of 64
+  const bf16* dy;  // [m, dy_stride], zeros past the rows of the weight
+  float* dx;       // [m, cols]
+  LowRank update;
+};
+cudaError_t multiply_grad(const GradArgs& args, PackedCode code, cudaStream_t stream);
+
+/// The sum with a layer's bias and residual.
+__device__ __forceinline__ float finish(const LayerArgs& layer, float sum, int row, size_t index) {
+  if (layer.bias != nullptr) sum += layer.bias[row];
+  return layer.residual == nullptr ? sum : layer.residual[index] + sum;
+}
+
+}  // namespace llmkit::cuda

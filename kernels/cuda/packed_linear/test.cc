@@ -1,0 +1,307 @@
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "base/bf16.h"
+#include "cpu/packed/packed.h"
+#include "cuda/packed/test_weight.h"
+#include "cuda/packed_linear/packed_linear.h"
+#include "cuda/packed_linear/products.h"
+
+using namespace llmkit;
+using namespace llmkit::cuda::testing;
+
+namespace {
+
+using Values = std::vector<float>;
+
+constexpr size_t kMost = 70;
+const size_t kRowCounts[] = {1, 2, 7, 8, 9, 16, 17, 33, kMost};
+constexpr double kEpsilon = std::numeric_limits<float>::epsilon();
+/// What is left of a product of two values that are each split in two bf16 values.
+constexpr double kSplitError = 0x1p-15;
+
+/// Rounding errors of a sum of n products by matrix instructions, which may cut bits off.
+double matrix_ulps(size_t n) { return ulps_of(n) + static_cast<double>(n) / 8; }
+
+float rounded(float value) { return from_bf16(to_bf16(value)); }
+
+/// low [m, rank] · high of an update, on the host.
+struct HostUpdate {
+  size_t rank;
+  Values low, high;
+  size_t rank_step, step;
+  HostUpdate(size_t m, size_t rank, size_t results, bool by_rank)
+      : rank(rank),
+        low(random_normal(m * rank, 21)),
+        high(random_normal(results * rank, 22)),
+        rank_step(by_rank ? results : 1),
+        step(by_rank ? 1 : rank) {}
+  Sum at(size_t m, size_t n) const {
+    Sum sum;
+    for (size_t r = 0; r < rank; ++r)
+      sum.add(static_cast<double>(low[m * rank + r]) * high[r * rank_step + n * step]);
+    return sum;
+  }
+};
+
+/// An update on the device.
+struct DeviceUpdate {
+  explicit DeviceUpdate(const HostUpdate& host)
+      : low(host.low),
+        high(host.high),
+        update{host.rank, low.data(), high.data(), host.rank_step, host.step} {}
+  DeviceVector<float> low, high;
+  cuda::LowRank update;
+};
+
+/// y of `linears` for one layer, with a value beyond the end that must stay as it is.
+Values multiply(Checks& checks, cuda::PackedLayer layer, size_t m, const float* x) {
+  const size_t size = m * layer.weight->rows;
+  DeviceVector<float> y(size + 1);
+  layer.y = y.data();
+  const cuda::PackedLinearArgs args = {m, x, &layer, 1};
+  DeviceVector<char> workspace(cuda::packed_linears_workspace(args));
+  expect(cuda::packed_linears(args, workspace.data(), stream()), "packed_linears");
+  Values values = y.values();
+  checks.that("nothing beyond the end", std::isnan(values[size]));
+  values.resize(size);
+  return values;
+}
+
+/// A layer with everything that it can have.
+struct FullLayer {
+  explicit FullLayer(const WeightView& view, size_t rank = 5)
+      : packed(view),
+        values(packed.unpacked()),
+        x(random_normal(kMost * view.cols, 11)),
+        bias(random_normal(view.rows, 12)),
+        residual(random_normal(kMost * view.rows, 13)),
+        host_update(kMost, rank, view.rows, false),
+        device_x(x),
+        device_bias(bias),
+        device_residual(residual),
+        update(host_update) {
+    layer.weight = &packed.weight();
+    layer.bias = device_bias.data();
+    layer.residual = device_residual.data();
+    layer.update = update.update;
+  }
+  DeviceWeight packed;
+  Values values, x, bias, residual;
+  HostUpdate host_update;
+  DeviceVector<float> device_x, device_bias, device_residual;
+  DeviceUpdate update;
+  cuda::PackedLayer layer;
+};
+
+void check_values(Checks& checks, const FullLayer& f, const Values& y) {
+  const size_t rows = f.packed.weight().rows, cols = f.packed.weight().cols;
+  const double ulps = matrix_ulps(cols);
+  for (size_t m = 0; m < kMost; ++m)
+    for (size_t n = 0; n < rows; ++n) {
+      Sum want;
+      for (size_t k = 0; k < cols; ++k)
+        want.add(static_cast<double>(rounded(f.x[m * cols + k])) * f.values[n * cols + k]);
+      want.add(f.bias[n]);
+      want.add(f.residual[m * rows + n]);
+      const Sum update = f.host_update.at(m, n);
+      const double split = update.scale() * kSplitError / (ulps * kEpsilon);
+      checks.near("y", y[m * rows + n], want.value + update.value, ulps, want.scale() + split);
+    }
+}
+
+/// Any number of rows: the bits of the most rows.
+void check_rows(Checks& checks, const FullLayer& f, const Values& most) {
+  for (size_t m : kRowCounts) {
+    const Values y = multiply(checks, f.layer, m, f.device_x.data());
+    checks.same("any number of rows", y.data(), most.data(), y.size());
+  }
+}
+
+/// A row of NaN stays alone.
+void check_others(Checks& checks, const FullLayer& f, const Values& most) {
+  const size_t rows = f.packed.weight().rows, cols = f.packed.weight().cols, spoilt = 3;
+  Values x = f.x;
+  for (size_t k = 0; k < cols; ++k) x[spoilt * cols + k] = std::nanf("");
+  const DeviceVector<float> device_x(x);
+  for (size_t m : {size_t{9}, size_t{33}}) {
+    const Values y = multiply(checks, f.layer, m, device_x.data());
+    for (size_t i = 0; i < m; ++i) {
+      if (i != spoilt)
+        checks.same("rows beside NaN", &y[i * rows], &most[i * rows], rows);
+      else
+        for (size_t n = 0; n < rows; ++n) checks.that("row of NaN", std::isnan(y[i * rows + n]));
+    }
+  }
+}
+
+/// The same layer by several blocks for the same results: the slices are added in the same order.
+void check_parts(Checks& checks, const FullLayer& f, const Values& most) {
+  const cuda::PackedWeight& w = f.packed.weight();
+  const size_t padded = w.padded_cols(), size = kMost * w.rows;
+  DeviceVector<cuda::bf16> x(kMost * padded);
+  for (int parts : {1, 2, 4, 8}) {
+    DeviceVector<float> y(size);
+    cuda::ForwardArgs args = {};
+    args.layers[0] = {cuda::weight_args(w), f.layer.bias, f.layer.residual, y.data(),
+                      f.layer.update};
+    args.count = 1;
+    args.m = kMost;
+    args.x = x.data();
+    DeviceVector<float> sums(cuda::part_sums_bytes(args) / sizeof(float));
+    DeviceVector<unsigned> counters(cuda::result_tiles(args));
+    expect(cuda::round_rows({f.device_x.data(), kMost, w.cols, padded, x.data(), counters.data(),
+                             counters.size()},
+                            stream()),
+           "round_rows");
+    expect(cuda::multiply_many(args, {parts, sums.data(), counters.data()}, w.code, stream()),
+           "multiply_many");
+    checks.same("any number of parts", y.values().data(), most.data(), size);
+  }
+}
+
+/// The CPU's product of the same weight.
+void check_cpu(Checks& checks, const FullLayer& f, const WeightView& view) {
+  const size_t m = 3;
+  cuda::PackedLayer plain;
+  plain.weight = f.layer.weight;
+  plain.bias = f.layer.bias;
+  const Values y = multiply(checks, plain, m, f.device_x.data());
+  Values want(m * view.rows);
+  packed_linear(pack_weight(view, Compute::kBf16), m, f.x.data(), f.bias.data(), want.data());
+  for (size_t i = 0; i < y.size(); ++i) {
+    Sum terms;
+    for (size_t k = 0; k < view.cols; ++k)
+      terms.add(static_cast<double>(f.x[i / view.rows * view.cols + k]) *
+                f.values[i % view.rows * view.cols + k]);
+    checks.near("as the CPU", y[i], want[i], 0x1p-8 / kEpsilon, terms.scale());
+  }
+}
+
+void check_forward(Checks& checks, const WeightCase& c) {
+  const RandomWeight weight(c);
+  const FullLayer f(weight.view);
+  const Values most = multiply(checks, f.layer, kMost, f.device_x.data());
+  check_values(checks, f, most);
+  check_rows(checks, f, most);
+  check_others(checks, f, most);
+  check_parts(checks, f, most);
+  check_cpu(checks, f, weight.view);
+}
+
+/// dx with a value beyond the end that must stay as it is.
+Values gradient(Checks& checks, cuda::PackedGradInputArgs args) {
+  const size_t size = args.m * args.weight->cols;
+  DeviceVector<float> dx(size + 1);
+  args.dx = dx.data();
+  DeviceVector<char> workspace(cuda::packed_grad_input_workspace(args));
+  expect(cuda::packed_grad_input(args, workspace.data(), stream()), "packed_grad_input");
+  Values values = dx.values();
+  checks.that("nothing beyond the end", std::isnan(values[size]));
+  values.resize(size);
+  return values;
+}
+
+/// The values of the weight that the gradient multiplies, by a dy of one 1 in each row: what the
+/// forward product sees, rounded to bf16 once but for a rare step.
+Values gradient_values(Checks& checks, const DeviceWeight& packed) {
+  const size_t rows = packed.weight().rows;
+  Values identity(rows * rows);
+  for (size_t i = 0; i < rows; ++i) identity[i * rows + i] = 1;
+  const DeviceVector<float> dy(identity);
+  const Values got = gradient(checks, {rows, dy.data(), &packed.weight(), nullptr, {}});
+  const Values want = packed.unpacked();
+  for (size_t i = 0; i < got.size(); ++i)
+    checks.near("the weight's value", got[i], want[i], 1.01 * 0x1p-8 / kEpsilon);
+  return got;
+}
+
+void check_gradient(Checks& checks, const WeightCase& c) {
+  const RandomWeight weight(c);
+  const DeviceWeight packed(weight.view);
+  const Values values = gradient_values(checks, packed);
+  const size_t rows = c.rows, cols = c.cols;
+  const Values host_dy = random_normal(kMost * rows, 31);
+  const DeviceVector<float> dy(host_dy);
+  const HostUpdate host_update(kMost, 19, cols, true);
+  const DeviceUpdate update(host_update);
+  const auto run = [&](size_t m) {
+    return gradient(checks, {m, dy.data(), &packed.weight(), nullptr, update.update});
+  };
+  const Values dx = run(kMost);
+  const double ulps = matrix_ulps(rows);
+  for (size_t i = 0; i < dx.size(); ++i) {
+    const size_t m = i / cols, k = i % cols;
+    Sum want;
+    for (size_t n = 0; n < rows; ++n)
+      want.add(static_cast<double>(rounded(host_dy[m * rows + n])) * values[n * cols + k]);
+    const Sum added = host_update.at(m, k);
+    const double split = added.scale() * kSplitError / (ulps * kEpsilon);
+    checks.near("dx", dx[i], want.value + added.value, ulps, want.scale() + split);
+  }
+  for (size_t m : kRowCounts) {
+    const Values some = run(m);
+    checks.same("dx of any number of rows", some.data(), dx.data(), some.size());
+  }
+}
+
+/// Layers of all kinds in one call: the bits of each alone.
+void check_merged(Checks& checks) {
+  using F = WeightFormat;
+  const size_t cols = 192;
+  const WeightCase cases[] = {
+      {F::kInt4, 70, cols, 64, false, true},   {F::kInt4, 33, cols, 32, false, false},
+      {F::kInt4, 5, cols, cols, false, false}, {F::kInt4, 128, cols, 64, false, false},
+      {F::kInt4, 40, cols, 64, false, true},   {F::kNf4, 65, cols, 64, true, false},
+      {F::kFp4, 31, cols, 64, true, false},    {F::kBf16, 50, cols, 0, false, false}};
+  std::vector<std::unique_ptr<RandomWeight>> weights;
+  std::vector<std::unique_ptr<FullLayer>> layers;
+  for (const WeightCase& c : cases) {
+    weights.push_back(std::make_unique<RandomWeight>(c));
+    layers.push_back(std::make_unique<FullLayer>(weights.back()->view));
+  }
+  const float* const x = layers[0]->device_x.data();
+  for (size_t m : {size_t{1}, size_t{16}, size_t{40}}) {
+    std::vector<cuda::PackedLayer> all;
+    std::vector<std::unique_ptr<DeviceVector<float>>> results;
+    for (const auto& f : layers) {
+      results.push_back(std::make_unique<DeviceVector<float>>(m * f->packed.weight().rows));
+      all.push_back(f->layer);
+      all.back().y = results.back()->data();
+    }
+    const cuda::PackedLinearArgs args = {m, x, all.data(), all.size()};
+    DeviceVector<char> workspace(cuda::packed_linears_workspace(args));
+    expect(cuda::packed_linears(args, workspace.data(), stream()), "packed_linears");
+    for (size_t i = 0; i < all.size(); ++i) {
+      const Values want = multiply(checks, layers[i]->layer, m, x);
+      checks.same("merged", results[i]->values().data(), want.data(), want.size());
+    }
+  }
+}
+
+/// Many results, so that no slices are shared.
+void check_large(Checks& checks) {
+  const RandomWeight weight({WeightFormat::kInt4, 400, 128, 64, false, false});
+  const DeviceWeight packed(weight.view);
+  const size_t m = 33 * 64;
+  const DeviceVector<float> x(random_normal(m * 128, 41));
+  cuda::PackedLayer layer;
+  layer.weight = &packed.weight();
+  const Values most = multiply(checks, layer, m, x.data());
+  const Values some = multiply(checks, layer, 50, x.data());
+  checks.same("of many rows", some.data(), most.data(), some.size());
+}
+
+void check_all(Checks& checks) {
+  for (const WeightCase& c : packed_shapes()) {
+    check_forward(checks, c);
+    check_gradient(checks, c);
+  }
+  check_merged(checks);
+  check_large(checks);
+}
+
+}  // namespace
+
+int main() { return run_on_device(check_all); }

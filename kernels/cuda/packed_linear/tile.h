@@ -1,0 +1,130 @@
+#pragma once
+
+#include "cuda/packed_linear/codecs.h"
+#include "cuda/packed_linear/groups.h"
+
+// The arithmetic of the forward product, the same in every kernel: a chain of matrix instructions
+// from zero over the columns of a group, ascending; slice = fma(chain, scale, slice); the slices of
+// layout.h added in order; then the update, the bias, the residual.
+
+namespace llmkit::cuda {
+
+/// Rows of x in shared memory: 64 values in 128 bytes, the pieces of 16 bytes exchanged so that
+/// eight rows of one column do not share banks.
+__device__ __forceinline__ uint32_t x_address(uint32_t x, int row, int piece) {
+  return x + row * 128 + ((piece ^ (row & 7)) << 4);
+}
+
+/// The sums of a warp for 32 rows of the weight and 8 * kBlocks rows of x: fragment [b][block][c]
+/// is row chunk_row(lane / 4, 2b + c / 2) of the tile, row 8 block + 2 (lane % 4) + c % 2 of x.
+template <int kBlocks>
+using Fragments = float[2][kBlocks][4];
+
+template <int kBlocks>
+__device__ __forceinline__ void set_zero(Fragments<kBlocks>& sums) {
+#pragma unroll
+  for (int b = 0; b < 2; ++b)
+#pragma unroll
+    for (int block = 0; block < kBlocks; ++block)
+#pragma unroll
+      for (int c = 0; c < 4; ++c) sums[b][block][c] = 0;
+}
+
+template <int kBlocks>
+__device__ __forceinline__ void add_to(Fragments<kBlocks>& total, const Fragments<kBlocks>& sums) {
+#pragma unroll
+  for (int b = 0; b < 2; ++b)
+#pragma unroll
+    for (int block = 0; block < kBlocks; ++block)
+#pragma unroll
+      for (int c = 0; c < 4; ++c) total[b][block][c] += sums[b][block][c];
+}
+
+/// A tile of the weight and the same columns of x, addresses in shared memory.
+struct SharedTile {
+  uint32_t codes, groups, x;
+  int x_row;  // the first of the warp's rows of x
+};
+
+/// Ends the chain of a group.
+template <class Codec, int kBlocks>
+__device__ __forceinline__ void end_group(const WeightArgs& w, uint32_t scales, int P,
+                                          Fragments<kBlocks>& chain, Fragments<kBlocks>& slice) {
+  if constexpr (!Codec::kScaled) {
+    add_to<kBlocks>(slice, chain);
+  } else {
+    float scale[4];
+    load_scales(w, scales, P, scale);
+#pragma unroll
+    for (int b = 0; b < 2; ++b)
+#pragma unroll
+      for (int block = 0; block < kBlocks; ++block)
+#pragma unroll
+        for (int c = 0; c < 4; ++c)
+          slice[b][block][c] =
+              fmaf(chain[b][block][c], scale[2 * b + (c >> 1)], slice[b][block][c]);
+  }
+  set_zero<kBlocks>(chain);
+}
+
+template <class Codec>
+__device__ __forceinline__ typename Codec::Zeros load_zeros(const WeightArgs& w, uint32_t zeros,
+                                                            int P) {
+  if (w.zeros == nullptr) return Codec::usual_zeros();
+  return Codec::zeros(load_shared_4(zeros + P * 4));
+}
+
+/// The chunk of (P, Q) of a tile in shared memory.
+template <class Codec>
+__device__ __forceinline__ void load_chunk(uint32_t codes, int P, int Q,
+                                           uint4 (&chunk)[Codec::kPlanes]) {
+#pragma unroll
+  for (int plane = 0; plane < Codec::kPlanes; ++plane)
+    chunk[plane] = load_shared_16(codes + plane * kPlaneBytes + chunk_slot(P, Q) * kChunkBytes);
+}
+
+/// chain += 32 columns (half 0 or 1) of a tile.
+template <class Codec, int kBlocks>
+__device__ __forceinline__ void multiply_half(const WeightArgs& w, const SharedTile& tile, int half,
+                                              uint32_t lane_table, Fragments<kBlocks>& chain) {
+  const int lane = threadIdx.x % kWarp, g = lane >> 2, t = lane & 3;
+  uint4 chunk[Codec::kPlanes];
+  load_chunk<Codec>(tile.codes, g, t + 4 * half, chunk);
+  uint32_t x[kBlocks][4];
+#pragma unroll
+  for (int block = 0; block < kBlocks; ++block)
+    load_matrices(x[block],
+                  x_address(tile.x, tile.x_row + 8 * block + (lane & 7), 4 * half + (lane >> 3)));
+  const uint32_t zeros = tile.groups + kScaleSpace + (w.half_tiles ? half * kTileRows : 0);
+  const typename Codec::Zeros zero = load_zeros<Codec>(w, zeros, g);
+#pragma unroll
+  for (int step = 0; step < 2; ++step) {
+    uint32_t low[4], high[4];
+    Codec::pair(chunk, 2 * step, zero, lane_table, low);
+    Codec::pair(chunk, 2 * step + 1, zero, lane_table, high);
+#pragma unroll
+    for (int b = 0; b < 2; ++b) {
+      const uint32_t a[4] = {low[2 * b], low[2 * b + 1], high[2 * b], high[2 * b + 1]};
+#pragma unroll
+      for (int block = 0; block < kBlocks; ++block)
+        multiply_add(chain[b][block], a, x[block][2 * step], x[block][2 * step + 1]);
+    }
+  }
+}
+
+/// A whole tile: chains go on from the tile before it, or end here.
+template <class Codec, int kBlocks>
+__device__ __forceinline__ void multiply_tile(const WeightArgs& w, const SharedTile& tile,
+                                              bool ends_group, uint32_t lane_table,
+                                              Fragments<kBlocks>& chain,
+                                              Fragments<kBlocks>& slice) {
+  const int P = threadIdx.x % kWarp >> 2;
+  multiply_half<Codec, kBlocks>(w, tile, 0, lane_table, chain);
+  if (Codec::kScaled && w.half_tiles) end_group<Codec, kBlocks>(w, tile.groups, P, chain, slice);
+  multiply_half<Codec, kBlocks>(w, tile, 1, lane_table, chain);
+  if (!ends_group) return;
+  const uint32_t scales = tile.groups + (w.half_tiles ? w.scale_stride : 0);
+  end_group<Codec, kBlocks>(w, scales, P, chain, slice);
+}
+
+}  // namespace llmkit::cuda

@@ -14,6 +14,7 @@ Napi::Object init(Napi::Env, Napi::Object exports) {
   add_attention(exports);
   add_training(exports);
   add_arrays(exports);
+  add_recording(exports);
   return exports;
 }
 

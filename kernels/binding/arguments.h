@@ -154,5 +154,6 @@ void add_layers(Napi::Object exports);
 void add_attention(Napi::Object exports);
 void add_training(Napi::Object exports);
 void add_arrays(Napi::Object exports);
+void add_recording(Napi::Object exports);
 
 }  // namespace llmkit::binding

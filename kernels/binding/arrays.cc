@@ -1,6 +1,7 @@
 #include <string>
 
 #include "binding/arguments.h"
+#include "binding/recording.h"
 #include "cpu/arrange/arrange.h"
 #include "cpu/elementwise/elementwise.h"
 #include "cpu/reduce/reduce.h"
@@ -14,7 +15,9 @@ namespace {
 void unary_call(const Napi::CallbackInfo& info) {
   const Arguments args(info, "unary");
   const Floats x = args.floats(1);
-  unary(args.choice(0, kUnaryNames), x.size, x.data, args.floats(2, x.size, "y").data);
+  const size_t op = args.choice(0, kUnaryNames);
+  float* const y = args.floats(2, x.size, "y").data;
+  run([=] { unary(op, x.size, x.data, y); });
 }
 
 Operand operand(const Arguments& args, size_t index, size_t rows, size_t cols) {
@@ -29,7 +32,8 @@ void binary_call(const Napi::CallbackInfo& info) {
   const size_t op = args.choice(0, kBinaryNames), cols = args.positive(4, "cols");
   const Floats y = args.floats(3);
   const size_t rows = args.quotient(y.size, cols, "y");
-  binary(op, {rows, cols, operand(args, 1, rows, cols), operand(args, 2, rows, cols), y.data});
+  const Operand a = operand(args, 1, rows, cols), b = operand(args, 2, rows, cols);
+  run([=] { binary(op, {rows, cols, a, b, y.data}); });
 }
 
 /// softmax(x, y, cols)
@@ -145,15 +149,15 @@ void scatter_add_call(const Napi::CallbackInfo& info) {
 }  // namespace
 
 void add_arrays(Napi::Object exports) {
-  add_procedure<unary_call>(exports, "unary");
-  add_procedure<binary_call>(exports, "binary");
-  add_procedure<softmax_call>(exports, "softmax");
-  add_procedure<reduce_call>(exports, "reduce");
-  add_procedure<argmax_call>(exports, "argmax");
-  add_procedure<transpose_call>(exports, "transpose");
-  add_procedure<gather_call>(exports, "gather");
-  add_function<sample_call>(exports, "sample");
-  add_procedure<scatter_add_call>(exports, "scatterAdd");
+  add_call<unary_call>(exports, "unary");
+  add_call<binary_call>(exports, "binary");
+  add_call<softmax_call>(exports, "softmax");
+  add_call<reduce_call>(exports, "reduce");
+  add_call<argmax_call>(exports, "argmax");
+  add_call<transpose_call>(exports, "transpose");
+  add_call<gather_call>(exports, "gather");
+  add_call<sample_call>(exports, "sample");
+  add_call<scatter_add_call>(exports, "scatterAdd");
 }
 
 }  // namespace llmkit::binding

@@ -5,17 +5,19 @@
 #include <string>
 
 #include "binding/arguments.h"
+#include "binding/recording.h"
 #include "cpu/attention/kv_cache.h"
 
 namespace llmkit::binding {
 namespace {
 
 /// Every visible range must lie within the keys: nothing else bounds what is read.
-void check_range(const Arguments& args, const AttentionArgs& p, size_t position, size_t keys) {
+void check_range(Napi::Env env, const AttentionArgs& p, size_t position, size_t keys) {
   const int32_t first = p.first[position], last = p.last[position];
   if (last >= first && (first < 0 || static_cast<size_t>(last) >= keys))
-    args.range_error("keys " + std::to_string(first) + ".." + std::to_string(last) +
-                     " are not among " + std::to_string(keys));
+    throw Napi::RangeError::New(env, "attention: keys " + std::to_string(first) + ".." +
+                                         std::to_string(last) + " are not among " +
+                                         std::to_string(keys));
 }
 
 AttentionArgs attention_arguments(const Arguments& args, size_t shape_index) {
@@ -46,7 +48,7 @@ AttentionArgs attention_arguments(const Arguments& args, size_t shape_index) {
 void attention_call(const Napi::CallbackInfo& info) {
   const Arguments args(info, "attention");
   const AttentionArgs p = attention_arguments(args, 8);
-  for (size_t i = 0; i < p.B * p.T; ++i) check_range(args, p, i, p.S);
+  for (size_t i = 0; i < p.B * p.T; ++i) check_range(info.Env(), p, i, p.S);
   attention(p, args.floats(6, p.B * p.T * p.H * p.E, "y").data,
             args.optional_floats(7, p.B * p.T * p.H, "logSumExp").data);
 }
@@ -56,7 +58,7 @@ void attention_call(const Napi::CallbackInfo& info) {
 void attention_grad_call(const Napi::CallbackInfo& info) {
   const Arguments args(info, "attentionGrad");
   const AttentionArgs p = attention_arguments(args, 12);
-  for (size_t i = 0; i < p.B * p.T; ++i) check_range(args, p, i, p.S);
+  for (size_t i = 0; i < p.B * p.T; ++i) check_range(info.Env(), p, i, p.S);
   const size_t queries = p.B * p.T * p.H * p.E, keys = p.B * p.S * p.K * p.E;
   AttentionGradArgs grad;
   grad.y = args.floats(6, queries, "y").data;
@@ -98,6 +100,7 @@ HeldCache& held_cache(const Arguments& args, size_t index) {
 void dispose_kv_cache(const Napi::CallbackInfo& info) {
   const Arguments args(info, "disposeKvCache");
   held_cache(args, 0).reset();
+  Recording::forget_handles();
 }
 
 /// selectKvRows(cache, indices)
@@ -108,23 +111,17 @@ Napi::Value select_kv_rows(const Napi::CallbackInfo& info) {
   for (size_t i = 0; i < indices.size; ++i)
     if (indices.data[i] < 0 || static_cast<size_t>(indices.data[i]) >= cache.rows())
       args.range_error("there is no row " + std::to_string(indices.data[i]));
+  Recording::forget_handles();
   cache.select(indices.size, indices.data);
   return Napi::Number::New(info.Env(), static_cast<double>(cache.bytes()));
 }
 
-/// The positions that new keys begin at, and what the queries may see of the rows then.
+/// The positions that new keys begin at, and the angles that turn them.
 CacheStep cache_step(const Arguments& args, const AttentionArgs& p, const KvCache& cache) {
   if (p.S != p.T || p.K != cache.heads() || p.E != cache.layout().E)
     args.range_error("the shape is not that of the cache");
   args.expect(p.B, cache.rows(), "rows");
   CacheStep step = {args.ints(8, p.B, "positions").data, nullptr, nullptr, 0};
-  constexpr size_t kMost = std::numeric_limits<int32_t>::max();
-  for (size_t i = 0; i < p.B * p.T; ++i) {
-    const int32_t position = step.positions[i / p.T];
-    const size_t keys = static_cast<size_t>(position) + p.T;
-    if (position < 0 || keys > kMost) args.range_error("a position is out of range");
-    check_range(args, p, i, keys);
-  }
   if (args.value(9).IsNull() || p.B * p.T == 0) return step;
   const Floats cos = args.floats(9);
   step.half = args.quotient(cos.size, p.B * p.T, "cos");
@@ -132,6 +129,18 @@ CacheStep cache_step(const Arguments& args, const AttentionArgs& p, const KvCach
   step.cos = cos.data;
   step.sin = args.floats(10, cos.size, "sin").data;
   return step;
+}
+
+/// What the queries may see of the rows once the new keys are written.
+void check_places(Napi::Env env, const AttentionArgs& p, const int32_t* positions) {
+  constexpr size_t kMost = std::numeric_limits<int32_t>::max();
+  for (size_t i = 0; i < p.B * p.T; ++i) {
+    const int32_t position = positions[i / p.T];
+    const size_t keys = static_cast<size_t>(position) + p.T;
+    if (position < 0 || keys > kMost)
+      throw Napi::RangeError::New(env, "cachedAttention: a position is out of range");
+    check_range(env, p, i, keys);
+  }
 }
 
 /// cachedAttention(q, k, v, first, last, alibiSlopes, y, cache, positions, cos, sin, shape, scale,
@@ -142,8 +151,12 @@ Napi::Value cached_attention_call(const Napi::CallbackInfo& info) {
   KvCache& cache = *held_cache(args, 7);
   const CacheStep step = cache_step(args, p, cache);
   float* const y = args.floats(6, p.B * p.T * p.H * p.E, "y").data;
-  if (!cached_attention(p, step, cache, y))
-    throw Napi::Error::New(info.Env(), "cachedAttention: no memory for the keys and values");
+  if (Recording::current() != nullptr) Recording::current()->keep(info[7]);
+  run([=, env = info.Env(), &cache] {
+    check_places(env, p, step.positions);
+    if (!cached_attention(p, step, cache, y))
+      throw Napi::Error::New(env, "cachedAttention: no memory for the keys and values");
+  });
   return Napi::Number::New(info.Env(), static_cast<double>(cache.bytes()));
 }
 
@@ -152,12 +165,12 @@ Napi::Value cached_attention_call(const Napi::CallbackInfo& info) {
 KvCache& cache_of_handle(const Arguments& args, size_t index) { return *held_cache(args, index); }
 
 void add_attention(Napi::Object exports) {
-  add_procedure<attention_call>(exports, "attention");
-  add_procedure<attention_grad_call>(exports, "attentionGrad");
-  add_function<create_kv_cache>(exports, "createKvCache");
-  add_procedure<dispose_kv_cache>(exports, "disposeKvCache");
-  add_function<select_kv_rows>(exports, "selectKvRows");
-  add_function<cached_attention_call>(exports, "cachedAttention");
+  add_call<attention_call>(exports, "attention");
+  add_call<attention_grad_call>(exports, "attentionGrad");
+  add_call<create_kv_cache>(exports, "createKvCache");
+  add_call<dispose_kv_cache>(exports, "disposeKvCache");
+  add_call<select_kv_rows>(exports, "selectKvRows");
+  add_call<cached_attention_call>(exports, "cachedAttention");
 }
 
 }  // namespace llmkit::binding

@@ -1,6 +1,7 @@
 #include <vector>
 
 #include "binding/arguments.h"
+#include "binding/recording.h"
 #include "cpu/activation/activation.h"
 #include "cpu/elementwise/elementwise.h"
 #include "cpu/linear/linear.h"
@@ -24,35 +25,55 @@ void linear_call(const Napi::CallbackInfo& info) {
   float* const y = args.floats(3, m * weight.rows, "y").data;
   const float* const residual = args.optional_floats(5, m * weight.rows, "residual").data;
   const PackedWeight* const packed = args.packed(1);
-  if (packed != nullptr)
-    packed_linear(*packed, m, x.data, bias.data, y);
-  else
-    linear(weight, m, x.data, bias.data, y);
-  if (residual != nullptr)
-    binary(kAdd, {1, m * weight.rows, {residual, Broadcast::kFull}, {y, Broadcast::kFull}, y});
+  run([=] {
+    if (packed != nullptr)
+      packed_linear(*packed, m, x.data, bias.data, y);
+    else
+      linear(weight, m, x.data, bias.data, y);
+    if (residual != nullptr)
+      binary(kAdd, {1, m * weight.rows, {residual, Broadcast::kFull}, {y, Broadcast::kFull}, y});
+  });
 }
 
-/// Multiplies x by the layers that begin at argument `index`: weight, bias and y of each.
-void multiply_layers(const Arguments& args, size_t count, size_t index, const Floats& x,
-                     size_t cols) {
-  const size_t m = args.quotient(x.size, cols, "x");
+/// Layers of one x, [m, cols]: those whose weights are packed, and the others.
+struct Layers {
+  size_t m;
+  const float* x;
   std::vector<PackedLayer> packed;
+  struct Plain {
+    WeightView weight;
+    const float* bias;
+    float* y;
+  };
+  std::vector<Plain> plain;
+};
+
+/// The layers that begin at argument `index`: weight, bias and y of each.
+Layers layers_of(const Arguments& args, size_t count, size_t index, const Floats& x, size_t cols) {
+  Layers layers = {args.quotient(x.size, cols, "x"), x.data, {}, {}};
   for (size_t i = index; i < count; i += 3) {
     const WeightView weight = args.matrix(i, cols);
     const float* const bias = args.optional_floats(i + 1, weight.rows, "bias").data;
-    float* const y = args.floats(i + 2, m * weight.rows, "y").data;
+    float* const y = args.floats(i + 2, layers.m * weight.rows, "y").data;
     if (args.packed(i) != nullptr)
-      packed.push_back({args.packed(i), bias, y});
+      layers.packed.push_back({args.packed(i), bias, y});
     else
-      linear(weight, m, x.data, bias, y);
+      layers.plain.push_back({weight, bias, y});
   }
-  packed_linears(packed.data(), packed.size(), m, x.data);
+  return layers;
+}
+
+void multiply(const Layers& layers) {
+  for (const Layers::Plain& layer : layers.plain)
+    linear(layer.weight, layers.m, layers.x, layer.bias, layer.y);
+  packed_linears(layers.packed.data(), layers.packed.size(), layers.m, layers.x);
 }
 
 /// mergedLinear(x, cols, ...(weight, bias, y) of each layer)
 void merged_linear_call(const Napi::CallbackInfo& info) {
   const Arguments args(info, "mergedLinear");
-  multiply_layers(args, info.Length(), 2, args.floats(0), args.positive(1, "cols"));
+  const size_t cols = args.positive(1, "cols");
+  run([layers = layers_of(args, info.Length(), 2, args.floats(0), cols)] { multiply(layers); });
 }
 
 /// linearGradInput(dy, weight, dx, cols)
@@ -96,7 +117,7 @@ void lora_linear_call(const Napi::CallbackInfo& info) {
   p.bias = args.optional_floats(6, weight.weight.rows, "bias").data;
   p.y = args.floats(7, p.m * weight.weight.rows, "y").data;
   p.low = args.floats(8, p.m * weight.rank, "low").data;
-  lora_linear(weight, p);
+  run([=] { lora_linear(weight, p); });
 }
 
 /// loraLinearGrad(dy, dropped, low, weight, a, b, scale, dx, ddropped, da, db, cols)
@@ -133,7 +154,7 @@ void matmul_call(const Napi::CallbackInfo& info) {
   p.a = args.floats(0, args.product({p.batch_a, p.m, p.k}), "a").data;
   p.b = args.floats(1, args.product({p.batch_b, p.k, p.n}), "b").data;
   p.y = args.floats(2, args.product({batch, p.m, p.n}), "y").data;
-  matmul(p);
+  run([=] { matmul(p); });
 }
 
 /// The arguments that the norms share: x, weight, eps at `eps_index`.
@@ -147,7 +168,8 @@ NormArgs norm_arguments(const Arguments& args, size_t eps_index, bool centered) 
 void rms_norm_call(const Napi::CallbackInfo& info) {
   const Arguments args(info, "rmsNorm");
   const NormArgs p = norm_arguments(args, 2, false);
-  norm(p, nullptr, args.floats(3, p.rows * p.cols, "y").data);
+  float* const y = args.floats(3, p.rows * p.cols, "y").data;
+  run([=] { norm(p, nullptr, y); });
 }
 
 /// layerNorm(x, weight, bias, eps, y)
@@ -155,7 +177,8 @@ void layer_norm_call(const Napi::CallbackInfo& info) {
   const Arguments args(info, "layerNorm");
   const NormArgs p = norm_arguments(args, 3, true);
   const Floats bias = args.optional_floats(2, p.cols, "bias");
-  norm(p, bias.data, args.floats(4, p.rows * p.cols, "y").data);
+  float* const y = args.floats(4, p.rows * p.cols, "y").data;
+  run([=] { norm(p, bias.data, y); });
 }
 
 /// rmsNormGrad(x, weight, eps, dy, dx, dweight)
@@ -192,7 +215,7 @@ void rope_call(const Napi::CallbackInfo& info) {
   p.cos = cos.data;
   p.sin = args.floats(2, cos.size, "sin").data;
   p.y = args.floats(3, x.size, "y").data;
-  rope(p);
+  run([=] { rope(p); });
 }
 
 Activation activation_argument(const Arguments& args) {
@@ -202,8 +225,10 @@ Activation activation_argument(const Arguments& args) {
 /// activation(name, x, y)
 void activation_call(const Napi::CallbackInfo& info) {
   const Arguments args(info, "activation");
+  const Activation name = activation_argument(args);
   const Floats x = args.floats(1);
-  activation(activation_argument(args), x.size, x.data, args.floats(2, x.size, "y").data);
+  float* const y = args.floats(2, x.size, "y").data;
+  run([=] { activation(name, x.size, x.data, y); });
 }
 
 /// activationGrad(name, x, dy, dx)
@@ -217,18 +242,23 @@ void activation_grad_call(const Napi::CallbackInfo& info) {
 /// gatedMlp(name, gate, up, y)
 void gated_mlp_call(const Napi::CallbackInfo& info) {
   const Arguments args(info, "gatedMlp");
+  const Activation name = activation_argument(args);
   const Floats gate = args.floats(1);
-  gated_mlp(activation_argument(args), gate.size, gate.data, args.floats(2, gate.size, "up").data,
-            args.floats(3, gate.size, "y").data);
+  const float* const up = args.floats(2, gate.size, "up").data;
+  float* const y = args.floats(3, gate.size, "y").data;
+  run([=] { gated_mlp(name, gate.size, gate.data, up, y); });
 }
 
 /// gatedLinear(name, x, cols, gate, gateBias, y, up, upBias, upY)
 void gated_linear_call(const Napi::CallbackInfo& info) {
   const Arguments args(info, "gatedLinear");
-  const Activation activation = activation_argument(args);
-  multiply_layers(args, 9, 3, args.floats(1), args.positive(2, "cols"));
+  const Activation name = activation_argument(args);
   const Floats y = args.floats(5);
-  gated_mlp(activation, y.size, y.data, args.floats(8, y.size, "upY").data, y.data);
+  const float* const up = args.floats(8, y.size, "upY").data;
+  run([=, layers = layers_of(args, 9, 3, args.floats(1), args.positive(2, "cols"))] {
+    multiply(layers);
+    gated_mlp(name, y.size, y.data, up, y.data);
+  });
 }
 
 /// gatedMlpGrad(name, gate, up, dy, dgate, dup)
@@ -274,25 +304,25 @@ void gated_mlp_kept_grad_call(const Napi::CallbackInfo& info) {
 }  // namespace
 
 void add_layers(Napi::Object exports) {
-  add_procedure<linear_call>(exports, "linear");
-  add_procedure<merged_linear_call>(exports, "mergedLinear");
-  add_procedure<linear_grad_input_call>(exports, "linearGradInput");
-  add_procedure<lora_linear_call>(exports, "loraLinear");
-  add_procedure<lora_linear_grad_call>(exports, "loraLinearGrad");
-  add_procedure<matmul_call>(exports, "matmul");
-  add_procedure<rms_norm_call>(exports, "rmsNorm");
-  add_procedure<rms_norm_grad_call>(exports, "rmsNormGrad");
-  add_procedure<layer_norm_call>(exports, "layerNorm");
-  add_procedure<layer_norm_grad_call>(exports, "layerNormGrad");
-  add_procedure<rope_call>(exports, "rope");
-  add_procedure<activation_call>(exports, "activation");
-  add_procedure<activation_grad_call>(exports, "activationGrad");
-  add_procedure<gated_linear_call>(exports, "gatedLinear");
-  add_procedure<gated_mlp_call>(exports, "gatedMlp");
-  add_procedure<gated_mlp_grad_call>(exports, "gatedMlpGrad");
-  add_procedure<gated_mlp_keep_call>(exports, "gatedMlpKeep");
-  add_procedure<gated_mlp_kept_call>(exports, "gatedMlpKept");
-  add_procedure<gated_mlp_kept_grad_call>(exports, "gatedMlpKeptGrad");
+  add_call<linear_call>(exports, "linear");
+  add_call<merged_linear_call>(exports, "mergedLinear");
+  add_call<linear_grad_input_call>(exports, "linearGradInput");
+  add_call<lora_linear_call>(exports, "loraLinear");
+  add_call<lora_linear_grad_call>(exports, "loraLinearGrad");
+  add_call<matmul_call>(exports, "matmul");
+  add_call<rms_norm_call>(exports, "rmsNorm");
+  add_call<rms_norm_grad_call>(exports, "rmsNormGrad");
+  add_call<layer_norm_call>(exports, "layerNorm");
+  add_call<layer_norm_grad_call>(exports, "layerNormGrad");
+  add_call<rope_call>(exports, "rope");
+  add_call<activation_call>(exports, "activation");
+  add_call<activation_grad_call>(exports, "activationGrad");
+  add_call<gated_linear_call>(exports, "gatedLinear");
+  add_call<gated_mlp_call>(exports, "gatedMlp");
+  add_call<gated_mlp_grad_call>(exports, "gatedMlpGrad");
+  add_call<gated_mlp_keep_call>(exports, "gatedMlpKeep");
+  add_call<gated_mlp_kept_call>(exports, "gatedMlpKept");
+  add_call<gated_mlp_kept_grad_call>(exports, "gatedMlpKeptGrad");
 }
 
 }  // namespace llmkit::binding

@@ -250,6 +250,40 @@ async function checkQuantization() {
   assert.throws(() => addon.quantize(values(2), quantized, 'f32'), RangeError);
 }
 
+/** Calls are made again on what their arrays hold then, until a handle among them is disposed of. */
+function checkRecordings() {
+  const x = Float32Array.of(1, 2);
+  const y = new Float32Array(2);
+  const ids = new Int32Array(1);
+  const codes = new Uint8Array(floats(1, 2, 3, 4).buffer);
+  const table = addon.createWeight({ format: 'f32', rows: 2, cols: 2, codes }, 'f32');
+  const step = (id) => {
+    ids[0] = id;
+    addon.dequantizeRows(table, ids, y);
+    addon.binary('add', y, x, y, 2, 'full', 'full');
+  };
+  addon.beginRecording();
+  assert.throws(() => addon.beginRecording(), RangeError);
+  step(1);
+  const recording = addon.endRecording();
+  assert.deepEqual([...y], [4, 6]);
+  ids[0] = 0;
+  x[0] = 10;
+  assert.equal(addon.replay(recording), true);
+  assert.deepEqual([...y], [11, 4]);
+  ids[0] = 2;
+  assert.throws(() => addon.replay(recording), RangeError);
+  assert.throws(() => addon.replay({}), TypeError);
+
+  addon.beginRecording();
+  step(1);
+  addon.argmax(x, ids, 2);
+  assert.equal(addon.endRecording(), null, 'argmax is not made again');
+  assert.equal(addon.endRecording(), null, 'none is under way');
+  addon.disposeWeight(table);
+  assert.equal(addon.replay(recording), false);
+}
+
 /** A large sum on all threads. */
 const bigWork = `
   const addon = require(${JSON.stringify(addonPath)});
@@ -291,6 +325,7 @@ function checkProcesses() {
 const folder = mkdtempSync(path.join(tmpdir(), 'llmkit-binding-'));
 try {
   checkLinears();
+  checkRecordings();
   checkArguments();
   checkMapping(folder);
   checkWeights();

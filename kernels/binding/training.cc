@@ -1,6 +1,7 @@
 #include <string>
 
 #include "binding/arguments.h"
+#include "binding/recording.h"
 #include "cpu/adamw/adamw.h"
 #include "cpu/cross_entropy/cross_entropy.h"
 #include "cpu/dropout/dropout.h"
@@ -139,13 +140,13 @@ void dropout_call(const Napi::CallbackInfo& info) {
 }  // namespace
 
 void add_training(Napi::Object exports) {
-  add_procedure<rounded_linear_call>(exports, "roundedLinear");
-  add_procedure<rounded_grad_input_call>(exports, "roundedLinearGradInput");
-  add_procedure<rounded_grad_weight_call>(exports, "roundedLinearGradWeight");
-  add_procedure<cross_entropy_call>(exports, "crossEntropy");
-  add_procedure<cross_entropy_grad_call>(exports, "crossEntropyGrad");
-  add_procedure<adamw_call>(exports, "adamw");
-  add_procedure<dropout_call>(exports, "dropout");
+  add_call<rounded_linear_call>(exports, "roundedLinear");
+  add_call<rounded_grad_input_call>(exports, "roundedLinearGradInput");
+  add_call<rounded_grad_weight_call>(exports, "roundedLinearGradWeight");
+  add_call<cross_entropy_call>(exports, "crossEntropy");
+  add_call<cross_entropy_grad_call>(exports, "crossEntropyGrad");
+  add_call<adamw_call>(exports, "adamw");
+  add_call<dropout_call>(exports, "dropout");
 }
 
 }  // namespace llmkit::binding

@@ -5,6 +5,7 @@
 #include "base/mapped_file.h"
 #include "binding/arguments.h"
 #include "binding/held_weight.h"
+#include "binding/recording.h"
 #include "cpu/linear/linear.h"
 #include "cpu/packed/packed.h"
 
@@ -72,6 +73,14 @@ void dispose_weight(const Napi::CallbackInfo& info) {
   if (held.users > 0) args.range_error("the weight is in use");
   if (held.packed != nullptr) release_file_pages(held.packed->data, held.packed->size_bytes());
   held = HeldWeight{};
+  Recording::forget_handles();
+}
+
+void check_ids(Napi::Env env, const Ints& ids, size_t rows) {
+  for (size_t i = 0; i < ids.size; ++i)
+    if (ids.data[i] < 0 || static_cast<size_t>(ids.data[i]) >= rows)
+      throw Napi::RangeError::New(env, "dequantizeRows: id " + std::to_string(ids.data[i]) +
+                                           " is not below " + std::to_string(rows));
 }
 
 /// dequantizeRows(weight, ids, y)
@@ -80,11 +89,12 @@ void dequantize_rows_call(const Napi::CallbackInfo& info) {
   const WeightView& weight = weight_of_handle(args, info[0]);
   const Ints ids = args.ints(1);
   if (args.packed(0) != nullptr) args.range_error("a packed weight has no rows to read");
-  for (size_t i = 0; i < ids.size; ++i)
-    if (ids.data[i] < 0 || static_cast<size_t>(ids.data[i]) >= weight.rows)
-      args.range_error("id " + std::to_string(ids.data[i]) + " is not below " +
-                       std::to_string(weight.rows));
-  dequantize_rows(weight, ids.size, ids.data, args.floats(2, ids.size * weight.cols, "y").data);
+  float* const y = args.floats(2, ids.size * weight.cols, "y").data;
+  if (Recording::current() != nullptr) Recording::current()->keep(info[0]);
+  run([env = info.Env(), &weight, ids, y] {
+    check_ids(env, ids, weight.rows);
+    dequantize_rows(weight, ids.size, ids.data, y);
+  });
 }
 
 }  // namespace
@@ -121,10 +131,10 @@ WeightUse::~WeightUse() { --users_; }
 
 void add_weights(Napi::Object exports) {
   add_function<map_file>(exports, "mapFile");
-  add_function<create_weight>(exports, "createWeight");
+  add_call<create_weight>(exports, "createWeight");
   add_procedure<release_pages>(exports, "releasePages");
   add_procedure<dispose_weight>(exports, "disposeWeight");
-  add_procedure<dequantize_rows_call>(exports, "dequantizeRows");
+  add_call<dequantize_rows_call>(exports, "dequantizeRows");
 }
 
 }  // namespace llmkit::binding

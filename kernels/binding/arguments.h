@@ -109,6 +109,9 @@ class Arguments {
   const char* name_;
 };
 
+/// Throws RangeError unless all ids are below the limit.
+void check_ids(Napi::Env env, const char* name, const Ints& ids, size_t limit);
+
 /// The view behind a handle made by createWeight; throws RangeError after disposeWeight.
 const WeightView& weight_of_handle(const Arguments& args, const Napi::Value& handle);
 

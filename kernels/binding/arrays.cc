@@ -97,13 +97,6 @@ void transpose_call(const Napi::CallbackInfo& info) {
   if (size > 0) transpose(p);
 }
 
-void check_ids(const Arguments& args, const Ints& ids, size_t limit) {
-  for (size_t i = 0; i < ids.size; ++i)
-    if (ids.data[i] < 0 || static_cast<size_t>(ids.data[i]) >= limit)
-      args.range_error("id " + std::to_string(ids.data[i]) + " is not below " +
-                       std::to_string(limit));
-}
-
 /// gather(x, ids, y, axis, inner)
 void gather_call(const Napi::CallbackInfo& info) {
   const Arguments args(info, "gather");
@@ -112,13 +105,15 @@ void gather_call(const Napi::CallbackInfo& info) {
   p.inner = args.positive(4, "inner");
   const Floats x = args.floats(0);
   const Ints ids = args.ints(1);
-  check_ids(args, ids, p.axis);
   p.outer = args.quotient(x.size, args.product({p.axis, p.inner}), "x");
   p.x = x.data;
   p.count = ids.size;
   p.ids = ids.data;
   p.y = args.floats(2, p.outer * p.count * p.inner, "y").data;
-  gather(p);
+  run([=, env = info.Env()] {
+    check_ids(env, "gather", ids, p.axis);
+    gather(p);
+  });
 }
 
 /// sample(logits, seen, penalty, temperature, topK, topP, uniform)
@@ -129,7 +124,7 @@ Napi::Value sample_call(const Napi::CallbackInfo& info) {
   const Ints seen = any_seen ? args.ints(1) : Ints{};
   if (logits.size == 0 || logits.size > kSampleMostIds)
     args.range_error("expected 1 to " + std::to_string(kSampleMostIds) + " logits");
-  check_ids(args, seen, logits.size);
+  check_ids(info.Env(), "sample", seen, logits.size);
   const SampleArgs p = {
       logits.size,    logits.data,          seen.data,      seen.size,     args.number(2),
       args.number(3), args.size(4, "topK"), args.number(5), args.number(6)};
@@ -142,7 +137,7 @@ void scatter_add_call(const Napi::CallbackInfo& info) {
   const size_t cols = args.positive(3, "cols");
   const Ints ids = args.ints(1);
   const Floats y = args.floats(2);
-  check_ids(args, ids, args.quotient(y.size, cols, "y"));
+  check_ids(info.Env(), "scatterAdd", ids, args.quotient(y.size, cols, "y"));
   scatter_add(ids.size, cols, args.floats(0, ids.size * cols, "x").data, ids.data, y.data);
 }
 

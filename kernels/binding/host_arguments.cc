@@ -28,6 +28,13 @@ WeightView Arguments::matrix(size_t index, size_t cols) const {
   return view;
 }
 
+void check_ids(Napi::Env env, const char* name, const Ints& ids, size_t limit) {
+  for (size_t i = 0; i < ids.size; ++i)
+    if (ids.data[i] < 0 || static_cast<size_t>(ids.data[i]) >= limit)
+      throw Napi::RangeError::New(env, std::string(name) + ": id " + std::to_string(ids.data[i]) +
+                                           " is not below " + std::to_string(limit));
+}
+
 const PackedWeight* Arguments::packed(size_t index) const {
   return packed_of_handle(*this, info_[index]);
 }

@@ -76,13 +76,6 @@ void dispose_weight(const Napi::CallbackInfo& info) {
   Recording::forget_handles();
 }
 
-void check_ids(Napi::Env env, const Ints& ids, size_t rows) {
-  for (size_t i = 0; i < ids.size; ++i)
-    if (ids.data[i] < 0 || static_cast<size_t>(ids.data[i]) >= rows)
-      throw Napi::RangeError::New(env, "dequantizeRows: id " + std::to_string(ids.data[i]) +
-                                           " is not below " + std::to_string(rows));
-}
-
 /// dequantizeRows(weight, ids, y)
 void dequantize_rows_call(const Napi::CallbackInfo& info) {
   const Arguments args(info, "dequantizeRows");
@@ -92,7 +85,7 @@ void dequantize_rows_call(const Napi::CallbackInfo& info) {
   float* const y = args.floats(2, ids.size * weight.cols, "y").data;
   if (Recording::current() != nullptr) Recording::current()->keep(info[0]);
   run([env = info.Env(), &weight, ids, y] {
-    check_ids(env, ids, weight.rows);
+    check_ids(env, "dequantizeRows", ids, weight.rows);
     dequantize_rows(weight, ids.size, ids.data, y);
   });
 }

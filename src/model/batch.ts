@@ -8,7 +8,7 @@ import {
   tensor3d,
 } from '../tensor/tfjs.js';
 import type { DecoderConfig } from './config.js';
-import { fillRope } from './rope.js';
+import { fillRope, type RopeTables } from './rope.js';
 
 /** One row of a batch. */
 export interface TokenRow {
@@ -27,6 +27,18 @@ export interface Visibility {
   readonly angles?: { readonly cos: Tensor3D; readonly sin: Tensor3D };
   /** int32 [B]: where the rows' keys go in a cache; left out: the cache's own count of its tokens. */
   readonly positions?: Tensor1D;
+}
+
+/** What `Batch` says of its tokens, as arrays. */
+export interface TokenValues {
+  /** [B, T] */
+  readonly ids: Int32Array;
+  readonly positions: Int32Array;
+  readonly lasts: Int32Array;
+  /** By attention window. */
+  readonly firsts: ReadonlyMap<number | undefined, Int32Array>;
+  /** [B, T, R / 2] */
+  readonly angles?: RopeTables;
 }
 
 /** The tokens of a forward pass. Each function makes its tensors in the tidy scope of the caller. */
@@ -94,13 +106,23 @@ export class Batch implements PassTokens {
     return this.#tensor(this.positions.map((position) => position + offset));
   }
 
-  visibility(): Visibility {
+  values(): TokenValues {
     const windows = [...new Set(this.#config.windows)];
-    const firsts = new Map(
-      windows.map((window) => [window, this.#tensor(this.#firsts(window))] as const),
-    );
+    const firsts = new Map(windows.map((window) => [window, this.#firsts(window)] as const));
     const angles = this.#angles();
-    return { last: this.#tensor(this.#lasts()), firsts, ...(angles && { angles }) };
+    const { ids, positions } = this;
+    return { ids, positions, lasts: this.#lasts(), firsts, ...(angles && { angles }) };
+  }
+
+  visibility(): Visibility {
+    const { lasts, firsts, angles } = this.values();
+    const table = (values: Float32Array) =>
+      tensor3d(values, [this.size, this.length, values.length / (this.size * this.length)]);
+    return {
+      last: this.#tensor(lasts),
+      firsts: new Map([...firsts].map(([window, first]) => [window, this.#tensor(first)])),
+      ...(angles && { angles: { cos: table(angles.cos), sin: table(angles.sin) } }),
+    };
   }
 
   /** int32 [B, T] of values in that order. */
@@ -141,17 +163,16 @@ export class Batch implements PassTokens {
     return ranges;
   }
 
-  #angles(): Visibility['angles'] {
+  #angles(): RopeTables | undefined {
     const { rope } = this.#config;
     if (rope === undefined) return undefined;
-    const shape: [number, number, number] = [this.size, this.length, rope.size / 2];
-    const size = shape[0] * shape[1] * shape[2];
+    const size = (this.size * this.length * rope.size) / 2;
     const tables = { cos: new Float32Array(size), sin: new Float32Array(size) };
     for (const { row, start, count, past } of this.#segments) {
       const first = row * this.length + start;
       fillRope(rope, tables, { row: first, firstPosition: past, count, length: past + count });
     }
-    return { cos: tensor3d(tables.cos, shape), sin: tensor3d(tables.sin, shape) };
+    return tables;
   }
 }
 

@@ -58,6 +58,8 @@ export class Decoder {
   readonly #parts: ModelParts;
   readonly #blocks: readonly Block[];
   readonly #finalNorm: Norm | undefined;
+  /** Another object for each set of layers: a step that was recorded with others is not this model's. */
+  #layers = {};
 
   /** @param values every parameter of the config, by Hugging Face name; the decoder owns them */
   constructor(
@@ -90,6 +92,7 @@ export class Decoder {
   /** Replaces a linear layer by what wrap returns. */
   wrapLinear(name: string, wrap: (inner: Linear) => Linear): void {
     this.#linears.set(name, wrap(linearOf(this.#parts, name)));
+    this.#layers = {};
   }
 
   /** Tables of tokens and of learned positions by module path. */
@@ -100,6 +103,7 @@ export class Decoder {
   /** Replaces a table by what wrap returns; a tied head keeps the base's own. */
   wrapEmbedding(name: string, wrap: (inner: Embedding) => Embedding): void {
     this.#embeddings.set(name, wrap(this.#embedding(name)));
+    this.#layers = {};
   }
 
   /**
@@ -121,11 +125,9 @@ export class Decoder {
     }
     const batch = new Batch(this.config, rows, cache?.lengths);
     if (cache && this.#outgrows(cache, rows)) return this.#forwardAnew(rows, cache, options);
-    return tidy(() => {
-      const hidden = this.#run(batch, options);
-      cache?.advance(rows.map((row) => row.ids));
-      return hidden;
-    });
+    const hidden = this.#runAgain(batch, rows, options) ?? tidy(() => this.#run(batch, options));
+    cache?.advance(rows.map((row) => row.ids));
+    return hidden;
   }
 
   /**
@@ -179,6 +181,17 @@ export class Decoder {
   /** Frees every tensor of the model; adapters free their own. */
   dispose(): void {
     for (const value of this.#values.values()) value.dispose();
+  }
+
+  /** A step of decoding like the one before it, where the backend has recorded that. */
+  #runAgain(
+    batch: Batch,
+    rows: readonly TokenRow[],
+    { cache, context, checkpointing }: ForwardOptions,
+  ): Tensor3D | undefined {
+    if (!cache || context || checkpointing) return undefined;
+    if (rows.some(({ ids }) => ids.length !== 1)) return undefined;
+    return cache.step.forward(batch, this.#layers, (tokens) => this.step(tokens, cache));
   }
 
   #run(tokens: PassTokens, { cache, checkpointing, context = {} }: ForwardOptions): Tensor3D {

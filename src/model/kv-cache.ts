@@ -1,6 +1,7 @@
 import { LlmkitError } from '../errors.js';
 import type { KvDtype } from '../tensor/kv-dtype.js';
 import { LayerCache } from '../tensor/layer-cache.js';
+import { RecordedStep } from './recorded-step.js';
 
 /** Sizes of a cache, and how it keeps keys and values. */
 export interface KvCacheShape {
@@ -13,6 +14,8 @@ export interface KvCacheShape {
 
 /** Keys and values of the tokens a batch of rows has seen, layer by layer. */
 export class KvCache {
+  /** The step that adds one token to each row. */
+  readonly step = new RecordedStep();
   readonly #shape: KvCacheShape;
   #rows: number[][];
   #layers: readonly LayerCache[];
@@ -57,6 +60,7 @@ export class KvCache {
 
   /** Keeps row indices[i] as row i (beams, several sequences). */
   select(indices: readonly number[]): void {
+    this.step.dispose();
     this.#rows = indices.map((index) => [...(this.#rows[index] ?? missingRow(index))]);
     this.#positions = Int32Array.from(this.lengths);
     for (const layer of this.#layers) layer.select(indices);
@@ -70,6 +74,7 @@ export class KvCache {
 
   /** Frees its memory; the cache is empty then. */
   dispose(): void {
+    this.step.dispose();
     for (const layer of this.#layers) layer.dispose();
     this.#layers = this.#empty();
     this.truncate(0);

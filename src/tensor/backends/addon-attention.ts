@@ -56,7 +56,7 @@ export interface AddonAttention<F extends Floats, I extends Ints> {
     alibiSlopes: F | null,
     y: F,
     cache: KvCacheHandle,
-    positions: Int32Array,
+    positions: Int32Array | I,
     cos: F | null,
     sin: F | null,
     shape: AttentionShape,

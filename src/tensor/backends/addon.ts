@@ -12,6 +12,11 @@ export interface WeightHandle {
   readonly __llmkitWeight: never;
 }
 
+/** Calls that can be made again, kept by `endRecording`. */
+export interface RecordingHandle {
+  readonly __llmkitRecording: never;
+}
+
 /** A [rows, cols] matrix, row-major: frozen in its stored format, or plain float32 (trainable). */
 export type Matrix<F extends Floats> = WeightHandle | F;
 
@@ -245,6 +250,20 @@ export interface Addon extends AddonKernels<Float32Array, Int32Array> {
    * an Error with the system's message.
    */
   mapFile(path: string, offset?: number, sizeBytes?: number): ArrayBuffer;
+
+  /**
+   * Keeps the calls of functions that compute from here to endRecording, in this thread of JavaScript, to make
+   * them again. One at a time, else RangeError.
+   */
+  beginRecording(): void;
+  /** null where a call is among them that cannot be made again, or where no recording is under way. */
+  endRecording(): RecordingHandle | null;
+  /**
+   * Makes the calls again, on the same arrays, which may hold other values.
+   *
+   * @returns false, having made none, when a weight or a cache has been disposed of or rearranged since
+   */
+  replay(recording: RecordingHandle): boolean;
 
   /** The version of the packed layout: bytes of another one mean something else. */
   packedLayout(): number;

@@ -2,7 +2,7 @@ import { MathBackendCPU } from '@tensorflow/tfjs-backend-cpu';
 import type { Compute } from '../compute.js';
 import * as tf from '../tfjs.js';
 import type { Weight, WeightData, WeightForm } from '../weight.js';
-import type { Addon, WeightHandle } from './addon.js';
+import type { Addon, RecordingHandle, WeightHandle } from './addon.js';
 import { BufferPool } from './buffer-pool.js';
 import type { Assembly, BlockMove, KernelDevice } from './kernel-device.js';
 import { copyBlock } from './strided-copy.js';
@@ -44,10 +44,12 @@ export class NativeBackend
   implements KernelDevice<Float32Array, Int32Array>
 {
   readonly addon: Addon;
-  readonly pool = new BufferPool();
+  #pool = new BufferPool();
   readonly #createWeight: (data: WeightData, compute: Compute) => WeightHandle;
   readonly #disposeWeight: (handle: WeightHandle) => void;
   readonly #storage: NativeStorage;
+  /** While a computation is recorded: whether all of it was calls of the addon so far. */
+  #recording: { whole: boolean } | undefined;
 
   constructor(addon: Addon) {
     super();
@@ -58,9 +60,42 @@ export class NativeBackend
     this.#disposeWeight = (handle) => addon.disposeWeight(handle);
   }
 
+  /** Arrays that wait for reuse. */
+  get pool(): BufferPool {
+    return this.#pool;
+  }
+
+  /**
+   * Runs a computation and keeps the calls of the addon that it is made of; handle is null where it is
+   * made of more. Its arrays stay its own until the result is disposed of.
+   */
+  record(compute: () => tf.Tensor): { result: tf.Tensor; handle: RecordingHandle | null } {
+    const pool = this.#pool;
+    const recording = { whole: true };
+    this.#pool = new BufferPool();
+    this.#recording = recording;
+    this.addon.beginRecording();
+    let handle: RecordingHandle | null;
+    let result: tf.Tensor;
+    try {
+      result = compute();
+    } finally {
+      handle = this.addon.endRecording();
+      this.#recording = undefined;
+      this.#pool = pool;
+    }
+    (result.dataId as NativeData).pooled = false;
+    return { result, handle: recording.whole ? handle : null };
+  }
+
+  /** Says that JavaScript has read or made values: a recording cannot do so. */
+  computedHere(): void {
+    if (this.#recording !== undefined) this.#recording.whole = false;
+  }
+
   /** A float32 tensor of any content, from the pool: the output of a kernel. */
   output(shape: number[], length: number): { info: tf.TensorInfo; values: Float32Array } {
-    const values = this.pool.acquire(length);
+    const values = this.#pool.acquire(length);
     const dataId = this.#storage.add(new NativeData(values, 'float32', true));
     return { info: { dataId, shape, dtype: 'float32' }, values };
   }
@@ -79,21 +114,23 @@ export class NativeBackend
   }
 
   filled(shape: number[], dtype: tf.DataType, value: number): tf.TensorInfo {
+    this.computedHere();
     const y = this.newTensor(shape, dtype);
     y.values.fill(value);
     return y.info;
   }
 
   fill(values: Float32Array, value: number): void {
+    this.computedHere();
     values.fill(value);
   }
 
   scratch(length: number): Float32Array {
-    return this.pool.acquire(length);
+    return this.#pool.acquire(length);
   }
 
   release(values: Float32Array): void {
-    this.pool.release(values);
+    this.#pool.release(values);
   }
 
   assembles(dtype: tf.DataType): boolean {
@@ -101,6 +138,7 @@ export class NativeBackend
   }
 
   assembled({ shape, dtype, fill }: Assembly, moves: readonly BlockMove[]): tf.TensorInfo {
+    this.computedHere();
     const y = this.newTensor(shape, dtype);
     if (fill !== undefined) y.values.fill(fill);
     for (const { x, shape: block, from, to } of moves) {
@@ -173,11 +211,12 @@ export class NativeBackend
     _shape: number[],
     dtype: tf.DataType,
   ): tf.DataId {
-    if (!(values instanceof Float32Array)) {
+    // What is written while a computation is recorded is a constant of it: nothing else goes there.
+    if (!(values instanceof Float32Array) || this.#recording !== undefined) {
       const copy = Array.isArray(values) ? values : values?.slice();
       return this.#storage.add(new NativeData(copy, dtype, false));
     }
-    const copy = this.pool.acquire(values.length);
+    const copy = this.#pool.acquire(values.length);
     copy.set(values);
     return this.#storage.add(new NativeData(copy, dtype, true));
   }
@@ -220,6 +259,7 @@ export class NativeBackend
 
   /** A copy: the storage is used again when the tensor is gone. */
   override readSync(dataId: tf.DataId): tf.backend_util.BackendValues {
+    this.computedHere();
     const { values, dtype } = this.#storage.get(dataId);
     if (values === undefined || dtype === 'complex64' || dtype === 'string') {
       return super.readSync(dataId);
@@ -232,7 +272,7 @@ export class NativeBackend
     if (!this.#storage.has(dataId)) return true;
     data.refCount--;
     if (!force && data.refCount > 0) return false;
-    if (data.pooled) this.pool.release(data.values as Float32Array);
+    if (data.pooled) this.#pool.release(data.values as Float32Array);
     else if (data.dtype === 'complex64') this.#disposeParts(data as TensorData);
     this.#storage.delete(dataId);
     return true;

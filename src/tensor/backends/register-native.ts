@@ -42,6 +42,7 @@ const missing: tf.KernelFunc = () => {
 function onOwnStorage(cpuKernel: tf.KernelFunc): tf.KernelFunc {
   return (params) => {
     const native = params.backend as NativeBackend;
+    native.computedHere();
     const result = cpuKernel(params);
     // Optional inputs are missing, lists of inputs are arrays.
     const given = Object.values(params.inputs)

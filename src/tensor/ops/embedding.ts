@@ -2,6 +2,7 @@ import { LlmkitError } from '../../errors.js';
 import * as tf from '../tfjs.js';
 import { dequantize, Weight } from '../weight.js';
 import { fused } from './fused.js';
+import { hostInts } from './int32.js';
 import { matrixShape } from './linear.js';
 
 /** Kernel of `embedding` with a frozen weight: input ids; attribute weight. */
@@ -23,7 +24,7 @@ export function embedding(ids: tf.Tensor2D, weight: Weight | tf.Tensor2D): tf.Te
 }
 
 function checkIds(ids: tf.Tensor2D, rows: number): void {
-  const wrong = ids.dataSync().find((id) => id < 0 || id >= rows);
+  const wrong = hostInts(ids)?.find((id) => id < 0 || id >= rows);
   if (wrong === undefined) return;
   throw new LlmkitError('shape', `embedding: ids must be in 0..${rows - 1}, got ${wrong}`);
 }

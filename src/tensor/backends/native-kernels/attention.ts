@@ -76,8 +76,12 @@ function settings<F extends Floats, I extends Ints>(
 
 const cachedAttention: NativeKernel = ({ inputs, attrs }, native) => {
   const { q, k, v, first, last } = inputs as AttentionInputs;
-  const { cos, sin } = inputs as Partial<Record<'cos' | 'sin', TensorInfo>>;
-  const { cache, positions } = attrs as { cache: LayerCache; positions: Int32Array };
+  const {
+    cos,
+    sin,
+    positions: places,
+  } = inputs as Partial<Record<'cos' | 'sin' | 'positions', TensorInfo>>;
+  const { cache, positions } = attrs as { cache: LayerCache; positions?: Int32Array };
   const { slopes, scale, softcap, shape } = settings(inputs, attrs, native);
   const store = cache.store((sizes) => new NativeKvStore(native.addon, sizes));
   const queries = native.floats(q);
@@ -91,7 +95,7 @@ const cachedAttention: NativeKernel = ({ inputs, attrs }, native) => {
     slopes,
     y.values,
     store.handle,
-    positions,
+    places ? native.ints(places) : (positions as Int32Array),
     cos ? native.floats(cos) : null,
     sin ? native.floats(sin) : null,
     shape,

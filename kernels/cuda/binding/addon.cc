@@ -10,6 +10,7 @@ Napi::Object init(Napi::Env, Napi::Object exports) {
   add_device(exports);
   add_device_arrays(exports);
   add_weights(exports);
+  add_linears(exports);
   return exports;
 }
 

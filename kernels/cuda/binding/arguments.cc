@@ -11,21 +11,15 @@ namespace cuda {
 namespace {
 
 Napi::Value new_array(Napi::Env env, Block block, size_t length, bool is_float) {
-  static napi_ref length_key = nullptr;
-  napi_value object = nullptr, key = nullptr, value = nullptr;
-  if (length_key == nullptr) {
-    napi_create_string_utf8(env, "length", NAPI_AUTO_LENGTH, &key);
-    napi_create_reference(env, key, 1, &length_key);
-  }
+  napi_value object = nullptr, value = nullptr;
   auto array = std::make_unique<DeviceArray>();
   array->block = std::move(block);
   array->length = length;
   array->is_float = is_float;
   const auto end = [](napi_env, void* data, void*) { delete static_cast<DeviceArray*>(data); };
   const bool made = napi_create_object(env, &object) == napi_ok &&
-                    napi_get_reference_value(env, length_key, &key) == napi_ok &&
                     napi_create_double(env, static_cast<double>(length), &value) == napi_ok &&
-                    napi_set_property(env, object, key, value) == napi_ok &&
+                    napi_set_named_property(env, object, "length", value) == napi_ok &&
                     napi_wrap(env, object, array.get(), end, nullptr, nullptr) == napi_ok;
   if (!made) throw Napi::Error::New(env);
   array.release();

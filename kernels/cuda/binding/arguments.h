@@ -67,5 +67,6 @@ void add_procedure(Napi::Object exports, const char* name) {
 void add_device(Napi::Object exports);
 void add_device_arrays(Napi::Object exports);
 void add_weights(Napi::Object exports);
+void add_linears(Napi::Object exports);
 
 }  // namespace llmkit::cuda

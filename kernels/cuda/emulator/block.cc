@@ -26,11 +26,15 @@ struct Meeting {
 
 struct Warp {
   unsigned lanes = 0;  // that exist
-  unsigned fresh = 0, ready = 0, left = 0;
+  unsigned left = 0;   // of them
   std::vector<Meeting> meetings;
   void* payloads[kLanes];
+};
 
-  unsigned runnable() const { return fresh | ready; }
+/// The lanes of a warp that can run: from their beginning, or on.
+struct Runnable {
+  unsigned fresh = 0, ready = 0;
+  unsigned any() const { return fresh | ready; }
 };
 
 struct Fiber {
@@ -44,9 +48,10 @@ class Block {
  public:
   void begin(const Work& work);
   void run_threads();
+  bool next_thread();
   void meet(unsigned mask, Together together, void* payload, Site site);
   int barrier(bool predicate, Site site);
-  Copies& copies() { return copies_[current_]; }
+  Copies& copies();
   [[noreturn]] void fail(const char* format, va_list arguments);
 
  private:
@@ -56,6 +61,8 @@ class Block {
   void release_barrier();
   void wait();
   int next();
+  bool is_fresh(unsigned thread) const;
+  void run_here(unsigned thread);
   void take(unsigned thread);
   void list_waiting() const;
   void check_members(const Warp& warp, unsigned mask, unsigned lane, Site site) const;
@@ -63,9 +70,11 @@ class Block {
 
   const Work* work_ = nullptr;
   unsigned threads_ = 0, warp_count_ = 0, alive_ = 0;
+  Runnable runnable_[kMaxWarps];
   Warp warps_[kMaxWarps];
   std::vector<uint3> indices_;
   std::vector<Copies> copies_;
+  bool copied_ = false;
 
   unsigned current_ = 0;
   Context main_;
@@ -103,42 +112,59 @@ void Block::begin(const Work& work) {
   }
   for (unsigned w = 0; w < warp_count_; ++w) {
     const unsigned count = threads_ - w * kLanes;
-    warps_[w].lanes = warps_[w].fresh = count >= kLanes ? ~0u : (1u << count) - 1;
-    warps_[w].ready = warps_[w].left = 0;
+    warps_[w].lanes = count >= kLanes ? ~0u : (1u << count) - 1;
+    warps_[w].left = 0;
+    runnable_[w] = {warps_[w].lanes, 0};
   }
-  barrier_ = Barrier();
+  if (copied_) copies_.assign(threads_, Copies());
+  copied_ = false;
+}
+
+Copies& Block::copies() {
+  copied_ = true;
+  return copies_[current_];
 }
 
 /// The thread that goes on: of the same warp while one can, so that its memory stays near.
 int Block::next() {
   unsigned w = current_ / kLanes;
-  if (warps_[w].runnable() == 0 || schedule_changes_warp()) {
-    unsigned runnable = 0;
-    for (unsigned i = 0; i < warp_count_; ++i)
-      runnable |= (warps_[i].runnable() != 0 ? 1u : 0u) << i;
-    if (runnable == 0) return -1;
-    w = pick(runnable);
+  if (runnable_[w].any() == 0 || schedule_changes_warp()) {
+    unsigned warps = 0;
+    for (unsigned i = 0; i < warp_count_; ++i) warps |= (runnable_[i].any() != 0 ? 1u : 0u) << i;
+    if (warps == 0) return -1;
+    w = pick(warps);
   }
-  return static_cast<int>(w * kLanes + pick(warps_[w].runnable()));
+  return static_cast<int>(w * kLanes + pick(runnable_[w].any()));
 }
 
-/// Makes it the running thread.
-void Block::take(unsigned thread) {
-  Warp& warp = warps_[thread / kLanes];
-  const unsigned bit = 1u << thread % kLanes;
-  if (warp.fresh & bit) {
-    if (idle_.empty()) {
-      fibers_.push_back(std::make_unique<Fiber>(&Block::fiber_main));
-      idle_.push_back(fibers_.back().get());
-    }
-    fiber_of_[thread] = idle_.back();
-    idle_.pop_back();
-  }
-  warp.fresh &= ~bit;
-  warp.ready &= ~bit;
+bool Block::is_fresh(unsigned thread) const {
+  return runnable_[thread / kLanes].fresh >> thread % kLanes & 1;
+}
+
+/// Makes a fresh thread the running one, on the fiber that runs.
+void Block::run_here(unsigned thread) {
+  runnable_[thread / kLanes].fresh &= ~(1u << thread % kLanes);
   current_ = thread;
   threadIdx = indices_[thread];
-  running_ = fiber_of_[thread];
+  fiber_of_[thread] = running_;
+}
+
+/// Makes it the running thread, on its own fiber.
+void Block::take(unsigned thread) {
+  if (!is_fresh(thread)) {
+    runnable_[thread / kLanes].ready &= ~(1u << thread % kLanes);
+    current_ = thread;
+    threadIdx = indices_[thread];
+    running_ = fiber_of_[thread];
+    return;
+  }
+  if (idle_.empty()) {
+    fibers_.push_back(std::make_unique<Fiber>(&Block::fiber_main));
+    idle_.push_back(fibers_.back().get());
+  }
+  running_ = idle_.back();
+  idle_.pop_back();
+  run_here(thread);
 }
 
 void Block::run_threads() {
@@ -147,23 +173,29 @@ void Block::run_threads() {
   main_.switch_to(running_->context);
 }
 
+/// The running thread has come to its end. Whether a fresh one was made the running one; otherwise
+/// one that waited was, or none is left.
+bool Block::next_thread() {
+  leave();
+  if (alive_ == 0) return false;
+  const int thread = next();
+  if (thread < 0) list_waiting();
+  if (is_fresh(static_cast<unsigned>(thread))) {
+    run_here(static_cast<unsigned>(thread));
+    return true;
+  }
+  take(static_cast<unsigned>(thread));
+  return false;
+}
+
 void Block::fiber_main() {
   for (;;) block.run_until_none_is_fresh();
 }
 
-/// Runs threads from their beginning on this fiber until one that waited has to go on.
 void Block::run_until_none_is_fresh() {
   Fiber* const self = running_;
-  for (;;) {
-    work_->thread();
-    leave();
-    idle_.push_back(self);
-    if (alive_ == 0) break;
-    const int thread = next();
-    if (thread < 0) list_waiting();
-    take(static_cast<unsigned>(thread));
-    if (running_ != self) break;
-  }
+  work_->threads();
+  idle_.push_back(self);
   self->context.switch_to(alive_ == 0 ? main_ : running_->context);
 }
 
@@ -172,8 +204,6 @@ void Block::leave() {
   const unsigned bit = 1u << current_ % kLanes;
   w.left |= bit;
   --alive_;
-  copies().copies.clear();
-  copies().group_ends.clear();
   for (const Meeting& meeting : w.meetings)
     if (meeting.mask & bit)
       emulator::fail("the thread has left, but lanes wait for it at %s:%d", meeting.site.file,
@@ -216,7 +246,7 @@ void Block::meet(unsigned mask, Together together, void* payload, Site site) {
   meeting.arrived |= 1u << lane;
   if (meeting.arrived != mask) return wait();
   together(w.payloads, mask);
-  w.ready |= mask & ~(1u << lane);
+  runnable_[current_ / kLanes].ready |= mask & ~(1u << lane);
   w.meetings.erase(w.meetings.begin() + static_cast<ptrdiff_t>(i));
 }
 
@@ -243,10 +273,10 @@ void Block::release_barrier() {
   barrier_.arrived = 0;
   barrier_.sum = 0;
   for (unsigned w = 0; w < warp_count_; ++w) {
-    warps_[w].ready |= barrier_.waiting[w];
+    runnable_[w].ready |= barrier_.waiting[w];
     barrier_.waiting[w] = 0;
   }
-  warp().ready &= ~(1u << current_ % kLanes);
+  runnable_[current_ / kLanes].ready &= ~(1u << current_ % kLanes);
 }
 
 /// Says where everybody waits, and ends the process.
@@ -292,6 +322,8 @@ void run(const Work& work) {
     shared.end_block();
   }
 }
+
+bool next_thread() { return block.next_thread(); }
 
 void meet(unsigned mask, Together together, void* payload, Site site) {
   block.meet(mask, together, payload, site);

@@ -21,14 +21,18 @@ struct Site {
   bool operator==(const Site& other) const { return file == other.file && line == other.line; }
 };
 
-/// A launch of a kernel: `thread` runs it as one thread.
+/// A launch of a kernel. `threads` runs it, as the thread that was made the running one, and again
+/// while next_thread() says so.
 struct Work {
   dim3 grid, block;
   size_t shared_bytes = 0;
   const void* kernel = nullptr;
   Site site;
-  std::function<void()> thread;
+  std::function<void()> threads;
 };
+
+/// Ends the running thread; whether another one is to begin in its place.
+bool next_thread();
 
 /// Runs every block of it, one after the other.
 void run(const Work& work);

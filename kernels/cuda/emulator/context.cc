@@ -62,7 +62,8 @@ llmkit_switch_context:
   popq %r12
   popq %rbx
   popq %rbp
-  ret
+  popq %rcx  # not ret: the processor would expect to go back to where this was called from
+  jmp *%rcx
 .size llmkit_switch_context, . - llmkit_switch_context
 )");
 #elif defined(__aarch64__)
@@ -96,7 +97,7 @@ llmkit_switch_context:
   ldp d12, d13, [sp, #128]
   ldp d14, d15, [sp, #144]
   add sp, sp, #160
-  ret
+  br x30
 .size llmkit_switch_context, . - llmkit_switch_context
 )");
 #endif
@@ -136,25 +137,27 @@ void* prepare(void* stack, void (*entry)()) {
 }
 #endif
 
+#if defined(__SANITIZE_ADDRESS__)
 /// Which context was switched from, and to: what a new stack begins with.
 Context* left = nullptr;
 Context* entered = nullptr;
+#endif
 
 }  // namespace
-
-Context::Context(void (*entry)()) : stack_(map_stack()), bottom_(stack_), size_(kStack) {
-  entry_ = entry;
-  position_ = prepare(stack_, &Context::begin);
-}
 
 Context::~Context() {
   if (stack_ != nullptr) munmap(static_cast<char*>(stack_) - kGuard, kGuard + kStack);
 }
 
-void Context::begin() {
 #if defined(__SANITIZE_ADDRESS__)
+
+Context::Context(void (*entry)())
+    : stack_(map_stack()), entry_(entry), bottom_(stack_), size_(kStack) {
+  position_ = prepare(stack_, &Context::begin);
+}
+
+void Context::begin() {
   __sanitizer_finish_switch_fiber(nullptr, &left->bottom_, &left->size_);
-#endif
   entered->entry_();
   std::abort();
 }
@@ -162,16 +165,22 @@ void Context::begin() {
 void Context::switch_to(Context& to) {
   left = this;
   entered = &to;
-#if defined(__SANITIZE_ADDRESS__)
   __sanitizer_start_switch_fiber(&fake_stack_, to.bottom_, to.size_);
-#endif
+  switch_registers(&position_, to.position_);
+  __sanitizer_finish_switch_fiber(fake_stack_, &left->bottom_, &left->size_);
+}
+
+#else
+
+Context::Context(void (*entry)()) : stack_(map_stack()), position_(prepare(stack_, entry)) {}
+
+void Context::switch_to(Context& to) {
 #if !defined(__x86_64__) && !defined(__aarch64__)
   if (position_ == nullptr) position_ = new ucontext_t;
 #endif
   switch_registers(&position_, to.position_);
-#if defined(__SANITIZE_ADDRESS__)
-  __sanitizer_finish_switch_fiber(fake_stack_, &left->bottom_, &left->size_);
-#endif
 }
+
+#endif
 
 }  // namespace llmkit::cuda::emulator

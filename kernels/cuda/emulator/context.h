@@ -19,13 +19,18 @@ class Context {
   void switch_to(Context& to);
 
  private:
+#if defined(__SANITIZE_ADDRESS__)
+  static void begin();
+#endif
   void* stack_ = nullptr;
   void* position_ = nullptr;
-  void* fake_stack_ = nullptr;  // the address sanitizer's
+#if defined(__SANITIZE_ADDRESS__)
+  // What the sanitizer wants to know.
+  void (*entry_)() = nullptr;
+  void* fake_stack_ = nullptr;
   const void* bottom_ = nullptr;
   size_t size_ = 0;
-  static void begin();
-  void (*entry_)() = nullptr;
+#endif
 };
 
 }  // namespace llmkit::cuda::emulator

@@ -13,7 +13,10 @@ cudaError_t launch(void (*kernel)(Parameters...), Work work, cudaStream_t stream
                    Parameters... parameters) {
   static_assert((sizeof(Parameters) + ... + 0) <= 4096, "a device takes 4 KB of parameters");
   work.kernel = reinterpret_cast<const void*>(kernel);
-  work.thread = [=] { kernel(parameters...); };
+  work.threads = [=] {
+    do kernel(parameters...);
+    while (next_thread());
+  };
   return queue_launch(work, stream);
 }
 

@@ -13,8 +13,6 @@ namespace llmkit::cuda::emulator {
 
 namespace {
 
-enum class Order { kForward, kReverse, kShuffled };
-
 Order order_asked_for() {
   const char* const name = std::getenv("LLMKIT_EMULATED_ORDER");
   if (name == nullptr || std::strcmp(name, "forward") == 0) return Order::kForward;
@@ -24,35 +22,27 @@ Order order_asked_for() {
   std::exit(2);
 }
 
-const Order order = order_asked_for();
 std::minstd_rand engine(1);
 std::vector<size_t> shuffled_blocks;
 size_t block_count = 0;
 
 }  // namespace
 
+const Order schedule_order = order_asked_for();
+
+unsigned random_turn() { return static_cast<unsigned>(engine() >> 8); }
+
 void start_schedule(size_t blocks) {
   block_count = blocks;
-  if (order != Order::kShuffled) return;
+  if (schedule_order != Order::kShuffled) return;
   shuffled_blocks.resize(blocks);
   std::iota(shuffled_blocks.begin(), shuffled_blocks.end(), size_t{0});
   std::shuffle(shuffled_blocks.begin(), shuffled_blocks.end(), engine);
 }
 
 size_t block_in_turn(size_t i) {
-  if (order == Order::kForward) return i;
-  return order == Order::kReverse ? block_count - 1 - i : shuffled_blocks[i];
+  if (schedule_order == Order::kForward) return i;
+  return schedule_order == Order::kReverse ? block_count - 1 - i : shuffled_blocks[i];
 }
-
-unsigned pick(unsigned bits) {
-  if (order == Order::kForward) return static_cast<unsigned>(__builtin_ctz(bits));
-  if (order == Order::kReverse) return 31 - static_cast<unsigned>(__builtin_clz(bits));
-  // Rotated by chance: not every bit is as likely, but each has its turn.
-  const unsigned turn = static_cast<unsigned>(engine() >> 8) % 32;
-  const unsigned rotated = bits >> turn | bits << (32 - turn) % 32;
-  return (static_cast<unsigned>(__builtin_ctz(rotated)) + turn) % 32;
-}
-
-bool schedule_changes_warp() { return order == Order::kShuffled; }
 
 }  // namespace llmkit::cuda::emulator

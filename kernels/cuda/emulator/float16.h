@@ -32,6 +32,7 @@ inline uint16_t half_bits(float x) {
   const uint16_t sign = std::signbit(x) ? 0x8000 : 0;
   const float size = std::fabs(x);
   if (size >= 65520.0f) return sign | 0x7c00;
+  if (size == 0) return sign;
   int exponent;
   std::frexp(size, &exponent);
   if (exponent < -13) exponent = -13;  // subnormal: steps of 2^-24

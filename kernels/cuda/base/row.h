@@ -32,11 +32,6 @@ class Row {
     else
       return load_four(x_, place(k), n_);
   }
-  /// Replaces a four; one that is not held must have been written to the array instead.
-  __device__ __forceinline__ void hold(int k, const Four<float>& four) {
-    if constexpr (kHeld > 0) held_[k] = four;
-  }
-
   /// Calls body(k, i) for each of this thread's fours, which begins at element i.
   template <class Body>
   __device__ __forceinline__ void each(Body body) const {

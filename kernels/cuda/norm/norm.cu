@@ -15,43 +15,20 @@ __device__ __forceinline__ NormStatistics statistics_of(const NormArgs& p, const
   return {mean, 1 / sqrtf(squares / count + p.eps)};
 }
 
-/// y = the row normalised, times weight, plus bias.
-template <class R>
-__device__ __forceinline__ void write_norm(const NormArgs& p, const R& x, const R& weight,
-                                           const float* bias, float* y) {
-  const NormStatistics s = statistics_of(p, x);
-  x.each([&](int k, size_t i) {
-    Four<float> out = map_four([=](float v, float w) { return (v - s.mean) * s.scale * w; },
-                               x.four(k), weight.four(k));
-    if (bias != nullptr)
-      out = map_four([](float v, float b) { return v + b; }, out, load_four(bias, i, p.cols));
-    store_four(y, i, p.cols, out);
-  });
-}
-
 template <class R>
 __global__ void __launch_bounds__(R::Team::kBlock)
     norm_kernel(NormArgs p, const float* bias, float* y) {
   const size_t row = R::Team::row();
   if (row >= p.rows) return;
   const R x(p.x + row * p.cols, p.cols), weight(p.weight, p.cols);
-  write_norm(p, x, weight, bias, y + row * p.cols);
-}
-
-template <class R>
-__global__ void __launch_bounds__(R::Team::kBlock) add_norm_kernel(AddNormArgs p) {
-  const size_t row = R::Team::row(), cols = p.norm.cols, begin = row * cols;
-  if (row >= p.norm.rows) return;
-  const R x(p.norm.x + begin, cols), residual(p.residual + begin, cols);
-  const R weight(p.norm.weight, cols);
-  R sum(p.sum + begin, cols);
+  const NormStatistics s = statistics_of(p, x);
   x.each([&](int k, size_t i) {
-    const Four<float> both =
-        map_four([](float a, float b) { return a + b; }, x.four(k), residual.four(k));
-    store_four(p.sum + begin, i, cols, both);
-    sum.hold(k, both);
+    Four<float> out = map_four([=](float v, float w) { return (v - s.mean) * s.scale * w; },
+                               x.four(k), weight.four(k));
+    if (bias != nullptr)
+      out = map_four([](float v, float b) { return v + b; }, out, load_four(bias, i, p.cols));
+    store_four(y + row * p.cols, i, p.cols, out);
   });
-  write_norm(p.norm, sum, weight, p.bias, p.y + begin);
 }
 
 template <class R>
@@ -177,13 +154,6 @@ cudaError_t norm(const NormArgs& args, const float* bias, float* y, cudaStream_t
   return with_row(args.cols, [&](auto kind) {
     using R = typename decltype(kind)::Row;
     return launch(norm_kernel<R>, R::Team::over(args.rows, stream), args, bias, y);
-  });
-}
-
-cudaError_t add_norm(const AddNormArgs& args, cudaStream_t stream) {
-  return with_row(args.norm.cols, [&](auto kind) {
-    using R = typename decltype(kind)::Row;
-    return launch(add_norm_kernel<R>, R::Team::over(args.norm.rows, stream), args);
   });
 }
 

@@ -10,17 +10,6 @@ namespace llmkit::cuda {
 /// bias may be null; y may be x.
 cudaError_t norm(const NormArgs& args, const float* bias, float* y, cudaStream_t stream);
 
-/// sum = x + residual, and norm of the sum: the end of one half of a block and the start of the
-/// next in one kernel. sum may be x or residual, y must be neither.
-struct AddNormArgs {
-  NormArgs norm;
-  const float* residual;
-  float* sum;
-  const float* bias;  // may be null
-  float* y;
-};
-cudaError_t add_norm(const AddNormArgs& args, cudaStream_t stream);
-
 /// dx may be dy; dweight and dbias [cols] may be null. They are added up over slices of 128 rows,
 /// in order within a slice and over the slices.
 struct NormGradArgs {

@@ -1,15 +1,12 @@
 #include <vector>
 
-#include "binding/arguments.h"
+#include "binding/layer_arguments.h"
 #include "binding/recording.h"
-#include "cpu/activation/activation.h"
 #include "cpu/elementwise/elementwise.h"
 #include "cpu/linear/linear.h"
 #include "cpu/lora_linear/lora_linear.h"
 #include "cpu/matmul/matmul.h"
-#include "cpu/norm/norm.h"
 #include "cpu/packed/packed.h"
-#include "cpu/rope/rope.h"
 
 namespace llmkit::binding {
 namespace {
@@ -157,13 +154,6 @@ void matmul_call(const Napi::CallbackInfo& info) {
   run([=] { matmul(p); });
 }
 
-/// The arguments that the norms share: x, weight, eps at `eps_index`.
-NormArgs norm_arguments(const Arguments& args, size_t eps_index, bool centered) {
-  const Floats x = args.floats(0), weight = args.floats(1);
-  const size_t rows = args.quotient(x.size, weight.size, "x");
-  return {rows, weight.size, x.data, weight.data, args.real(eps_index), centered};
-}
-
 /// rmsNorm(x, weight, eps, y)
 void rms_norm_call(const Napi::CallbackInfo& info) {
   const Arguments args(info, "rmsNorm");
@@ -181,45 +171,25 @@ void layer_norm_call(const Napi::CallbackInfo& info) {
   run([=] { norm(p, bias.data, y); });
 }
 
+/// The gradients of both norms: eps is argument 2.
+void write_gradients(const Arguments& args, bool centered) {
+  const NormArgs p = norm_arguments(args, 2, centered);
+  const NormGradients grad = norm_gradients(args, p);
+  norm_grad(p, grad.dy, grad.dx, grad.dweight, grad.dbias);
+}
+
 /// rmsNormGrad(x, weight, eps, dy, dx, dweight)
 void rms_norm_grad_call(const Napi::CallbackInfo& info) {
-  const Arguments args(info, "rmsNormGrad");
-  const NormArgs p = norm_arguments(args, 2, false);
-  const size_t size = p.rows * p.cols;
-  norm_grad(p, args.floats(3, size, "dy").data, args.floats(4, size, "dx").data,
-            args.optional_floats(5, p.cols, "dweight").data, nullptr);
+  write_gradients(Arguments(info, "rmsNormGrad"), false);
 }
 
 /// layerNormGrad(x, weight, eps, dy, dx, dweight, dbias)
 void layer_norm_grad_call(const Napi::CallbackInfo& info) {
-  const Arguments args(info, "layerNormGrad");
-  const NormArgs p = norm_arguments(args, 2, true);
-  const size_t size = p.rows * p.cols;
-  norm_grad(p, args.floats(3, size, "dy").data, args.floats(4, size, "dx").data,
-            args.optional_floats(5, p.cols, "dweight").data,
-            args.optional_floats(6, p.cols, "dbias").data);
+  write_gradients(Arguments(info, "layerNormGrad"), true);
 }
 
-/// rope(x, cos, sin, y, heads, headSize, inverse)
 void rope_call(const Napi::CallbackInfo& info) {
-  const Arguments args(info, "rope");
-  RopeArgs p;
-  p.heads = args.positive(4, "heads");
-  p.head_size = args.positive(5, "headSize");
-  p.inverse = args.flag(6);
-  const Floats x = args.floats(0), cos = args.floats(1);
-  p.positions = args.quotient(x.size, args.product({p.heads, p.head_size}), "x");
-  p.half = p.positions == 0 ? 0 : args.quotient(cos.size, p.positions, "cos");
-  if (2 * p.half > p.head_size) args.range_error("cos is wider than half a head");
-  p.x = x.data;
-  p.cos = cos.data;
-  p.sin = args.floats(2, cos.size, "sin").data;
-  p.y = args.floats(3, x.size, "y").data;
-  run([=] { rope(p); });
-}
-
-Activation activation_argument(const Arguments& args) {
-  return static_cast<Activation>(args.choice(0, kActivationNames));
+  run([p = rope_arguments(Arguments(info, "rope"))] { rope(p); });
 }
 
 /// activation(name, x, y)
@@ -261,18 +231,12 @@ void gated_linear_call(const Napi::CallbackInfo& info) {
   });
 }
 
-/// gatedMlpGrad(name, gate, up, dy, dgate, dup)
 void gated_mlp_grad_call(const Napi::CallbackInfo& info) {
   const Arguments args(info, "gatedMlpGrad");
-  const Floats gate = args.floats(1);
-  const size_t n = gate.size;
-  gated_mlp_grad(activation_argument(args), n,
-                 {gate.data, args.floats(2, n, "up").data, args.floats(3, n, "dy").data,
-                  args.floats(4, n, "dgate").data, args.floats(5, n, "dup").data});
+  size_t n;
+  const GatedMlpGrad p = gated_grad_arguments(args, n);
+  gated_mlp_grad(activation_argument(args), n, p);
 }
-
-/// What gatedMlpKeep keeps of n elements of gate and up: 2n bf16 values in the memory of n floats.
-uint16_t* kept_of(const Floats& floats) { return reinterpret_cast<uint16_t*>(floats.data); }
 
 /// gatedMlpKeep(name, gate, up, y, kept)
 void gated_mlp_keep_call(const Napi::CallbackInfo& info) {
@@ -291,14 +255,11 @@ void gated_mlp_kept_call(const Napi::CallbackInfo& info) {
                  args.floats(2, kept.size, "y").data);
 }
 
-/// gatedMlpKeptGrad(name, kept, dy, dgate, dup)
 void gated_mlp_kept_grad_call(const Napi::CallbackInfo& info) {
   const Arguments args(info, "gatedMlpKeptGrad");
-  const Floats kept = args.floats(1);
-  const size_t n = kept.size;
-  gated_mlp_kept_grad(activation_argument(args), n,
-                      {kept_of(kept), args.floats(2, n, "dy").data, args.floats(3, n, "dgate").data,
-                       args.floats(4, n, "dup").data});
+  size_t n;
+  const GatedMlpKeptGrad p = kept_grad_arguments(args, n);
+  gated_mlp_kept_grad(activation_argument(args), n, p);
 }
 
 }  // namespace

@@ -1,10 +1,8 @@
 #include <string>
 
-#include "binding/arguments.h"
 #include "binding/recording.h"
-#include "cpu/adamw/adamw.h"
+#include "binding/training_arguments.h"
 #include "cpu/cross_entropy/cross_entropy.h"
-#include "cpu/dropout/dropout.h"
 #include "cpu/rounded/rounded.h"
 
 namespace llmkit::binding {
@@ -82,7 +80,8 @@ void cross_entropy_call(const Napi::CallbackInfo& info) {
   cross_entropy(p, args.floats(4, p.m, "losses").data, args.floats(5, p.m, "logSumExp").data);
 }
 
-/// crossEntropyGrad(h, weight, bias, targets, logSumExp, dlosses, dh, dweight, dbias, cols, rounded)
+/// crossEntropyGrad(h, weight, bias, targets, logSumExp, dlosses, dh, dweight, dbias, cols,
+/// rounded)
 void cross_entropy_grad_call(const Napi::CallbackInfo& info) {
   const Arguments args(info, "crossEntropyGrad");
   CrossEntropyArgs p = cross_entropy_arguments(args, 9);
@@ -106,35 +105,11 @@ void adamw_call(const Napi::CallbackInfo& info) {
   const size_t n = parameter.size;
   const AdamwState state = {parameter.data, args.floats(1, n, "gradient").data,
                             args.floats(2, n, "m").data, args.floats(3, n, "v").data};
-  adamw(n, state,
-        {args.number(4), args.number(5), args.number(6), args.number(7), args.number(8),
-         args.number(9), args.number(10)});
+  adamw(n, state, adamw_hyper(args, 4));
 }
 
-/// A seed as JavaScript's ToUint32 makes it.
-uint32_t word(const Arguments& args, size_t index) {
-  uint32_t value = 0;
-  if (napi_get_value_uint32(args.env(), args.value(index), &value) != napi_ok)
-    args.type_error("argument " + std::to_string(index + 1) + " must be a number");
-  return value;
-}
-
-/// dropout(x, keys, rate, seed, stream, y)
 void dropout_call(const Napi::CallbackInfo& info) {
-  const Arguments args(info, "dropout");
-  DropoutArgs p;
-  const Floats x = args.floats(0);
-  const Ints keys = args.ints(1);
-  p.rows = args.quotient(keys.size, 2, "keys");
-  p.cols = p.rows == 0 ? 0 : args.quotient(x.size, p.rows, "x");
-  p.x = x.data;
-  p.keys = keys.data;
-  p.rate = args.number(2);
-  if (!(p.rate >= 0 && p.rate < 1)) args.range_error("rate must be in [0, 1)");
-  p.seed = word(args, 3);
-  p.stream = word(args, 4);
-  p.y = args.floats(5, p.rows * p.cols, "y").data;
-  dropout(p);
+  dropout(dropout_arguments(Arguments(info, "dropout")));
 }
 
 }  // namespace

@@ -11,6 +11,9 @@ Napi::Object init(Napi::Env, Napi::Object exports) {
   add_device_arrays(exports);
   add_weights(exports);
   add_linears(exports);
+  add_arrays(exports);
+  add_layers(exports);
+  add_training(exports);
   return exports;
 }
 

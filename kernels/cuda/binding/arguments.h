@@ -68,5 +68,8 @@ void add_device(Napi::Object exports);
 void add_device_arrays(Napi::Object exports);
 void add_weights(Napi::Object exports);
 void add_linears(Napi::Object exports);
+void add_arrays(Napi::Object exports);
+void add_layers(Napi::Object exports);
+void add_training(Napi::Object exports);
 
 }  // namespace llmkit::cuda

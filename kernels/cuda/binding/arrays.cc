@@ -1,0 +1,113 @@
+#include <cstring>
+
+#include "binding/array_arguments.h"
+#include "cuda/arrange/arrange.h"
+#include "cuda/binding/arguments.h"
+#include "cuda/binding/device_array.h"
+#include "cuda/elementwise/elementwise.h"
+#include "cuda/reduce/reduce.h"
+#include "cuda/softmax/softmax.h"
+
+namespace llmkit::cuda {
+namespace {
+
+void unary_call(const Napi::CallbackInfo& info) {
+  const binding::UnaryArgs p = binding::unary_arguments(Arguments(info, "unary"));
+  check(unary(p.op, p.n, p.x, p.y, stream()), "unary");
+}
+
+void binary_call(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "binary");
+  const size_t op = args.choice(0, kBinaryNames);
+  check(binary(op, binding::binary_arguments(args), stream()), "binary");
+}
+
+void softmax_call(const Napi::CallbackInfo& info) {
+  const auto p = binding::softmax_arguments(Arguments(info, "softmax"));
+  check(softmax(p.rows, p.cols, p.x, p.y, stream()), "softmax");
+}
+
+void reduce_call(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "reduce");
+  const auto op = static_cast<Reduction>(args.choice(0, kReductionNames));
+  const ReduceArgs p = binding::reduce_arguments(args);
+  const Scratch workspace = scratch(reduce_workspace(p));
+  check(reduce(op, p, workspace.data(), stream()), "reduce");
+}
+
+void argmax_call(const Napi::CallbackInfo& info) {
+  const auto p = binding::argmax_arguments(Arguments(info, "argmax"));
+  check(argmax(p.rows, p.cols, p.x, p.y, stream()), "argmax");
+}
+
+void transpose_call(const Napi::CallbackInfo& info) {
+  size_t size;
+  const TransposeArgs p = binding::transpose_arguments(Arguments(info, "transpose"), size);
+  if (size > 0) check(transpose(p, stream()), "transpose");
+}
+
+void gather_call(const Napi::CallbackInfo& info) {
+  check(gather(binding::gather_arguments(Arguments(info, "gather")), stream()), "gather");
+}
+
+void scatter_add_call(const Napi::CallbackInfo& info) {
+  const auto p = binding::scatter_add_arguments(Arguments(info, "scatterAdd"));
+  check(scatter_add({p.count, p.rows, p.cols, p.x, p.ids, p.y}, stream()), "scatterAdd");
+}
+
+/// fill(y, value)
+void fill_call(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "fill");
+  const DeviceArray& y = device_array(args, 0);
+  const double value = args.number(1);
+  const float real = static_cast<float>(value);
+  int32_t whole = 0;
+  napi_get_value_int32(args.env(), args.value(1), &whole);
+  uint32_t word;
+  std::memcpy(&word, y.is_float ? static_cast<const void*>(&real) : &whole, sizeof(word));
+  check(fill(y.length, word, y.block.as<uint32_t>(), stream()), "fill");
+}
+
+/// Reads where a block of p's shape begins, argument `index`, and its strides, the argument after
+/// it. All of it must lie within `length`. Returns where it begins.
+size_t read_place(const Arguments& args, size_t index, const StridedCopyArgs& p, size_t length,
+                  size_t (&strides)[kMaxCopyAxes]) {
+  const size_t start = args.size(index, "start");
+  args.expect(binding::read_sizes(args, index + 1, 0x1p53, strides), p.axes, "strides");
+  double last = static_cast<double>(start);
+  for (size_t axis = 0; axis < p.axes; ++axis) {
+    if (p.shape[axis] == 0) return 0;
+    last += static_cast<double>(p.shape[axis] - 1) * static_cast<double>(strides[axis]);
+  }
+  if (last >= static_cast<double>(length)) args.range_error("the block reaches beyond its array");
+  return start;
+}
+
+/// stridedCopy(x, y, shape, xStart, xStrides, yStart, yStrides)
+void strided_copy_call(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "stridedCopy");
+  const DeviceArray &x = device_array(args, 0), &y = device_array(args, 1);
+  if (x.is_float != y.is_float) args.expected(1, "of the type of argument 1");
+  StridedCopyArgs p = {};
+  p.axes = binding::read_sizes(args, 2, 0x1p31, p.shape);
+  p.x = x.block.as<uint32_t>() + read_place(args, 3, p, x.length, p.x_strides);
+  p.y = y.block.as<uint32_t>() + read_place(args, 5, p, y.length, p.y_strides);
+  check(strided_copy(p, stream()), "stridedCopy");
+}
+
+}  // namespace
+
+void add_arrays(Napi::Object exports) {
+  add_procedure<unary_call>(exports, "unary");
+  add_procedure<binary_call>(exports, "binary");
+  add_procedure<softmax_call>(exports, "softmax");
+  add_procedure<reduce_call>(exports, "reduce");
+  add_procedure<argmax_call>(exports, "argmax");
+  add_procedure<transpose_call>(exports, "transpose");
+  add_procedure<gather_call>(exports, "gather");
+  add_procedure<scatter_add_call>(exports, "scatterAdd");
+  add_procedure<fill_call>(exports, "fill");
+  add_procedure<strided_copy_call>(exports, "stridedCopy");
+}
+
+}  // namespace llmkit::cuda

@@ -1,0 +1,129 @@
+#include "binding/layer_arguments.h"
+#include "cuda/activation/activation.h"
+#include "cuda/binding/arguments.h"
+#include "cuda/norm/norm.h"
+#include "cuda/rope/rope.h"
+
+namespace llmkit::cuda {
+namespace {
+
+/// rmsNorm(x, weight, eps, y)
+void rms_norm_call(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "rmsNorm");
+  const NormArgs p = binding::norm_arguments(args, 2, false);
+  check(norm(p, nullptr, args.floats(3, p.rows * p.cols, "y").data, stream()), "rmsNorm");
+}
+
+/// layerNorm(x, weight, bias, eps, y)
+void layer_norm_call(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "layerNorm");
+  const NormArgs p = binding::norm_arguments(args, 3, true);
+  const Floats bias = args.optional_floats(2, p.cols, "bias");
+  check(norm(p, bias.data, args.floats(4, p.rows * p.cols, "y").data, stream()), "layerNorm");
+}
+
+/// The gradients of both norms: eps is argument 2.
+void write_gradients(const Arguments& args, bool centered, const char* op) {
+  const NormArgs p = binding::norm_arguments(args, 2, centered);
+  const binding::NormGradients to = binding::norm_gradients(args, p);
+  const NormGradArgs grad = {p, to.dy, to.dx, to.dweight, to.dbias};
+  const Scratch workspace = scratch(norm_grad_workspace(grad));
+  check(norm_grad(grad, workspace.data(), stream()), op);
+}
+
+/// rmsNormGrad(x, weight, eps, dy, dx, dweight)
+void rms_norm_grad_call(const Napi::CallbackInfo& info) {
+  write_gradients(Arguments(info, "rmsNormGrad"), false, "rmsNormGrad");
+}
+
+/// layerNormGrad(x, weight, eps, dy, dx, dweight, dbias)
+void layer_norm_grad_call(const Napi::CallbackInfo& info) {
+  write_gradients(Arguments(info, "layerNormGrad"), true, "layerNormGrad");
+}
+
+void rope_call(const Napi::CallbackInfo& info) {
+  check(rope(binding::rope_arguments(Arguments(info, "rope")), stream()), "rope");
+}
+
+/// activation(name, x, y)
+void activation_call(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "activation");
+  const Floats x = args.floats(1);
+  check(activation(binding::activation_argument(args), x.size, x.data,
+                   args.floats(2, x.size, "y").data, stream()),
+        "activation");
+}
+
+/// activationGrad(name, x, dy, dx)
+void activation_grad_call(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "activationGrad");
+  const Floats x = args.floats(1);
+  check(activation_grad(binding::activation_argument(args), x.size, x.data,
+                        args.floats(2, x.size, "dy").data, args.floats(3, x.size, "dx").data,
+                        stream()),
+        "activationGrad");
+}
+
+/// gatedMlp(name, gate, up, y)
+void gated_mlp_call(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "gatedMlp");
+  const Floats gate = args.floats(1);
+  check(gated_mlp(binding::activation_argument(args), gate.size, gate.data,
+                  args.floats(2, gate.size, "up").data, args.floats(3, gate.size, "y").data,
+                  stream()),
+        "gatedMlp");
+}
+
+void gated_mlp_grad_call(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "gatedMlpGrad");
+  size_t n;
+  const GatedMlpGrad p = binding::gated_grad_arguments(args, n);
+  check(gated_mlp_grad(binding::activation_argument(args), n, p, stream()), "gatedMlpGrad");
+}
+
+/// gatedMlpKeep(name, gate, up, y, kept)
+void gated_mlp_keep_call(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "gatedMlpKeep");
+  const Floats gate = args.floats(1);
+  const size_t n = gate.size;
+  check(gated_mlp_keep(binding::activation_argument(args), n, gate.data,
+                       args.floats(2, n, "up").data, args.floats(3, n, "y").data,
+                       binding::kept_of(args.floats(4, n, "kept")), stream()),
+        "gatedMlpKeep");
+}
+
+/// gatedMlpKept(name, kept, y)
+void gated_mlp_kept_call(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "gatedMlpKept");
+  const Floats kept = args.floats(1);
+  check(gated_mlp_kept(binding::activation_argument(args), kept.size, binding::kept_of(kept),
+                       args.floats(2, kept.size, "y").data, stream()),
+        "gatedMlpKept");
+}
+
+void gated_mlp_kept_grad_call(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "gatedMlpKeptGrad");
+  size_t n;
+  const GatedMlpKeptGrad p = binding::kept_grad_arguments(args, n);
+  check(gated_mlp_kept_grad(binding::activation_argument(args), n, p, stream()),
+        "gatedMlpKeptGrad");
+}
+
+}  // namespace
+
+void add_layers(Napi::Object exports) {
+  add_procedure<rms_norm_call>(exports, "rmsNorm");
+  add_procedure<rms_norm_grad_call>(exports, "rmsNormGrad");
+  add_procedure<layer_norm_call>(exports, "layerNorm");
+  add_procedure<layer_norm_grad_call>(exports, "layerNormGrad");
+  add_procedure<rope_call>(exports, "rope");
+  add_procedure<activation_call>(exports, "activation");
+  add_procedure<activation_grad_call>(exports, "activationGrad");
+  add_procedure<gated_mlp_call>(exports, "gatedMlp");
+  add_procedure<gated_mlp_grad_call>(exports, "gatedMlpGrad");
+  add_procedure<gated_mlp_keep_call>(exports, "gatedMlpKeep");
+  add_procedure<gated_mlp_kept_call>(exports, "gatedMlpKept");
+  add_procedure<gated_mlp_kept_grad_call>(exports, "gatedMlpKeptGrad");
+}
+
+}  // namespace llmkit::cuda

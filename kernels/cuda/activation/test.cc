@@ -1,0 +1,120 @@
+#include "base/bf16.h"
+#include "cpu/activation/reference.h"
+#include "cuda/activation/activation.h"
+#include "cuda/testing/shifted.h"
+
+using namespace llmkit;
+using namespace llmkit::cuda::testing;
+namespace gpu = llmkit::cuda;
+
+namespace {
+
+/// About a dozen rounded operations, each on values up to 1 + |x|.
+constexpr double kUlps = 12;
+
+std::vector<float> rounded(const std::vector<float>& x) {
+  std::vector<float> y(x.size());
+  for (size_t i = 0; i < x.size(); ++i) y[i] = from_bf16(to_bf16(x[i]));
+  return y;
+}
+
+std::vector<float> gated_of(Checks& checks, Activation f, const std::vector<float>& gate,
+                            const std::vector<float>& up, size_t offset) {
+  const Shifted<float> gates(gate, offset), ups(up, 1);
+  Shifted<float> y(gate.size(), offset);
+  expect(gpu::gated_mlp(f, gate.size(), gates.data(), ups.data(), y.data(), stream()), "gated_mlp");
+  return y.values(checks);
+}
+
+struct Gradients {
+  std::vector<float> dgate, dup;
+};
+
+Gradients gated_grad_of(Checks& checks, Activation f, const std::vector<float>& gate,
+                        const std::vector<float>& up, const std::vector<float>& dy, size_t offset) {
+  const Shifted<float> gates(gate, offset), ups(up, 1), dys(dy, offset);
+  Shifted<float> dgate(gate.size(), 2), dup(gate.size(), offset);
+  const GatedMlpGrad args = {gates.data(), ups.data(), dys.data(), dgate.data(), dup.data()};
+  expect(gpu::gated_mlp_grad(f, gate.size(), args, stream()), "gated_mlp_grad");
+  return {dgate.values(checks), dup.values(checks)};
+}
+
+/// The gated unit that keeps its inputs in bf16: the same value, and its gradient at what was kept.
+void check_kept(Checks& checks, Activation f, const std::vector<float>& gate,
+                const std::vector<float>& up, const std::vector<float>& dy, size_t offset) {
+  const size_t n = gate.size();
+  const Shifted<float> gates(gate, offset), ups(up, 0), dys(dy, offset);
+  Shifted<float> y(n, offset), again(n, 1), dgate(n, offset), dup(n, 1);
+  Shifted<uint16_t> kept(2 * n, 2 * offset);
+  expect(gpu::gated_mlp_keep(f, n, gates.data(), ups.data(), y.data(), kept.data(), stream()),
+         "gated_mlp_keep");
+  checks.that("keeping", same_bytes(y.values(checks), gated_of(checks, f, gate, up, 0)));
+  const std::vector<uint16_t> halves = kept.values(checks);
+  for (size_t i = 0; i < n; ++i) {
+    checks.that("kept gate", halves[i] == to_bf16(gate[i]));
+    checks.that("kept up", halves[n + i] == to_bf16(up[i]));
+  }
+  expect(gpu::gated_mlp_kept(f, n, kept.data(), again.data(), stream()), "gated_mlp_kept");
+  checks.that("from what was kept",
+              same_bytes(again.values(checks), gated_of(checks, f, rounded(gate), rounded(up), 0)));
+  const GatedMlpKeptGrad args = {kept.data(), dys.data(), dgate.data(), dup.data()};
+  expect(gpu::gated_mlp_kept_grad(f, n, args, stream()), "gated_mlp_kept_grad");
+  const Gradients want = gated_grad_of(checks, f, rounded(gate), rounded(up), dy, 0);
+  checks.that("dgate from what was kept", same_bytes(dgate.values(checks), want.dgate));
+  checks.that("dup from what was kept", same_bytes(dup.values(checks), want.dup));
+}
+
+std::vector<float> activation_of(Checks& checks, Activation f, const std::vector<float>& x,
+                                 size_t offset) {
+  const Shifted<float> from(x, offset);
+  Shifted<float> y(x.size(), offset);
+  expect(gpu::activation(f, x.size(), from.data(), y.data(), stream()), "activation");
+  return y.values(checks);
+}
+
+void check(Checks& checks, Activation f, size_t n, size_t offset) {
+  std::vector<float> x = random_normal(n, 1);
+  for (float& value : x) value *= 4;
+  const std::vector<float> up = random_normal(n, 3);
+  const Shifted<float> from(x, offset);
+  const Random dy(n, 2, offset);
+  Shifted<float> gradient(n, offset);
+  expect(gpu::activation_grad(f, n, from.data(), dy.data(), gradient.data(), stream()),
+         "activation_grad");
+  const std::vector<float> y = activation_of(checks, f, x, offset), dx = gradient.values(checks);
+  const std::vector<float> gated = gated_of(checks, f, x, up, offset);
+  const Gradients grad = gated_grad_of(checks, f, x, up, dy.host, offset);
+  for (size_t i = 0; i < n; ++i) {
+    const double scale = 1 + std::fabs(x[i]), grown = scale * std::fabs(dy[i]);
+    checks.near("y", y[i], activation_reference(f, x[i]), kUlps, scale);
+    checks.near("dx", dx[i], dy[i] * slope_reference(f, x[i]), kUlps, grown);
+    checks.that("gated", gated[i] == y[i] * up[i]);
+    checks.near("dgate", grad.dgate[i], double{dx[i]} * up[i], 4, grown * std::fabs(up[i]));
+    checks.near("dup", grad.dup[i], double{dy[i]} * y[i], 8, grown);
+  }
+  check_kept(checks, f, x, up, dy.host, offset);
+}
+
+void check_far(Checks& checks) {
+  const std::vector<float> x = {-1e30f, -200, -90, 90, 200, 1e30f, 0};
+  for (size_t i = 0; i < kActivations; ++i) {
+    const auto f = static_cast<Activation>(i);
+    const std::vector<float> y = activation_of(checks, f, x, 0);
+    for (size_t j = 0; j < x.size(); ++j)
+      checks.near(kActivationNames[i], y[j], activation_reference(f, x[j]), 4, 1e-30);
+  }
+}
+
+void check_all(Checks& checks) {
+  for (size_t f = 0; f < kActivations; ++f) {
+    for (size_t n : kSizes)
+      for (size_t offset : {0, 1, 3}) check(checks, static_cast<Activation>(f), n, offset);
+    check(checks, static_cast<Activation>(f), 0, 0);
+    check(checks, static_cast<Activation>(f), 9000, 1);
+  }
+  check_far(checks);
+}
+
+}  // namespace
+
+int main() { return run_on_device(check_all); }

@@ -14,6 +14,8 @@ Napi::Object init(Napi::Env, Napi::Object exports) {
   add_arrays(exports);
   add_layers(exports);
   add_training(exports);
+  add_matrices(exports);
+  add_lora_linears(exports);
   return exports;
 }
 

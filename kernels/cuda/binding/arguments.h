@@ -71,5 +71,7 @@ void add_linears(Napi::Object exports);
 void add_arrays(Napi::Object exports);
 void add_layers(Napi::Object exports);
 void add_training(Napi::Object exports);
+void add_matrices(Napi::Object exports);
+void add_lora_linears(Napi::Object exports);
 
 }  // namespace llmkit::cuda

@@ -1,0 +1,100 @@
+#include <algorithm>
+
+#include "cuda/binding/held_weight.h"
+#include "cuda/matmul/matmul.h"
+#include "cuda/rounded/rounded.h"
+#include "cuda/weight/weight.h"
+
+namespace llmkit::cuda {
+namespace {
+
+/// dequantizeRows(weight, ids, y)
+void dequantize_rows_call(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "dequantizeRows");
+  const HeldWeight& held = held_weight(args, info[0]);
+  if (held.packed != nullptr) args.range_error("a packed weight has no rows to read");
+  const Ints ids = args.ints(1);
+  DequantizeArgs p;
+  p.weight = held.view;
+  p.count = ids.size;
+  p.ids = ids.data;
+  p.y = args.floats(2, ids.size * held.view.cols, "y").data;
+  check(dequantize_rows(p, stream()), "dequantizeRows");
+}
+
+/// matmul(a, b, y, batchA, batchB, m, n, k, transposeA, transposeB)
+void matmul_call(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "matmul");
+  MatmulArgs p;
+  p.batch_a = args.positive(3, "batchA");
+  p.batch_b = args.positive(4, "batchB");
+  p.m = args.size(5, "m");
+  p.n = args.size(6, "n");
+  p.k = args.size(7, "k");
+  p.transpose_a = args.flag(8);
+  p.transpose_b = args.flag(9);
+  p.a = args.floats(0, args.product({p.batch_a, p.m, p.k}), "a").data;
+  p.b = args.floats(1, args.product({p.batch_b, p.k, p.n}), "b").data;
+  const size_t batch = std::max(p.batch_a, p.batch_b);
+  p.y = args.floats(2, args.product({batch, p.m, p.n}), "y").data;
+  const Scratch memory = scratch(matmul_workspace(p));
+  check(matmul(p, memory.data(), stream()), "matmul");
+}
+
+/// roundedLinear(x, weight, bias, y, cols)
+void rounded_linear_call(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "roundedLinear");
+  const Floats x = args.floats(0), weight = args.floats(1);
+  RoundedLinearArgs p;
+  p.cols = args.positive(4, "cols");
+  p.rows = args.quotient(weight.size, p.cols, "weight");
+  p.m = args.quotient(x.size, p.cols, "x");
+  p.x = x.data;
+  p.weight = weight.data;
+  p.bias = args.optional_floats(2, p.rows, "bias").data;
+  p.y = args.floats(3, p.m * p.rows, "y").data;
+  const Scratch memory = scratch(rounded_linear_workspace(p));
+  check(rounded_linear(p, memory.data(), stream()), "roundedLinear");
+}
+
+/// roundedLinearGradInput(dy, weight, dx, cols)
+void rounded_grad_input_call(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "roundedLinearGradInput");
+  const Floats weight = args.floats(1), dx = args.floats(2);
+  RoundedGradInputArgs p;
+  p.cols = args.positive(3, "cols");
+  p.rows = args.quotient(weight.size, p.cols, "weight");
+  p.m = args.quotient(dx.size, p.cols, "dx");
+  p.dy = args.floats(0, p.m * p.rows, "dy").data;
+  p.weight = weight.data;
+  p.dx = dx.data;
+  const Scratch memory = scratch(rounded_grad_input_workspace(p));
+  check(rounded_grad_input(p, memory.data(), stream()), "roundedLinearGradInput");
+}
+
+/// roundedLinearGradWeight(dy, x, dweight, cols)
+void rounded_grad_weight_call(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "roundedLinearGradWeight");
+  const Floats x = args.floats(1), dweight = args.floats(2);
+  RoundedGradWeightArgs p;
+  p.cols = args.positive(3, "cols");
+  p.rows = args.quotient(dweight.size, p.cols, "dweight");
+  p.m = args.quotient(x.size, p.cols, "x");
+  p.dy = args.floats(0, p.m * p.rows, "dy").data;
+  p.x = x.data;
+  p.dweight = dweight.data;
+  const Scratch memory = scratch(rounded_grad_weight_workspace(p));
+  check(rounded_grad_weight(p, memory.data(), stream()), "roundedLinearGradWeight");
+}
+
+}  // namespace
+
+void add_matrices(Napi::Object exports) {
+  add_procedure<dequantize_rows_call>(exports, "dequantizeRows");
+  add_procedure<matmul_call>(exports, "matmul");
+  add_procedure<rounded_linear_call>(exports, "roundedLinear");
+  add_procedure<rounded_grad_input_call>(exports, "roundedLinearGradInput");
+  add_procedure<rounded_grad_weight_call>(exports, "roundedLinearGradWeight");
+}
+
+}  // namespace llmkit::cuda

@@ -16,6 +16,9 @@ Napi::Object init(Napi::Env, Napi::Object exports) {
   add_training(exports);
   add_matrices(exports);
   add_lora_linears(exports);
+  add_loss(exports);
+  add_sampling(exports);
+  add_quantization(exports);
   return exports;
 }
 

@@ -73,5 +73,8 @@ void add_layers(Napi::Object exports);
 void add_training(Napi::Object exports);
 void add_matrices(Napi::Object exports);
 void add_lora_linears(Napi::Object exports);
+void add_loss(Napi::Object exports);
+void add_sampling(Napi::Object exports);
+void add_quantization(Napi::Object exports);
 
 }  // namespace llmkit::cuda

@@ -201,6 +201,7 @@ export class CudaBackend extends MathBackendCPU implements KernelDevice<DeviceFl
       this.disposeData(data.complexTensorInfos.real.dataId, true);
       this.disposeData(data.complexTensorInfos.imag.dataId, true);
     }
+    data.release();
     this.#storage.delete(dataId);
     return true;
   }
@@ -276,7 +277,6 @@ class CudaStorage extends tf.DataStorage<TensorData> {
   }
 
   override delete(dataId: tf.DataId): boolean {
-    this.find(dataId)?.release();
     this.#moved.delete(dataId);
     this.#count--;
     return true;

@@ -10,7 +10,7 @@ Napi::Value device_info(const Napi::CallbackInfo& info) {
   Napi::Object object = Napi::Object::New(info.Env());
   object["name"] = found.name;
   object["memoryBytes"] = static_cast<double>(found.memory_bytes);
-  object["freeBytes"] = static_cast<double>(free_device_bytes());
+  object["freeBytes"] = static_cast<double>(usable_device_bytes());
   object["computeCapability"] = std::to_string(found.major) + "." + std::to_string(found.minor);
   object["multiprocessors"] = found.multiprocessors;
   object["driverCuda"] = cuda_version(found.driver_cuda);
@@ -33,6 +33,11 @@ Napi::Value device_memory_use(const Napi::CallbackInfo& info) {
   return object;
 }
 
+/// limitDeviceMemory(bytes)
+void limit_memory(const Napi::CallbackInfo& info) {
+  limit_device_memory(Arguments(info, "limitDeviceMemory").size(0, "bytes"));
+}
+
 /// synchronize()
 void synchronize(const Napi::CallbackInfo&) {
   check(cudaStreamSynchronize(stream()), "synchronize");
@@ -43,6 +48,7 @@ void synchronize(const Napi::CallbackInfo&) {
 void add_device(Napi::Object exports) {
   add_function<device_info>(exports, "deviceInfo");
   add_function<device_memory_use>(exports, "deviceMemory");
+  add_procedure<limit_memory>(exports, "limitDeviceMemory");
   add_procedure<synchronize>(exports, "synchronize");
 }
 

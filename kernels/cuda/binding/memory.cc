@@ -71,15 +71,32 @@ cudaMemPool_t driver_pool() {
   return pool;
 }
 
+/// Bytes that all pools have of the driver, and the most they may have.
+size_t held_bytes = 0;
+size_t most_held_bytes = SIZE_MAX;
+
+cudaError_t take_from_driver(void** data, size_t bytes) {
+  if (bytes > most_held_bytes || held_bytes > most_held_bytes - bytes)
+    return cudaErrorMemoryAllocation;
+  const cudaError_t error = cudaMallocAsync(data, bytes, stream());
+  if (error == cudaSuccess) held_bytes += bytes;
+  return error;
+}
+
+void give_to_driver(void* data, size_t bytes) {
+  cudaFreeAsync(data, stream());
+  held_bytes -= bytes;
+}
+
 [[noreturn]] void out_of_memory(size_t bytes, const char* op) {
   const PoolUse use = common_pool().use();
   throw Error(kMemoryCode,
               std::string(op) + ": no memory on the GPU for " + in_words(bytes) + ": of " +
-                  in_words(device().memory_bytes) + ", " + in_words(free_device_bytes()) +
-                  " are free; llmkit's arrays and weights take " + in_words(use.in_use) +
-                  " (the largest " + in_words(use.largest) +
+                  in_words(std::min(device().memory_bytes, most_held_bytes)) + ", " +
+                  in_words(usable_device_bytes()) + " are free; llmkit's arrays and weights take " +
+                  in_words(use.in_use) + " (the largest " + in_words(use.largest) +
                   "); make the batch or the length smaller, use --compute bf16, a 4-bit model, "
-                  "gradient checkpointing, or end what else runs on the GPU");
+                  "gradient checkpointing, --device-map auto, or end what else runs on the GPU");
 }
 
 std::shared_ptr<BlockPool>& pool_in_use() {
@@ -113,8 +130,8 @@ Block::~Block() {
 }
 
 BlockPool::~BlockPool() {
-  for (SizeClass& each : classes_)
-    for (void* const data : each.free) cudaFreeAsync(data, stream());
+  for (size_t i = 0; i < classes_.size(); ++i)
+    for (void* const data : classes_[i].free) give_to_driver(data, size_of_class(i));
 }
 
 Block BlockPool::acquire(size_t bytes, const char* op) {
@@ -144,11 +161,11 @@ void* BlockPool::grow(size_t bytes, const char* op) {
                                  "first run");
   driver_pool();
   void* data = nullptr;
-  cudaError_t error = cudaMallocAsync(&data, bytes, stream());
+  cudaError_t error = take_from_driver(&data, bytes);
   if (error == cudaErrorMemoryAllocation) {
     cudaGetLastError();
     common_pool().empty();
-    error = cudaMallocAsync(&data, bytes, stream());
+    error = take_from_driver(&data, bytes);
   }
   if (error == cudaErrorMemoryAllocation) {
     cudaGetLastError();
@@ -178,7 +195,7 @@ void BlockPool::drop_stalest() {
     if (!classes_[i].free.empty() &&
         (classes_[stalest].free.empty() || classes_[i].last_use < classes_[stalest].last_use))
       stalest = i;
-  cudaFreeAsync(classes_[stalest].free.back(), stream());
+  give_to_driver(classes_[stalest].free.back(), size_of_class(stalest));
   classes_[stalest].free.pop_back();
   free_bytes_ -= size_of_class(stalest);
 }
@@ -195,6 +212,13 @@ void BlockPool::empty() {
   while (free_bytes_ > 0) drop_stalest();
   cudaStreamSynchronize(stream());
   cudaMemPoolTrimTo(driver_pool(), 0);
+}
+
+void limit_device_memory(size_t bytes) { most_held_bytes = bytes; }
+
+size_t usable_device_bytes() {
+  const size_t allowed = held_bytes < most_held_bytes ? most_held_bytes - held_bytes : 0;
+  return std::min(free_device_bytes(), allowed) + common_pool().use().free;
 }
 
 BlockPool& common_pool() { return *shared_common_pool(); }

@@ -96,6 +96,11 @@ class BlockPool : public std::enable_shared_from_this<BlockPool> {
   size_t in_use_bytes_ = 0, free_bytes_ = 0, peak_bytes_ = 0;
 };
 
+/// Pools take no more than this from the driver, all of them together.
+void limit_device_memory(size_t bytes);
+/// Bytes that pools may still take, and what waits in the common one for reuse.
+size_t usable_device_bytes();
+
 /// The pool that blocks come from unless an arena is in use.
 BlockPool& common_pool();
 /// Blocks come from this pool from now on; null: from the common one. Returns the one before.

@@ -31,7 +31,7 @@ size_t groups_of(const WeightView& view) {
 /// Copies the parts of a stored weight to the device.
 class Uploader {
  public:
-  explicit Uploader(std::vector<Block>& blocks) : blocks_(blocks) {}
+  explicit Uploader(std::vector<HeldPart>& parts) : parts_(parts) {}
 
   WeightView upload(const WeightView& host) {
     WeightView view = host;
@@ -51,21 +51,23 @@ class Uploader {
   template <class T>
   const T* copy(const T* host, size_t count) {
     if (host == nullptr || count == 0) return nullptr;
-    blocks_.push_back(on_device(host, count * sizeof(T), "createWeight"));
-    return blocks_.back().as<T>();
+    const size_t bytes = count * sizeof(T);
+    parts_.push_back({on_device(host, bytes, "createWeight"), bytes});
+    return parts_.back().block.as<T>();
   }
 
-  std::vector<Block>& blocks_;
+  std::vector<HeldPart>& parts_;
 };
 
 /// Packs a weight that lies in memory of the host. The stored bytes are on the device only until
 /// they are packed.
 void pack(const WeightView& host, HeldWeight& held) {
-  std::vector<Block> stored;
+  std::vector<HeldPart> stored;
   const WeightView view = Uploader(stored).upload(host);
   auto packed = std::make_unique<PackedWeight>(packed_form(view, exact_scale_type(host)));
-  held.blocks.push_back(device_memory(packed_bytes(*packed), "createWeight"));
-  place_packed(*packed, held.blocks.back().data());
+  const size_t bytes = packed_bytes(*packed);
+  held.parts.push_back({device_memory(bytes, "createWeight"), bytes});
+  place_packed(*packed, held.parts.back().block.data());
   check(pack_weight(view, *packed, stream()), "createWeight");
   held.view.format = host.format;
   held.view.rows = host.rows;
@@ -78,6 +80,15 @@ Napi::Value handle_of(Napi::Env env, std::unique_ptr<HeldWeight> held) {
                                          [](Napi::Env, HeldWeight* weight) { delete weight; });
 }
 
+/// The weight of a handle, wherever it lies.
+HeldWeight& any_weight(const Arguments& args, const Napi::Value& handle) {
+  if (!handle.IsExternal()) args.type_error("expected a weight or an array of the GPU");
+  HeldWeight& held = *handle.As<Napi::External<HeldWeight>>().Data();
+  if (held.mark != HeldWeight::kMark) args.type_error("expected a weight");
+  if (held.disposed) args.range_error("the weight has been disposed of");
+  return held;
+}
+
 /// createWeight(data, compute)
 Napi::Value create_weight(const Napi::CallbackInfo& info) {
   const Arguments args(info, "createWeight");
@@ -88,15 +99,49 @@ Napi::Value create_weight(const Napi::CallbackInfo& info) {
   const WeightView host = binding::read_weight(args, info[0].As<Napi::Object>(), arrays);
   auto held = std::make_unique<HeldWeight>();
   if (compute == Compute::kF32)
-    held->view = Uploader(held->blocks).upload(host);
+    held->view = Uploader(held->parts).upload(host);
   else
     pack(host, *held);
   return handle_of(info.Env(), std::move(held));
 }
 
+/// weightBytes(format, rows, cols, groupSize, hasZeros, compute)
+Napi::Value weight_bytes(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "weightBytes");
+  WeightView view;
+  view.format = static_cast<WeightFormat>(args.choice(0, binding::kFormatNames));
+  view.rows = args.size(1, "rows");
+  view.cols = args.size(2, "cols");
+  view.group_size = view.format < WeightFormat::kInt8 ? 0 : args.positive(3, "groupSize");
+  // Only whether there are some is looked at.
+  const uint8_t some = 0;
+  view.zeros = args.flag(4) ? &some : nullptr;
+  const size_t groups = groups_of(view), scales = groups * sizeof(float);
+  size_t bytes = code_bytes(view) + scales + (view.zeros == nullptr ? 0 : groups);
+  if (static_cast<Compute>(args.choice(5, binding::kComputeNames)) != Compute::kF32)
+    bytes = packed_bytes(packed_form(view, groups == 0 ? ScaleType::kNone : ScaleType::kF32));
+  return Napi::Number::New(info.Env(), static_cast<double>(bytes));
+}
+
+/// keepOnHost(weight, group)
+void keep_on_host(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "keepOnHost");
+  HeldWeight& held = any_weight(args, info[0]);
+  if (held.paged != nullptr) args.range_error("the weight is on the host already");
+  weight_pager().page_out(held, args.size(1, "group"));
+}
+
+/// hostWeights()
+Napi::Value host_weights(const Napi::CallbackInfo& info) {
+  Napi::Object object = Napi::Object::New(info.Env());
+  object["hostBytes"] = static_cast<double>(weight_pager().host_bytes());
+  object["deviceBytes"] = static_cast<double>(weight_pager().device_bytes());
+  return object;
+}
+
 /// disposeWeight(weight)
 void dispose_weight(const Napi::CallbackInfo& info) {
-  HeldWeight& held = held_weight(Arguments(info, "disposeWeight"), info[0]);
+  HeldWeight& held = any_weight(Arguments(info, "disposeWeight"), info[0]);
   held = HeldWeight{};
   held.disposed = true;
 }
@@ -104,15 +149,16 @@ void dispose_weight(const Napi::CallbackInfo& info) {
 }  // namespace
 
 HeldWeight& held_weight(const Arguments& args, const Napi::Value& handle) {
-  if (!handle.IsExternal()) args.type_error("expected a weight or an array of the GPU");
-  HeldWeight& held = *handle.As<Napi::External<HeldWeight>>().Data();
-  if (held.mark != HeldWeight::kMark) args.type_error("expected a weight");
-  if (held.disposed) args.range_error("the weight has been disposed of");
+  HeldWeight& held = any_weight(args, handle);
+  if (held.paged != nullptr) weight_pager().bring_in(held);
   return held;
 }
 
 void add_weights(Napi::Object exports) {
   add_function<create_weight>(exports, "createWeight");
+  add_function<weight_bytes>(exports, "weightBytes");
+  add_procedure<keep_on_host>(exports, "keepOnHost");
+  add_function<host_weights>(exports, "hostWeights");
   add_procedure<dispose_weight>(exports, "disposeWeight");
 }
 

@@ -1,4 +1,6 @@
-import type { AddonKernels } from './addon.ts';
+import type { Compute } from '../compute.ts';
+import type { WeightFormat } from '../weight.ts';
+import type { AddonKernels, WeightHandle } from './addon.ts';
 import type { DeviceFloats, DeviceInts } from './arrays.ts';
 
 /** The GPU that an addon computes on. */
@@ -38,6 +40,8 @@ export interface AddonDevice {
   /** Opens the GPU where it is not open yet. */
   deviceInfo(): DeviceInfo;
   deviceMemory(): DeviceMemory;
+  /** Arrays, weights and caches take no more than this from now on, all together. */
+  limitDeviceMemory(bytes: number): void;
   /** Waits for all that is queued. */
   synchronize(): void;
 
@@ -58,6 +62,23 @@ export interface AddonDevice {
   copy(x: DeviceFloats, y: DeviceFloats): void;
   copy(x: DeviceInts, y: DeviceInts): void;
 
+  /** Bytes of a weight on the device, or a little more where its scales turn out to be short. groupSize 0: none. */
+  weightBytes(
+    format: WeightFormat,
+    rows: number,
+    cols: number,
+    groupSize: number,
+    hasZeros: boolean,
+    compute: Compute,
+  ): number;
+  /**
+   * Moves a weight into pinned memory of the host. Whenever it is used it visits the device with all of its group,
+   * ahead of its use where the groups follow each other as they did before, or else in ascending order.
+   */
+  keepOnHost(weight: WeightHandle, group: number): void;
+  /** Bytes of those weights, and of device memory for their visits. */
+  hostWeights(): { readonly hostBytes: number; readonly deviceBytes: number };
+
   /** Sets all values to one number. */
   fill(y: DeviceFloats, value: number): void;
   /**
@@ -76,4 +97,6 @@ export interface AddonDevice {
 }
 
 /** All functions of the GPU's addon. */
-export interface DeviceAddon extends AddonKernels<DeviceFloats, DeviceInts>, AddonDevice {}
+export interface DeviceAddon
+  extends AddonKernels<DeviceFloats, DeviceInts>,
+    AddonDevice {}

@@ -8,6 +8,7 @@ import type { Sampling } from '../tensor/sampling.js';
 import * as tf from '../tensor/tfjs.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import { type Placed, placeToken } from './logprobs.js';
+import { DeviceDecoding } from './on-device.js';
 import { uniformAt } from './random.js';
 import { Sequence } from './sequence.js';
 
@@ -28,6 +29,8 @@ export interface GenerateOptions {
   /** What the cache keeps keys and values in; left out: float32. */
   readonly kvDtype?: KvDtype | undefined;
   readonly signal?: AbortSignal | undefined;
+  /** Told when steps cannot be recorded on a device that records them. */
+  readonly onWarning?: ((text: string) => void) | undefined;
   /** Told each piece of text of each sequence as it is final. */
   readonly onText?: ((text: string, sequence: number) => void) | undefined;
 }
@@ -121,7 +124,7 @@ async function prefill(
 }
 
 /** What a step needs. */
-interface Run {
+export interface Run {
   readonly model: Decoder;
   readonly cache: KvCache;
   readonly options: GenerateOptions;
@@ -135,13 +138,14 @@ interface Run {
  */
 async function continueAll(run: Run, promptLogits: tf.Tensor2D): Promise<void> {
   const { model, cache, options, sequences } = run;
-  let active = [...sequences.keys()].filter((i) => !sequences[i]?.finishReason);
+  const device = new DeviceDecoding(run);
+  let active: readonly number[] = [...sequences.keys()].filter((i) => !sequences[i]?.finishReason);
   if (active.length > 1) cache.select(active.map(() => 0));
   let logits = active.length > 1 ? tf.tile(promptLogits, [active.length, 1]) : promptLogits.clone();
   promptLogits.dispose();
   try {
     while (active.length > 0) {
-      const ids = step(run, active, logits);
+      step(run, active, logits);
       logits.dispose();
       const rows = [...active.keys()].filter(
         (row) => !sequences[active[row] as number]?.finishReason,
@@ -149,7 +153,9 @@ async function continueAll(run: Run, promptLogits: tf.Tensor2D): Promise<void> {
       if (rows.length === 0) return;
       if (rows.length < active.length) cache.select(rows);
       active = rows.map((row) => active[row] as number);
-      const next = rows.map((row) => [ids[row] as number]);
+      active = await device.goOn(active);
+      if (active.length === 0) return;
+      const next = active.map((index) => [sequences[index]?.ids.at(-1) as number]);
       logits = forward(model, cache, next, 0);
       await nextTurn();
       options.signal?.throwIfAborted();
@@ -160,11 +166,7 @@ async function continueAll(run: Run, promptLogits: tf.Tensor2D): Promise<void> {
 }
 
 /** Chooses the next token of each of these sequences from its row of logits [B, V]. */
-function step(
-  { options, sequences }: Run,
-  active: readonly number[],
-  logits: tf.Tensor2D,
-): Int32Array {
+function step({ options, sequences }: Run, active: readonly number[], logits: tf.Tensor2D): void {
   const { seed, logprobs, sampling } = options;
   const rows = active.map((index) => {
     const { seen, ids } = sequences[index] as Sequence;
@@ -178,7 +180,6 @@ function step(
     if (scored) sequence.placed.push(placeToken(scored[row] as Float32Array, id, logprobs ?? 0));
     sequence.push(id);
   });
-  return chosen;
 }
 
 /** Logits of each row's positions from `from` on, [B · (T - from), V]. */

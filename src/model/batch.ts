@@ -1,12 +1,6 @@
 import { LlmkitError } from '../errors.js';
 import { int32 } from '../tensor/ops/index.js';
-import {
-  type Tensor,
-  type Tensor1D,
-  type Tensor2D,
-  type Tensor3D,
-  tensor3d,
-} from '../tensor/tfjs.js';
+import { type Tensor, type Tensor2D, type Tensor3D, tensor3d } from '../tensor/tfjs.js';
 import type { DecoderConfig } from './config.js';
 import { fillRope, type RopeTables } from './rope.js';
 
@@ -25,8 +19,8 @@ export interface Visibility {
   readonly firsts: ReadonlyMap<number | undefined, Tensor2D>;
   /** [B, T, R / 2] of RoPE. */
   readonly angles?: { readonly cos: Tensor3D; readonly sin: Tensor3D };
-  /** int32 [B]: where the rows' keys go in a cache; left out: the cache's own count of its tokens. */
-  readonly positions?: Tensor1D;
+  /** int32, B values: where the rows' keys go in a cache; left out: the cache's own count of its tokens. */
+  readonly positions?: Tensor;
 }
 
 /** What `Batch` says of its tokens, as arrays. */

@@ -66,6 +66,11 @@ export class KvCache {
     for (const layer of this.#layers) layer.select(indices);
   }
 
+  /** Makes room for so many tokens in every row of every layer that has been written. */
+  reserve(lengthTokens: number): void {
+    for (const layer of this.#layers) layer.reserve(lengthTokens);
+  }
+
   /** Forgets what lies beyond `length` tokens in every row. */
   truncate(length: number): void {
     this.#rows = this.#rows.map((row) => row.slice(0, length));

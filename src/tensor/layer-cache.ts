@@ -13,6 +13,8 @@ export interface LayerCacheShape {
 export interface KvStore {
   /** Row indices[i] becomes row i. */
   select(indices: readonly number[]): void;
+  /** Makes room for so many keys in every row, where a step that is recorded will need it. */
+  reserve?(lengthTokens: number): void;
   dispose(): void;
 }
 
@@ -39,6 +41,11 @@ export class LayerCache {
   select(indices: readonly number[]): void {
     this.#shape = { ...this.#shape, batch: indices.length };
     this.#store?.select(indices);
+  }
+
+  /** Makes room for so many keys in every row. */
+  reserve(lengthTokens: number): void {
+    this.#store?.reserve?.(lengthTokens);
   }
 
   dispose(): void {

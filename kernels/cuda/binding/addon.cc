@@ -19,6 +19,7 @@ Napi::Object init(Napi::Env, Napi::Object exports) {
   add_loss(exports);
   add_sampling(exports);
   add_quantization(exports);
+  add_steps(exports);
   return exports;
 }
 

@@ -76,5 +76,6 @@ void add_lora_linears(Napi::Object exports);
 void add_loss(Napi::Object exports);
 void add_sampling(Napi::Object exports);
 void add_quantization(Napi::Object exports);
+void add_steps(Napi::Object exports);
 
 }  // namespace llmkit::cuda

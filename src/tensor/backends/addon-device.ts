@@ -1,6 +1,7 @@
 import type { Compute } from '../compute.ts';
 import type { WeightFormat } from '../weight.ts';
 import type { AddonKernels, WeightHandle } from './addon.ts';
+import type { AddonSteps } from './addon-steps.ts';
 import type { DeviceFloats, DeviceInts } from './arrays.ts';
 
 /** The GPU that an addon computes on. */
@@ -99,4 +100,5 @@ export interface AddonDevice {
 /** All functions of the GPU's addon. */
 export interface DeviceAddon
   extends AddonKernels<DeviceFloats, DeviceInts>,
-    AddonDevice {}
+    AddonDevice,
+    AddonSteps {}

@@ -1,17 +1,21 @@
 import type { KvStore, LayerCacheShape } from '../layer-cache.js';
 import * as tf from '../tfjs.js';
 import type { Addon, KvCacheHandle } from './addon.js';
+import type { AddonSteps } from './addon-steps.js';
 
 /** An addon that keeps keys and values. */
 export type KvAddon = Pick<Addon, 'createKvCache' | 'disposeKvCache' | 'selectKvRows'>;
 
+/** One that may make room ahead. */
+type ReservingAddon = KvAddon & Partial<Pick<AddonSteps, 'reserveKv'>>;
+
 /** A `LayerCache` in pages of the addon. tfjs's memory() counts them as it does tensors. */
 export class NativeKvStore implements KvStore {
   readonly handle: KvCacheHandle;
-  readonly #addon: KvAddon;
+  readonly #addon: ReservingAddon;
   #numBytes = 0;
 
-  constructor(addon: KvAddon, { batch, numKvHeads, headSize, dtype }: LayerCacheShape) {
+  constructor(addon: ReservingAddon, { batch, numKvHeads, headSize, dtype }: LayerCacheShape) {
     this.#addon = addon;
     this.handle = addon.createKvCache(batch, numKvHeads, headSize, dtype);
   }
@@ -24,6 +28,11 @@ export class NativeKvStore implements KvStore {
 
   select(indices: readonly number[]): void {
     this.count(this.#addon.selectKvRows(this.handle, Int32Array.from(indices)));
+  }
+
+  reserve(lengthTokens: number): void {
+    const numBytes = this.#addon.reserveKv?.(this.handle, lengthTokens);
+    if (numBytes !== undefined) this.count(numBytes);
   }
 
   dispose(): void {

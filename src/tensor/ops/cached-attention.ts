@@ -23,7 +23,7 @@ export interface NewTokens {
 
 export interface CachedAttentionOptions extends AttentionOptions {
   /** [B]: the place of each row's first new key; an int32 tensor where only the device knows it. */
-  readonly positions: Int32Array | tf.Tensor1D;
+  readonly positions: Int32Array | tf.Tensor;
   /** [B, T, R / 2] by which q and k are turned first; see `rope`. */
   readonly angles?: { readonly cos: tf.Tensor3D; readonly sin: tf.Tensor3D } | undefined;
 }

@@ -1,0 +1,40 @@
+import type { AngleTables, DecodeSteps, DecodeStepsShape } from '../tensor/decode-steps.js';
+import type { PassTokens, Visibility } from './batch.js';
+import type { DecoderConfig } from './config.js';
+import { fillRope, type RopeConfig } from './rope.js';
+
+/** What a model's steps of decoding read on the device. @param capacity positions, from 0 on */
+export function stepInputs(
+  { windows, learnedPositions, rope, vocabSize }: DecoderConfig,
+  capacity: number,
+): Pick<DecodeStepsShape, 'windows' | 'tableOffset' | 'angles' | 'vocabSize'> {
+  return {
+    vocabSize,
+    windows: [...new Set(windows)].filter((window) => window !== undefined),
+    tableOffset: learnedPositions?.offset,
+    angles: rope && angleTables(rope, capacity),
+  };
+}
+
+/** Positions that a recorded step can take: beyond, a model's angles change with the length. */
+export function mostRecordedPositions({ maxLength, rope }: DecoderConfig): number {
+  return Math.min(maxLength, rope?.lengthDependentBeyond ?? maxLength);
+}
+
+/** The tokens of a step, for a pass of the model. */
+export function stepTokens(steps: DecodeSteps): PassTokens {
+  const { ids, positions, firsts, angles, tableRows } = steps;
+  const visibility: Visibility = { last: positions, firsts, positions, ...(angles && { angles }) };
+  return {
+    idTensor: () => ids,
+    positionRows: () => tableRows ?? positions,
+    visibility: () => visibility,
+  };
+}
+
+function angleTables(rope: RopeConfig, capacity: number): AngleTables {
+  const half = rope.size / 2;
+  const [cos, sin] = [new Float32Array(capacity * half), new Float32Array(capacity * half)];
+  fillRope(rope, { cos, sin }, { row: 0, firstPosition: 0, count: capacity, length: capacity });
+  return { half, cos, sin };
+}

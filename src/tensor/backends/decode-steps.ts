@@ -1,0 +1,14 @@
+import type { DecodeSteps, DecodeStepsShape } from '../decode-steps.js';
+import * as tf from '../tfjs.js';
+import { CudaBackend } from './cuda-backend.js';
+import { CudaSteps } from './cuda-steps.js';
+
+/** Whether the backend in use has steps of decoding that follow each other on the device. */
+export function recordsSteps(): boolean {
+  return tf.backend() instanceof CudaBackend;
+}
+
+/** Such steps; see `recordsSteps`. */
+export function newDecodeSteps(shape: DecodeStepsShape): DecodeSteps {
+  return new CudaSteps(tf.backend() as CudaBackend, shape);
+}

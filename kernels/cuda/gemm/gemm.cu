@@ -7,8 +7,9 @@
 namespace llmkit::cuda {
 namespace {
 
-/// Blocks that fill a GPU well enough.
-constexpr size_t kEnoughBlocks = 128;
+/// Blocks that fill a GPU well enough; the narrow ones wait for memory, of which each asks for
+/// little at a time.
+constexpr size_t kEnoughBlocks = 128, kEnoughNarrowBlocks = 512;
 constexpr int kAddThreads = 256;
 
 /// Adds the slices of every output in order.
@@ -68,15 +69,16 @@ Plan plan_of(const GemmArgs& args) {
     std::swap(g.y_i, g.y_j);
   }
   Plan plan = {g, GemmPick::kLarge, false};
-  size_t blocks = blocks_for<Large>(g);
+  size_t blocks = blocks_for<Large>(g), enough = kEnoughBlocks;
   if (g.j <= 16) {
     plan.pick = g.j <= 4 ? GemmPick::kThin : GemmPick::kNarrow;
     blocks = blocks_for<Narrow>(g);
+    enough = kEnoughNarrowBlocks;
   } else if (blocks < kEnoughBlocks) {
     plan.pick = GemmPick::kMedium;
     blocks = blocks_for<Medium>(g);
   }
-  plan.by_slices = blocks < kEnoughBlocks && g.k > 4 * kDepth;
+  plan.by_slices = blocks < enough && g.k > 4 * kDepth;
   return plan;
 }
 

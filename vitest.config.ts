@@ -9,5 +9,7 @@ export default defineConfig(async () => ({
     testTimeout: 30_000,
     pool: 'forks' as const,
     maxWorkers: 2,
+    // On a machine with a GPU too, the CPU is what these tests are of; see `npm run test:cuda`.
+    env: { LLMKIT_DEVICE: process.env.LLMKIT_DEVICE ?? 'cpu' },
   },
 }));

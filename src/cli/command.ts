@@ -1,10 +1,11 @@
 import type { z } from 'zod';
+import type { DeviceChoice } from '../tensor/backends/device-choice.js';
 import type { ComputeChoice } from '../tensor/compute.js';
 
 /** Keys every command has: the global flags, also allowed in its config file. */
 export interface GlobalConfig {
   readonly backend?: string | undefined;
-  readonly device: 'cpu' | 'cuda' | 'auto';
+  readonly device: DeviceChoice;
   readonly threads?: number | undefined;
   readonly compute: ComputeChoice;
   readonly seed: number;

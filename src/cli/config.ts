@@ -44,7 +44,6 @@ export async function resolveConfig<Shape extends z.ZodRawShape>(
   if (parsed.success) {
     const add = (key: string, message: string) => problems.push({ path: key.split('.'), message });
     command.check?.(parsed.data as ConfigOf<Shape>, add);
-    checkSupported(parsed.data, add);
   }
   if (problems.length > 0) {
     if (sources.file === undefined) labelMissing(command, labels);
@@ -141,16 +140,6 @@ async function addModel(
 function holdsCheckpoint(folder: string): boolean {
   const names = readdirSync(folder);
   return names.includes('config.json') && names.some((name) => /\.(safetensors|bin)$/.test(name));
-}
-
-/** Choices that later work adds: refused where they are given, for every command alike. */
-function checkSupported(
-  config: Record<string, unknown>,
-  problem: (key: string, message: string) => void,
-): void {
-  if (config.device === 'cuda') {
-    problem('device', 'cuda is not available in this version; use cpu or auto');
-  }
 }
 
 /** Without a file, a key that was not given is called by its flag. */

@@ -1,11 +1,12 @@
 import * as z from 'zod';
+import { DEVICE_CHOICES } from '../tensor/backends/device-choice.js';
 import { COMPUTE_CHOICES } from '../tensor/compute.js';
 import type { Flag } from './command.js';
 
 /** The global keys and their checks; a command's shape may replace one (another default seed). */
 export const globalShape = {
   backend: z.enum(['native', 'reference', 'tensorflow']).optional(),
-  device: z.enum(['cpu', 'cuda', 'auto']).default('auto'),
+  device: z.enum(DEVICE_CHOICES).default('auto'),
   threads: z.int().min(1).max(1024).optional(),
   compute: z.enum(COMPUTE_CHOICES).default('auto'),
   seed: z.int().min(0).default(0),
@@ -14,7 +15,10 @@ export const globalShape = {
 /** Flags of the global keys. */
 export const globalFlags: Readonly<Record<keyof typeof globalShape, Flag>> = {
   backend: { value: 'NAME', description: 'what computes; left out: the best that loads' },
-  device: { value: 'NAME', description: 'where it computes' },
+  device: {
+    value: 'NAME',
+    description: 'where it computes; auto: on a GPU where one can be used',
+  },
   threads: { value: 'N', description: 'CPU threads; left out: the cores at hand' },
   compute: { value: 'TYPE', description: 'arithmetic of the model' },
   seed: { value: 'N', description: 'seed of everything random' },

@@ -1,5 +1,5 @@
 import {
-  type BackendName,
+  type BackendInUse,
   type BackendStatus,
   listBackends,
   useBackend,
@@ -13,9 +13,13 @@ export function describeBackends(): Promise<readonly BackendStatus[]> {
   return listBackends();
 }
 
-/** The backend that a run with this `--backend` computes with, and a warning when it is not the best. */
-export function chosenBackend(
-  name?: string,
-): Promise<{ readonly name: BackendName; readonly warning?: string }> {
-  return useBackend(name);
+/** The backend that a run with these flags computes with, and a warning when it is not the best. */
+export function chosenBackend({
+  backend,
+  device,
+}: {
+  readonly backend?: string | undefined;
+  readonly device?: string | undefined;
+}): Promise<BackendInUse> {
+  return useBackend(backend, { device });
 }

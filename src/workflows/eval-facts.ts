@@ -78,7 +78,7 @@ export function taskConfigs(
   );
 }
 
-function runConfig(options: EvalOptions, { checkpoint, model }: OpenModel): object {
+function runConfig(options: EvalOptions, { checkpoint, model, backend }: OpenModel): object {
   return {
     model: 'llmkit',
     model_args: { pretrained: options.model, ...(options.adapter && { peft: options.adapter }) },
@@ -86,7 +86,7 @@ function runConfig(options: EvalOptions, { checkpoint, model }: OpenModel): obje
     model_dtype: checkpoint.config.dtype ?? checkpoint.config.torch_dtype ?? 'float32',
     batch_size: options.batchSize ?? 'auto',
     batch_sizes: [],
-    device: 'cpu',
+    device: backend.device,
     use_cache: null,
     limit: options.limit ?? null,
     bootstrap_iters: 0,

@@ -11,6 +11,8 @@ export interface EvalOptions {
   /** A PEFT folder. */
   readonly adapter?: string | undefined;
   readonly backend?: string | undefined;
+  /** Where `native` computes: `cpu`, `cuda` or `auto`. */
+  readonly device?: string | undefined;
   readonly threads?: number | undefined;
   /** Left out: `auto`, which is float32. */
   readonly compute?: ComputeChoice | undefined;

@@ -89,6 +89,7 @@ async function describe(
     tokenizer: opened.tokenizer.hash,
     ...(opened.tokenizer.chatTemplate && { chat_template: opened.tokenizer.chatTemplate.hash }),
     backend: opened.backend.description,
+    device: opened.backend.device,
     compute: opened.compute,
     timings: { evaluate: Number(document.total_evaluation_time_seconds) },
   });

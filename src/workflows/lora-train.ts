@@ -261,6 +261,7 @@ async function finish(
     template: data.train.template,
     seed: config.seed,
     backend: run.backend.description,
+    device: run.backend.device,
     compute: outcome.compute,
     timings: { train: outcome.seconds },
   });

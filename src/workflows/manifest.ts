@@ -53,6 +53,8 @@ const manifestSchema = z.object({
   template: z.unknown().optional(),
   seed: z.number().optional(),
   backend: z.string().optional(),
+  /** Where it computed: `cpu` or `cuda`. */
+  device: z.string().optional(),
   /** The arithmetic of the weights' products. */
   compute: z.string().optional(),
   /** Seconds by phase. */

@@ -12,7 +12,7 @@ import { openBases } from './merge/bases.js';
 import { type Checked, checkMerged } from './merge/check.js';
 import { type MergeJob, openJob, sizeOf, writeTensors } from './merge/job.js';
 import { makeProbe } from './merge/verify.js';
-import { openBackend } from './open-model.js';
+import { type Backend, openBackend } from './open-model.js';
 import { tokenizerHashes } from './tokenizer-hashes.js';
 
 /** dtypes of written weights, by the name users type. */
@@ -38,6 +38,8 @@ export interface MergeOptions {
   /** Checks that the adapter fits and writes nothing. */
   readonly dryRun: boolean;
   readonly backend?: string | undefined;
+  /** Where `native` computes: `cpu`, `cuda` or `auto`. */
+  readonly device?: string | undefined;
   readonly threads?: number | undefined;
   readonly onDownload?: (progress: DownloadProgress) => void;
   readonly onProgress?: (doneBytes: number, totalBytes: number, tensor: string) => void;
@@ -77,7 +79,7 @@ export async function mergeAdapter(options: MergeOptions): Promise<MergeResult> 
       if (options.dryRun) return { output, ...describe(job, options), dry_run: memoryOf(job) };
       await checkFreeDisk(output, sizeOf(job.tensors));
       const { description } = backend;
-      const checked = await write(job, { ...options, output, backendName: description });
+      const checked = await write(job, { ...options, output, inUse: backend });
       const seconds = (performance.now() - started) / 1000;
       return { output, ...describe(job, options), ...checked, backend: description, seconds };
     } finally {
@@ -119,7 +121,7 @@ function memoryOf({ tensors }: MergeJob): NonNullable<MergeResult['dry_run']> {
 
 async function write(
   job: MergeJob,
-  options: MergeOptions & { readonly output: string; readonly backendName: string },
+  options: MergeOptions & { readonly output: string; readonly inUse: Backend },
 ): Promise<Checked> {
   const { output, force } = options;
   const { folder } = job.bases.onto.checkpoint;
@@ -131,8 +133,9 @@ async function write(
     await copyOtherFiles(folder, target, ['config.json']);
     await writeConfig(job, target, options);
     await writeTensors(job, target, options);
+    const { description: backend, device } = options.inUse;
     const timings = { merge: (performance.now() - started) / 1000 };
-    await writeManifest(target, { ...manifest, backend: options.backendName, timings });
+    await writeManifest(target, { ...manifest, backend, device, timings });
     checked = await checkMerged(job, target, probe);
   });
   return checked as Checked;

@@ -4,7 +4,7 @@ import type { Decoder } from '../model/decoder.js';
 import { describeCompute } from '../model/describe-compute.js';
 import { type LoadOptions, loadModel } from '../model/load.js';
 import { useBackend } from '../tensor/backends/index.js';
-import type { ComputeChoice, ComputeUse } from '../tensor/compute.js';
+import { type ComputeChoice, type ComputeUse, choiceOn } from '../tensor/compute.js';
 import { loadTokenizer, type Tokenizer } from '../tokenizer/tokenizer.js';
 import { type Adapter, loadAdapter } from '../tune/peft/index.js';
 import { anotherBaseThanTrained } from './adapter-base.js';
@@ -19,6 +19,8 @@ export interface OpenModelOptions {
   /** A PEFT folder. */
   readonly adapter?: string | undefined;
   readonly backend?: string | undefined;
+  /** Where `native` computes: `cpu`, `cuda` or `auto`. */
+  readonly device?: string | undefined;
   readonly threads?: number | undefined;
   /** The arithmetic of products with the weights; left out: `auto`. */
   readonly compute?: ComputeChoice | undefined;
@@ -48,10 +50,10 @@ export interface OpenModel {
 
 /** Readies the backend. @param options.onWarning told why a better one does not load */
 export async function openBackend(
-  options: Pick<OpenModelOptions, 'backend' | 'threads' | 'onWarning'>,
+  options: Pick<OpenModelOptions, 'backend' | 'device' | 'threads' | 'onWarning'>,
 ): Promise<Backend> {
-  const { threads } = options;
-  const backend = await useBackend(options.backend, threads === undefined ? {} : { threads });
+  const { threads, device } = options;
+  const backend = await useBackend(options.backend, { threads, device });
   if (backend.warning) options.onWarning?.(backend.warning);
   return backend;
 }
@@ -69,7 +71,7 @@ export async function openModel(options: OpenModelOptions): Promise<OpenModel> {
     const tokenizer = await loadTokenizer(folder);
     const backend = await openBackend(options);
     const { cachePacked, onWarning } = options;
-    const compute = { choice, use };
+    const compute = { choice: choiceOn(backend.device, choice, use), use };
     const model = await loadModel(checkpoint, { ...options.load, compute, cachePacked, onWarning });
     opened.push(model);
     const adapter = options.adapter ? await loadAdapter(model, options.adapter) : undefined;

@@ -40,6 +40,8 @@ export interface QuantizeOptions {
   /** A text file whose perplexity is measured before and after. */
   readonly calib?: string | undefined;
   readonly backend?: string | undefined;
+  /** Where `native` computes: `cpu`, `cuda` or `auto`. */
+  readonly device?: string | undefined;
   readonly threads?: number | undefined;
   /** Of that measurement; left out: `auto`, which is float32. */
   readonly compute?: ComputeChoice | undefined;

@@ -1,6 +1,6 @@
 import { copyFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { commands } from '../../src/cli/commands/index.js';
 import { VERSION } from '../../src/workflows/version.js';
 import { runCli, spawnCli, temporaryFolder } from './helpers.js';
@@ -45,12 +45,21 @@ test('mistakes are usage errors that name the fix', async () => {
     /--temperature must be at least 0, got -1/,
   );
   await fails(2, ['generate', MODEL, '--backend', 'quantum'], /native, reference or tensorflow/);
-  await fails(2, ['generate', MODEL, '--device', 'cuda'], /--device cuda is not available/);
+  await fails(2, ['generate', MODEL, '--device', 'tpu'], /cpu, cuda or auto/);
+  await fails(
+    2,
+    ['generate', MODEL, '--prompt', 'x', '--device', 'cuda', '--backend', 'reference'],
+    /cuda is a device of the native backend/,
+  );
   await fails(2, ['generate'], /which model\?/);
   await fails(2, ['generate', MODEL, '--config', 'none.yaml'], /none\.yaml: there is no such file/);
 });
 
 test('what is not there is a failure', async () => {
+  vi.stubEnv('LLMKIT_CUDA_ADDON', 'nowhere.node');
+  const onCuda = ['generate', MODEL, '--prompt', 'x', '--device', 'cuda'];
+  await fails(1, onCuda, /cuda: .*nowhere\.node is not built; build it with/);
+  vi.unstubAllEnvs();
   await fails(1, ['generate', 'nowhere', '--prompt', 'x'], /nowhere/);
 });
 

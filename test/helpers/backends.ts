@@ -1,16 +1,23 @@
-import { type BackendName, listBackends, useBackend } from '../../src/tensor/backends/index.js';
+import { type EngineName, listBackends, useBackend } from '../../src/tensor/backends/index.js';
 
-/** With `tensorflow`, `native` is tested too: it is what that backend's results are compared with. */
-const WANTED: Readonly<Record<string, readonly BackendName[]>> = {
+/** With `tensorflow` and `cuda`, `native` on the CPU is tested too: it is what the results are compared with. */
+const WANTED: Readonly<Record<string, readonly EngineName[]>> = {
   '': ['native', 'reference'],
   native: ['native'],
   reference: ['reference'],
   tensorflow: ['tensorflow', 'native'],
 };
 
-const wanted = await listBackends(WANTED[process.env.LLMKIT_BACKEND ?? ''] ?? []);
+const wanted = await listBackends(
+  process.env.LLMKIT_DEVICE === 'cuda'
+    ? ['cuda', 'native']
+    : (WANTED[process.env.LLMKIT_BACKEND ?? ''] ?? []),
+);
 
-/** The backends a numerical test runs on: those that compute on this machine, or what LLMKIT_BACKEND names. */
+/**
+ * The backends a numerical test runs on: those that compute on this machine, or what LLMKIT_BACKEND names;
+ * with LLMKIT_DEVICE=cuda `cuda`, which is `native` on a GPU.
+ */
 export const testedBackends: readonly string[] = wanted
   .filter(({ name, loads, detail }) => {
     if (!loads) process.stderr.write(`skipped: the ${name} backend does not load: ${detail}\n`);
@@ -20,5 +27,11 @@ export const testedBackends: readonly string[] = wanted
 
 /** Switches to a backend. */
 export async function useTestBackend(name: string): Promise<void> {
-  await useBackend(name);
+  if (name === 'cuda') await useBackend('native', { device: 'cuda' });
+  else await useBackend(name, { device: 'cpu' });
+}
+
+/** Whether results are the same bits whatever the batch, the padding and the cut of a prompt. */
+export function isInvariant(name: string): boolean {
+  return name === 'native' || name === 'cuda';
 }

@@ -142,6 +142,7 @@ function optionsOf(config: EvalConfig) {
     model: config.model,
     adapter: config.adapter,
     backend: config.backend,
+    device: config.device,
     threads: config.threads,
     compute: config.compute,
     cachePacked: config.cache_packed,

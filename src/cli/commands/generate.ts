@@ -99,11 +99,11 @@ export const generate = defineCommand({
 
 async function open(config: GenerateConfig, io: Io): Promise<Generator> {
   const { openGenerator } = await import('../../workflows/generate.js');
-  const { model, adapter, backend, threads, compute } = config;
+  const { model, adapter, backend, device, threads, compute } = config;
   const logprobs = config.logprobs !== undefined;
   const onWarning = (text: string) => io.warn(text);
   const onDownload = showDownloads(io);
-  const arithmetic = { backend, threads, compute, kvDtype: config.kv_dtype, logprobs };
+  const arithmetic = { backend, device, threads, compute, kvDtype: config.kv_dtype, logprobs };
   const cachePacked = config.cache_packed;
   return openGenerator({ model, adapter, ...arithmetic, cachePacked, onWarning, onDownload });
 }

@@ -57,11 +57,12 @@ export const merge = defineCommand({
   },
   async run(config, io) {
     const { mergeAdapter } = await import('../../workflows/merge.js');
-    const { model, adapter, output, dtype, onto, original, force, backend, threads } = config;
+    const { model, adapter, output, dtype, onto, original, force, backend, device, threads } =
+      config;
     let bar: ReturnType<Io['progress']> | undefined;
     try {
       const result = await mergeAdapter({
-        ...{ model, adapter, output, dtype, onto, original, force, backend, threads },
+        ...{ model, adapter, output, dtype, onto, original, force, backend, device, threads },
         dryRun: config.dry_run,
         maxShardBytes: sizeInBytes(config.max_shard_size),
         onProgress(done, total, tensor) {

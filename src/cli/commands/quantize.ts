@@ -97,7 +97,7 @@ export const quantize = defineCommand({
 });
 
 function optionsOf(config: QuantizeConfig) {
-  const { model, output, skip, calib, force, backend, threads, compute } = config;
+  const { model, output, skip, calib, force, backend, device, threads, compute } = config;
   return {
     model,
     output,
@@ -111,6 +111,7 @@ function optionsOf(config: QuantizeConfig) {
     dryRun: config.dry_run,
     calib,
     backend,
+    device,
     threads,
     compute,
   };

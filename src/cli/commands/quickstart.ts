@@ -25,10 +25,10 @@ export const quickstart = defineCommand({
   },
   async run(config, io) {
     const { prepareQuickstart } = await import('../../workflows/quickstart.js');
-    const backend = await backendOf(config.backend, io);
+    const { name: backend, device } = await backendOf(config, io);
     const tour = await prepareQuickstart({ ...config, reduced: backend !== 'native' });
     // The steps' own processes: the choice is made, and its warning said, once.
-    const env = { LLMKIT_BACKEND: backend, ...threadsOf(config.threads) };
+    const env = { LLMKIT_BACKEND: backend, LLMKIT_DEVICE: device, ...threadsOf(config.threads) };
     const generated: unknown[] = [];
     for (const [i, step] of tour.steps.entries()) {
       say(
@@ -46,14 +46,17 @@ export const quickstart = defineCommand({
 });
 
 /** What every step computes with. On a slow backend the tour is shortened, and says so. */
-async function backendOf(wanted: string | undefined, io: Io): Promise<string> {
+async function backendOf(
+  config: { readonly backend?: string | undefined; readonly device: string },
+  io: Io,
+) {
   const { chosenBackend } = await import('../../workflows/backend.js');
-  const { name, warning } = await chosenBackend(wanted);
+  const { name, device, warning } = await chosenBackend(config);
   if (warning !== undefined) io.warn(warning);
   if (name !== 'native') {
     io.note(`The ${name} backend is slow: a reduced tour with fewer documents and training steps.`);
   }
-  return name;
+  return { name, device };
 }
 
 function threadsOf(threads: number | undefined): Record<string, string> {

@@ -2,9 +2,13 @@ import { version_cpu } from '@tensorflow/tfjs-backend-cpu';
 import type { Compute } from '../compute.js';
 import * as tf from '../tfjs.js';
 import type { Weight } from '../weight.js';
+import type { DeviceInfo } from './addon-device.js';
+import { loadCuda } from './cuda.js';
+import type { CudaBackend } from './cuda-backend.js';
 import { loadAddon } from './native.js';
 import type { NativeBackend } from './native-backend.js';
 import { registerReference } from './reference.js';
+import { registerCuda } from './register-cuda.js';
 import { registerNative } from './register-native.js';
 import {
   describeTensorflow,
@@ -15,15 +19,19 @@ import {
 
 export type BackendName = 'native' | 'reference' | 'tensorflow';
 
+/** What tfjs knows the backends by: on a GPU, `native` is `cuda`. */
+export type EngineName = BackendName | 'cuda';
+
 /** What a backend that loads computes with. */
 export interface BackendFacts {
   /** Of the libraries that are not llmkit's. */
   readonly versions: Readonly<Record<string, string>>;
-  /** A cpu's instruction set and threads where llmkit chooses them. */
+  /** A cpu's instruction set and threads where llmkit chooses them; what a GPU is where llmkit has kernels for it. */
   readonly device: {
     readonly type: 'cpu' | 'gpu';
     readonly isa?: string;
     readonly threads?: number;
+    readonly gpu?: DeviceInfo;
   };
   /** The instruction set of each compute type's kernels; a backend without kernels composes them. */
   readonly compute?: Readonly<Record<Compute, string>>;
@@ -46,8 +54,8 @@ export interface BackendEntry {
   readonly pack?: (weight: Weight) => boolean;
 }
 
-/** Every backend, best first. */
-export const BACKENDS: Readonly<Record<BackendName, BackendEntry>> = {
+/** Every backend, best first, and `native` on a GPU. */
+export const BACKENDS: Readonly<Record<EngineName, BackendEntry>> = {
   native: {
     describe: () => {
       const addon = loadAddon();
@@ -95,4 +103,26 @@ export const BACKENDS: Readonly<Record<BackendName, BackendEntry>> = {
     register: registerTensorflow,
     pack: packForTensorflow,
   },
+  cuda: {
+    describe: () => {
+      const { device } = loadCuda();
+      return `native (cuda, ${device.name})`;
+    },
+    facts: () => {
+      const { device } = loadCuda();
+      const { driverCuda: driver, runtime } = device;
+      return {
+        versions: { 'CUDA driver': driver, 'CUDA runtime': runtime },
+        device: { type: 'gpu', gpu: device },
+      };
+    },
+    register: () => registerCuda(loadCuda().addon),
+    pack: (weight) => {
+      (tf.backend() as CudaBackend).weight(weight);
+      return true;
+    },
+  },
 };
+
+/** The names that `--backend` may say. */
+export const BACKEND_NAMES: readonly BackendName[] = ['native', 'reference', 'tensorflow'];

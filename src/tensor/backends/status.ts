@@ -1,11 +1,11 @@
 import { LlmkitError } from '../../errors.js';
 import * as tf from '../tfjs.js';
-import { BACKENDS, type BackendFacts, type BackendName } from './entries.js';
+import { BACKEND_NAMES, BACKENDS, type BackendFacts, type EngineName } from './entries.js';
 import { hostKernels, nativeKernels } from './native-kernels/index.js';
 
 /** A backend on this machine: what it is where it loads, else why it does not. */
 export interface BackendStatus extends Partial<BackendFacts> {
-  readonly name: BackendName;
+  readonly name: EngineName;
   readonly loads: boolean;
   /** What it computes with, or why it does not load and what mends that. */
   readonly detail: string;
@@ -19,7 +19,7 @@ export interface BackendStatus extends Partial<BackendFacts> {
 
 /** Whether each backend loads on this machine or why it does not; every one unless named. */
 export async function listBackends(
-  names = Object.keys(BACKENDS) as readonly BackendName[],
+  names: readonly EngineName[] = BACKEND_NAMES,
 ): Promise<readonly BackendStatus[]> {
   return names.map((name) => {
     const { describe, facts, warning } = BACKENDS[name];
@@ -36,7 +36,7 @@ export async function listBackends(
 }
 
 /** llmkit's own ops, by whether a backend has a kernel: `native` has one for every op. */
-function opsOf(name: BackendName): Pick<BackendStatus, 'kernels' | 'composed'> {
+function opsOf(name: EngineName): Pick<BackendStatus, 'kernels' | 'composed'> {
   if (tf.findBackendFactory(name) == null) BACKENDS[name].register();
   const ops = Object.keys({ ...nativeKernels, ...hostKernels }).filter((op) =>
     op.startsWith('Llmkit'),

@@ -88,6 +88,8 @@ export const trainingShape = {
 export type TrainingConfig = z.output<z.ZodObject<typeof trainingShape>> & {
   readonly seed: number;
   readonly backend?: string | undefined;
+  /** Where `native` computes: `cpu`, `cuda` or `auto`. */
+  readonly device?: string | undefined;
   readonly threads?: number | undefined;
   readonly compute?: ComputeChoice | undefined;
 };

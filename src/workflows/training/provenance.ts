@@ -32,6 +32,7 @@ export async function provenanceOf(
     data: contents(config.data),
     eval_data: contents(config.eval_data),
     backend: backend.name,
+    device: backend.device,
     // What the choice came to: `auto` and its name are the same run.
     compute: describeCompute(trainee.model),
   };

@@ -128,10 +128,6 @@ test('checks across keys name a flag as a flag', async () => {
   await expect(resolveConfig(command, { given })).rejects.toThrow('--bits 8 does not');
 });
 
-test('what this version cannot compute is refused', async () => {
-  expect(await messageOf('device: cuda')).toContain('device cuda is not available');
-});
-
 test('files that are no mapping, no YAML or not there', async () => {
   expect(await messageOf('- 1')).toContain('expected a mapping');
   expect(await messageOf('a: [')).toContain('c.yaml: not valid YAML');

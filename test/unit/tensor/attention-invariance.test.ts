@@ -82,7 +82,7 @@ describe.runIf(testedBackends.includes('native'))('attention on native, bit for 
   const alone = () => sequences.map((sequence) => attentionOf([sequence], sequence.length)[0]);
 
   beforeAll(async () => {
-    await useBackend('native', { threads: 2 });
+    await useBackend('native', { device: 'cpu', threads: 2 });
   });
 
   test('does not depend on the batch and the padding', () => {
@@ -93,10 +93,10 @@ describe.runIf(testedBackends.includes('native'))('attention on native, bit for 
   test('does not depend on the threads', async () => {
     const expected = alone();
     for (const threads of THREADS) {
-      await useBackend('native', { threads });
+      await useBackend('native', { device: 'cpu', threads });
       expect(attentionOf(sequences, 31)).toEqual(expected);
     }
-    await useBackend('native', { threads: 2 });
+    await useBackend('native', { device: 'cpu', threads: 2 });
   });
 
   test('does not depend on the chunks of the prompt, nor on the cache', () => {

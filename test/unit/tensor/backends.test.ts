@@ -2,7 +2,7 @@ import { afterEach, describe, expect, test, vi } from 'vitest';
 import { checkEnvironment } from '../../../src/tensor/backends/environment.js';
 import { listBackends, mapFile, useBackend } from '../../../src/tensor/backends/index.js';
 import * as tf from '../../../src/tensor/tfjs.js';
-import { testedBackends } from '../../helpers/backends.js';
+import { testedBackends, useTestBackend } from '../../helpers/backends.js';
 
 const chosen = process.env.LLMKIT_BACKEND;
 
@@ -18,6 +18,7 @@ describe('useBackend', () => {
     process.env.LLMKIT_BACKEND = 'reference';
     expect(await useBackend()).toEqual({
       name: 'reference',
+      device: 'cpu',
       description: 'reference (tfjs cpu, 1 thread)',
     });
     delete process.env.LLMKIT_BACKEND;
@@ -88,7 +89,7 @@ function churn(length: number): void {
 
 describe.each(testedBackends)('tensors on %s', (backend) => {
   test('values read are a copy, and values written are copied', async () => {
-    await useBackend(backend);
+    await useTestBackend(backend);
     const tensor = tf.add(tf.tensor1d([1, 2]), tf.tensor1d([1, 1]));
     const read = tensor.dataSync();
     tensor.dispose();
@@ -97,7 +98,7 @@ describe.each(testedBackends)('tensors on %s', (backend) => {
   });
 
   test('reshapes and clones share storage and outlive each other', async () => {
-    await useBackend(backend);
+    await useTestBackend(backend);
     const x = tf.tidy(() => tf.mul(tf.tensor2d([1, 2, 3, 4], [2, 2]), 2));
     const { numDataBuffers } = tf.memory();
     const flat = tf.reshape(x, [4]);
@@ -115,7 +116,7 @@ describe.each(testedBackends)('tensors on %s', (backend) => {
   });
 
   test('a kernel of the cpu that returns a view of its input does not share it', async () => {
-    await useBackend(backend);
+    await useTestBackend(backend);
     const x = tf.add(tf.tensor1d([1, 2, 3]), 1);
     const reversed = tf.reverse(x, 0);
     const kept = tf.stridedSlice(x, [0], [2], [1]);
@@ -131,7 +132,7 @@ test('tensors move between backends', async () => {
   const values: number[][] = [];
   let tensor: tf.Tensor | undefined;
   for (const backend of [...testedBackends, ...testedBackends]) {
-    await useBackend(backend);
+    await useTestBackend(backend);
     const next = tensor === undefined ? tf.tensor1d([1, 2]) : tf.mul(tensor, 2);
     tensor?.dispose();
     values.push([...next.dataSync()]);

@@ -4,7 +4,7 @@ import { type KvDtype, kvBytes, roundedKv } from '../../../src/tensor/kv-dtype.j
 import { LayerCache } from '../../../src/tensor/layer-cache.js';
 import * as ops from '../../../src/tensor/ops/index.js';
 import * as tf from '../../../src/tensor/tfjs.js';
-import { testedBackends } from '../../helpers/backends.js';
+import { testedBackends, useTestBackend } from '../../helpers/backends.js';
 import { randomNormal } from '../../helpers/random.js';
 import { bitsOf, scoped } from './bits.js';
 import { expectClose } from './op-check.js';
@@ -103,12 +103,12 @@ const SETTINGS: Readonly<Record<string, Omit<Settings, 'dtype'>>> = {
 const CHUNKS = [[T], [1, 4, 130, 5], [120, ...new Array<number>(20).fill(1)]];
 
 afterAll(async () => {
-  await useBackend();
+  await useTestBackend('native');
 });
 
 describe.each(DTYPES)('cachedAttention with keys and values in %s', (dtype) => {
   test.each(testedBackends)('on %s it is attention to rounded keys and values', async (backend) => {
-    await useBackend(backend);
+    await useTestBackend(backend);
     for (const [name, part] of Object.entries(SETTINGS).slice(0, backend === 'native' ? 5 : 2)) {
       const settings = { ...part, dtype };
       const want = scoped(() => atOnce(settings).dataSync() as Float32Array);
@@ -121,7 +121,7 @@ describe.each(DTYPES)('cachedAttention with keys and values in %s', (dtype) => {
     'on native it is so bit for bit, however the prompt is cut',
     async () => {
       for (const threads of [1, 3]) {
-        await useBackend('native', { threads });
+        await useBackend('native', { device: 'cpu', threads });
         for (const part of Object.values(SETTINGS)) {
           const settings = { ...part, dtype };
           const want = scoped(() => bitsOf(atOnce(settings)));
@@ -138,7 +138,7 @@ describe.each(DTYPES)('cachedAttention with keys and values in %s', (dtype) => {
 
 describe.each(testedBackends)('a LayerCache on %s', (backend) => {
   test('is counted, and gone when disposed of', async () => {
-    await useBackend(backend);
+    await useTestBackend(backend);
     const before = tf.memory();
     for (const dtype of DTYPES) {
       const cache = new LayerCache({ batch: B, numKvHeads: K, headSize: E, dtype });
@@ -170,7 +170,7 @@ describe.each(testedBackends)('a LayerCache on %s', (backend) => {
   });
 
   test('refuses what does not fit', async () => {
-    await useBackend(backend);
+    await useTestBackend(backend);
     const cache = new LayerCache({ batch: 1, numKvHeads: K, headSize: E, dtype: 'f32' });
     tf.tidy(() => {
       const [q, k] = [tf.zeros<tf.Rank.R4>([1, 1, H, E]), tf.zeros<tf.Rank.R4>([1, 1, K, E])];

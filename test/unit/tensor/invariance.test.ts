@@ -66,7 +66,7 @@ function bitsOfRows(fn: RowFunction, x: Float32Array, from: number, to: number):
 
 describe.runIf(testedBackends.includes('native'))('on native, bit for bit', () => {
   beforeAll(async () => {
-    await useBackend('native', { threads: 2 });
+    await useBackend('native', { device: 'cpu', threads: 2 });
   });
 
   test.each(Object.entries(rowFunctions))('a row of %s does not depend on the batch', (_, fn) => {
@@ -90,10 +90,10 @@ describe.runIf(testedBackends.includes('native'))('on native, bit for bit', () =
     const x = randomNormal(9 * COLS, 1);
     const results: Uint32Array[] = [];
     for (const threads of THREADS) {
-      await useBackend('native', { threads });
+      await useBackend('native', { device: 'cpu', threads });
       results.push(bitsOfRows(fn, x, 0, 9));
     }
-    await useBackend('native', { threads: 2 });
+    await useBackend('native', { device: 'cpu', threads: 2 });
     for (const result of results) expect(result).toEqual(results[0]);
   });
 });

@@ -1,6 +1,6 @@
 import { expect } from 'vitest';
-import { useBackend } from '../../../src/tensor/backends/index.js';
 import * as tf from '../../../src/tensor/tfjs.js';
+import { useTestBackend } from '../../helpers/backends.js';
 import { randomNormal } from '../../helpers/random.js';
 
 /** One op with one set of sizes. */
@@ -34,7 +34,7 @@ export async function checkOp(op: OpCase, backends: readonly string[]): Promise<
   );
   const results: OpResult[] = [];
   for (const name of backends) {
-    await useBackend(name);
+    await useTestBackend(name);
     const result = evaluate(op, inputs);
     if (op.expected) expectClose(`${name} values`, result.values, op.expected(...inputs));
     checkDifferences(op, inputs, result);

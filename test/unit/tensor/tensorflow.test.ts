@@ -12,7 +12,7 @@ import { OpRunner } from '../../../src/tensor/backends/tensorflow/op-runner.js';
 import { describeTensorflow } from '../../../src/tensor/backends/tensorflow.js';
 import { adamw, linear } from '../../../src/tensor/ops/index.js';
 import * as tf from '../../../src/tensor/tfjs.js';
-import { testedBackends } from '../../helpers/backends.js';
+import { testedBackends, useTestBackend } from '../../helpers/backends.js';
 import { randomNormal } from '../../helpers/random.js';
 import { temporaryFolder } from '../../helpers/temporary-folder.js';
 import { randomWeight } from './weights.js';
@@ -134,7 +134,7 @@ describe.runIf(hasOps)("llmkit's ops in TensorFlow", () => {
     const x = randomNormal(5 * 96, 1);
     const results: Float32Array[][] = [];
     for (const backend of ['native', 'tensorflow']) {
-      await useBackend(backend);
+      await useTestBackend(backend);
       const weight = randomInt4();
       results.push(
         tf.tidy(() => {

@@ -85,14 +85,14 @@ function expectSame(actual: Uint32Array, expected: Uint32Array, what: string): v
 
 describe.runIf(testedBackends.includes('native'))('logits of the bundled model', () => {
   test.each(CASES)('$computes: the same bits in any batch, chunk and thread', async (one) => {
-    await useBackend('native', { threads: 2 });
+    await useBackend('native', { device: 'cpu', threads: 2 });
     const model = await open(one);
     expect(describeCompute(model)).toBe(one.computes);
     const alone = ROWS.flatMap((ids) => logitsOf(model, [ids]));
     const whole = alone[0] as Uint32Array;
     expect(new Float32Array(whole.buffer).every(Number.isFinite)).toBe(true);
     for (const threads of [1, 2]) {
-      await useBackend('native', { threads });
+      await useBackend('native', { device: 'cpu', threads });
       logitsOf(model, ROWS).forEach((bits, b) => {
         expectSame(bits, alone[b] as Uint32Array, `row ${b} of a padded batch, ${threads} threads`);
       });

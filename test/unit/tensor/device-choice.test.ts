@@ -1,0 +1,57 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, describe, expect, test, vi } from 'vitest';
+import { deviceChoice, driverIsThere } from '../../../src/tensor/backends/device-choice.js';
+import { useBackend } from '../../../src/tensor/backends/index.js';
+import { choiceOn } from '../../../src/tensor/compute.js';
+import { temporaryFolder } from '../../helpers/temporary-folder.js';
+
+afterEach(() => vi.unstubAllEnvs());
+
+test('the device is that of the flag, else of LLMKIT_DEVICE, else auto', () => {
+  expect(deviceChoice('cpu', { LLMKIT_DEVICE: 'cuda' })).toBe('cpu');
+  expect(deviceChoice('auto', { LLMKIT_DEVICE: 'cuda' })).toBe('cuda');
+  expect(deviceChoice(undefined, { LLMKIT_DEVICE: '' })).toBe('auto');
+  expect(() => deviceChoice('tpu', {})).toThrow(
+    "device: expected one of cpu, cuda, auto, got 'tpu'",
+  );
+  expect(() => deviceChoice('auto', { LLMKIT_DEVICE: 'gpu' })).toThrow('LLMKIT_DEVICE: expected');
+});
+
+test('a driver is known by its library', () => {
+  const folder = temporaryFolder();
+  const before = driverIsThere({ LD_LIBRARY_PATH: folder });
+  writeFileSync(join(folder, 'libcuda.so.1'), '');
+  expect(driverIsThere({ LD_LIBRARY_PATH: `/nowhere:${folder}` })).toBe(true);
+  expect(driverIsThere({})).toBe(before);
+});
+
+describe('cuda that cannot be used', () => {
+  test('is an error where it is asked for', async () => {
+    vi.stubEnv('LLMKIT_CUDA_ADDON', 'nowhere.node');
+    const unsupported = { code: 'unsupported', message: expect.stringContaining('is not built') };
+    await expect(useBackend('native', { device: 'cuda' })).rejects.toMatchObject(unsupported);
+    vi.stubEnv('LLMKIT_DEVICE', 'cuda');
+    await expect(useBackend()).rejects.toMatchObject(unsupported);
+  });
+
+  test('leaves the choice to the CPU where it is not', async () => {
+    vi.stubEnv('LLMKIT_CUDA_ADDON', 'nowhere.node');
+    vi.stubEnv('LLMKIT_DEVICE', 'auto');
+    expect((await useBackend('native')).device).toBe('cpu');
+  });
+
+  test('is a device of native alone', async () => {
+    const refused = useBackend('reference', { device: 'cuda' });
+    await expect(refused).rejects.toMatchObject({ code: 'usage' });
+    vi.stubEnv('LLMKIT_DEVICE', 'cuda');
+    expect((await useBackend('reference')).device).toBe('cpu');
+  });
+});
+
+test('on a GPU auto is bf16 where the CPU takes int8, and int8 is an error', () => {
+  expect(choiceOn('cuda', 'auto', 'generate')).toBe('bf16');
+  expect(choiceOn('cuda', 'auto', 'exact')).toBe('auto');
+  expect(choiceOn('cpu', 'auto', 'generate')).toBe('auto');
+  expect(() => choiceOn('cuda', 'int8', 'generate')).toThrow('--compute int8 has no CUDA kernels');
+});

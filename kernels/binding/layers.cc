@@ -1,11 +1,10 @@
 #include <vector>
 
 #include "binding/layer_arguments.h"
+#include "binding/product_arguments.h"
 #include "binding/recording.h"
 #include "cpu/elementwise/elementwise.h"
 #include "cpu/linear/linear.h"
-#include "cpu/lora_linear/lora_linear.h"
-#include "cpu/matmul/matmul.h"
 #include "cpu/packed/packed.h"
 
 namespace llmkit::binding {
@@ -88,70 +87,23 @@ void linear_grad_input_call(const Napi::CallbackInfo& info) {
     linear_grad_input(weight, m, dy, dx.data);
 }
 
-/// weight, a, b and scale of the functions with LoRA, at `index` and after it.
-LoraWeight lora_weight(const Arguments& args, size_t index, size_t cols) {
-  LoraWeight w;
-  w.weight = args.matrix(index, cols);
-  w.packed = args.packed(index);
-  const Floats a = args.floats(index + 1);
-  w.rank = args.quotient(a.size, cols, "a");
-  w.a = a.data;
-  w.b = args.floats(index + 2, args.product({w.weight.rows, w.rank}), "b").data;
-  w.scale = args.real(index + 3);
-  return w;
-}
-
-/// loraLinear(x, dropped, weight, a, b, scale, bias, y, low, cols)
 void lora_linear_call(const Napi::CallbackInfo& info) {
   const Arguments args(info, "loraLinear");
-  const size_t cols = args.positive(9, "cols");
-  const LoraWeight weight = lora_weight(args, 2, cols);
-  const Floats x = args.floats(0);
-  LoraArgs p;
-  p.m = args.quotient(x.size, cols, "x");
-  p.x = x.data;
-  p.dropped = args.floats(1, x.size, "dropped").data;
-  p.bias = args.optional_floats(6, weight.weight.rows, "bias").data;
-  p.y = args.floats(7, p.m * weight.weight.rows, "y").data;
-  p.low = args.floats(8, p.m * weight.rank, "low").data;
+  auto weight = lora_weight<LoraWeight>(args, 2, args.positive(9, "cols"));
+  weight.packed = args.packed(2);
+  const LoraArgs p = lora_arguments(args, weight);
   run([=] { lora_linear(weight, p); });
 }
 
-/// loraLinearGrad(dy, dropped, low, weight, a, b, scale, dx, ddropped, da, db, cols)
 void lora_linear_grad_call(const Napi::CallbackInfo& info) {
   const Arguments args(info, "loraLinearGrad");
-  const size_t cols = args.positive(11, "cols");
-  const LoraWeight weight = lora_weight(args, 3, cols);
-  const Floats dropped = args.floats(1);
-  const size_t rows = weight.weight.rows, rank = weight.rank;
-  LoraGradArgs p;
-  p.m = args.quotient(dropped.size, cols, "dropped");
-  p.dy = args.floats(0, p.m * rows, "dy").data;
-  p.dropped = dropped.data;
-  p.low = args.floats(2, p.m * rank, "low").data;
-  p.dx = args.floats(7, dropped.size, "dx").data;
-  p.ddropped = args.optional_floats(8, dropped.size, "ddropped").data;
-  p.da = args.floats(9, rank * cols, "da").data;
-  p.db = args.floats(10, rows * rank, "db").data;
-  lora_linear_grad(weight, p);
+  auto weight = lora_weight<LoraWeight>(args, 3, args.positive(11, "cols"));
+  weight.packed = args.packed(3);
+  lora_linear_grad(weight, lora_grad_arguments(args, weight));
 }
 
-/// matmul(a, b, y, batchA, batchB, m, n, k, transposeA, transposeB)
 void matmul_call(const Napi::CallbackInfo& info) {
-  const Arguments args(info, "matmul");
-  MatmulArgs p;
-  p.batch_a = args.positive(3, "batchA");
-  p.batch_b = args.positive(4, "batchB");
-  p.m = args.size(5, "m");
-  p.n = args.size(6, "n");
-  p.k = args.size(7, "k");
-  const size_t batch = p.batch_a > p.batch_b ? p.batch_a : p.batch_b;
-  p.transpose_a = args.flag(8);
-  p.transpose_b = args.flag(9);
-  p.a = args.floats(0, args.product({p.batch_a, p.m, p.k}), "a").data;
-  p.b = args.floats(1, args.product({p.batch_b, p.k, p.n}), "b").data;
-  p.y = args.floats(2, args.product({batch, p.m, p.n}), "y").data;
-  run([=] { matmul(p); });
+  run([p = matmul_arguments(Arguments(info, "matmul"))] { matmul(p); });
 }
 
 /// rmsNorm(x, weight, eps, y)

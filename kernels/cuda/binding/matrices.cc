@@ -1,5 +1,4 @@
-#include <algorithm>
-
+#include "binding/product_arguments.h"
 #include "cuda/binding/held_weight.h"
 #include "cuda/matmul/matmul.h"
 #include "cuda/rounded/rounded.h"
@@ -22,21 +21,8 @@ void dequantize_rows_call(const Napi::CallbackInfo& info) {
   check(dequantize_rows(p, stream()), "dequantizeRows");
 }
 
-/// matmul(a, b, y, batchA, batchB, m, n, k, transposeA, transposeB)
 void matmul_call(const Napi::CallbackInfo& info) {
-  const Arguments args(info, "matmul");
-  MatmulArgs p;
-  p.batch_a = args.positive(3, "batchA");
-  p.batch_b = args.positive(4, "batchB");
-  p.m = args.size(5, "m");
-  p.n = args.size(6, "n");
-  p.k = args.size(7, "k");
-  p.transpose_a = args.flag(8);
-  p.transpose_b = args.flag(9);
-  p.a = args.floats(0, args.product({p.batch_a, p.m, p.k}), "a").data;
-  p.b = args.floats(1, args.product({p.batch_b, p.k, p.n}), "b").data;
-  const size_t batch = std::max(p.batch_a, p.batch_b);
-  p.y = args.floats(2, args.product({batch, p.m, p.n}), "y").data;
+  const MatmulArgs p = binding::matmul_arguments(Arguments(info, "matmul"));
   const Scratch memory = scratch(matmul_workspace(p));
   check(matmul(p, memory.data(), stream()), "matmul");
 }

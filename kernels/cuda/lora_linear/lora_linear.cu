@@ -1,45 +1,44 @@
-#include "cuda/lora_linear/lora_linear.h"
-
 #include <algorithm>
 
 #include "cuda/gemm/gemm.h"
 #include "cuda/linear/linear.h"
+#include "cuda/lora_linear/lora_linear.h"
 #include "cuda/packed_linear/packed_linear.h"
 
 namespace llmkit::cuda {
 namespace {
 
 /// low [m, rank] = scale · dropped · aᵀ
-GemmArgs low_product(const LoraArgs& p) {
-  const size_t cols = p.weight.weight.cols;
+GemmArgs low_product(const LoraWeight& w, const LoraArgs& p) {
+  const size_t cols = w.weight.cols;
   GemmArgs g;
   g.m = p.m;
-  g.n = p.weight.rank;
+  g.n = w.rank;
   g.k = cols;
   g.a = {p.dropped, cols, 1};
-  g.b = {p.weight.a, cols, 1};
-  g.scale = p.weight.scale;
+  g.b = {w.a, cols, 1};
+  g.scale = w.scale;
   g.y = p.low;
   return g;
 }
 
 /// y [m, rows] += low · bᵀ
-GemmArgs high_product(const LoraArgs& p) {
-  const size_t rank = p.weight.rank;
+GemmArgs high_product(const LoraWeight& w, const LoraArgs& p) {
+  const size_t rank = w.rank;
   GemmArgs g;
   g.m = p.m;
-  g.n = p.weight.weight.rows;
+  g.n = w.weight.rows;
   g.k = rank;
   g.a = {p.low, rank, 1};
-  g.b = {p.weight.b, rank, 1};
+  g.b = {w.b, rank, 1};
   g.residual = p.y;
   g.y = p.y;
   return g;
 }
 
-LinearArgs frozen_product(const LoraArgs& p) {
+LinearArgs frozen_product(const LoraWeight& w, const LoraArgs& p) {
   LinearArgs args;
-  args.weight = p.weight.weight;
+  args.weight = w.weight;
   args.m = p.m;
   args.x = p.x;
   args.bias = p.bias;
@@ -48,12 +47,12 @@ LinearArgs frozen_product(const LoraArgs& p) {
 }
 
 /// The frozen product and, fused with it, what the pair adds.
-PackedLayer packed_layer(const LoraArgs& p) {
+PackedLayer packed_layer(const LoraWeight& w, const LoraArgs& p) {
   PackedLayer layer;
-  layer.weight = p.weight.packed;
+  layer.weight = w.packed;
   layer.bias = p.bias;
   layer.y = p.y;
-  layer.update = {p.weight.rank, p.low, p.weight.b, 1, p.weight.rank};
+  layer.update = {w.rank, p.low, w.b, 1, w.rank};
   return layer;
 }
 
@@ -67,22 +66,22 @@ PackedLinearArgs packed_product(const LoraArgs& p, const PackedLayer& layer) {
 }
 
 /// dlow [m, rank] = scale · dy · b
-GemmArgs dlow_product(const LoraGradArgs& p, float* dlow) {
-  const size_t rows = p.weight.weight.rows, rank = p.weight.rank;
+GemmArgs dlow_product(const LoraWeight& w, const LoraGradArgs& p, float* dlow) {
+  const size_t rows = w.weight.rows, rank = w.rank;
   GemmArgs g;
   g.m = p.m;
   g.n = rank;
   g.k = rows;
   g.a = {p.dy, rows, 1};
-  g.b = {p.weight.b, 1, rank};
-  g.scale = p.weight.scale;
+  g.b = {w.b, 1, rank};
+  g.scale = w.scale;
   g.y = dlow;
   return g;
 }
 
 /// da [rank, cols] = dlowᵀ · dropped
-GemmArgs da_product(const LoraGradArgs& p, const float* dlow) {
-  const size_t cols = p.weight.weight.cols, rank = p.weight.rank;
+GemmArgs da_product(const LoraWeight& w, const LoraGradArgs& p, const float* dlow) {
+  const size_t cols = w.weight.cols, rank = w.rank;
   GemmArgs g;
   g.m = rank;
   g.n = cols;
@@ -94,8 +93,8 @@ GemmArgs da_product(const LoraGradArgs& p, const float* dlow) {
 }
 
 /// db [rows, rank] = dyᵀ · low
-GemmArgs db_product(const LoraGradArgs& p) {
-  const size_t rows = p.weight.weight.rows, rank = p.weight.rank;
+GemmArgs db_product(const LoraWeight& w, const LoraGradArgs& p) {
+  const size_t rows = w.weight.rows, rank = w.rank;
   GemmArgs g;
   g.m = rows;
   g.n = rank;
@@ -107,87 +106,90 @@ GemmArgs db_product(const LoraGradArgs& p) {
 }
 
 /// ddropped [m, cols] = dlow · a, or added to dx where dropped is x.
-GemmArgs ddropped_product(const LoraGradArgs& p, const float* dlow) {
-  const size_t cols = p.weight.weight.cols, rank = p.weight.rank;
+GemmArgs ddropped_product(const LoraWeight& w, const LoraGradArgs& p, const float* dlow) {
+  const size_t cols = w.weight.cols, rank = w.rank;
   GemmArgs g;
   g.m = p.m;
   g.n = cols;
   g.k = rank;
   g.a = {dlow, rank, 1};
-  g.b = {p.weight.a, 1, cols};
+  g.b = {w.a, 1, cols};
   g.residual = p.ddropped == nullptr ? p.dx : nullptr;
   g.y = p.ddropped == nullptr ? p.dx : p.ddropped;
   return g;
 }
 
-LinearGradInputArgs frozen_gradient(const LoraGradArgs& p) {
+LinearGradInputArgs frozen_gradient(const LoraWeight& w, const LoraGradArgs& p) {
   LinearGradInputArgs args;
-  args.weight = p.weight.weight;
+  args.weight = w.weight;
   args.m = p.m;
   args.dy = p.dy;
   args.dx = p.dx;
   return args;
 }
 
-PackedGradInputArgs packed_gradient(const LoraGradArgs& p, const float* dlow) {
+PackedGradInputArgs packed_gradient(const LoraWeight& w, const LoraGradArgs& p, const float* dlow) {
   PackedGradInputArgs args;
   args.m = p.m;
   args.dy = p.dy;
-  args.weight = p.weight.packed;
+  args.weight = w.packed;
   args.dx = p.dx;
-  if (p.ddropped == nullptr)
-    args.update = {p.weight.rank, dlow, p.weight.a, p.weight.weight.cols, 1};
+  if (p.ddropped == nullptr) args.update = {w.rank, dlow, w.a, w.weight.cols, 1};
   return args;
 }
 
 /// Bytes of dlow, up to where the workspace of the products begins.
-size_t dlow_bytes(const LoraGradArgs& p) {
-  return (p.m * p.weight.rank * sizeof(float) + 255) / 256 * 256;
+size_t dlow_bytes(const LoraWeight& w, const LoraGradArgs& p) {
+  return (p.m * w.rank * sizeof(float) + 255) / 256 * 256;
 }
 
 }  // namespace
 
 // The products run one after the other: they share the workspace.
 
-size_t lora_linear_workspace(const LoraArgs& p) {
-  const size_t low = gemm_workspace(low_product(p));
-  if (p.weight.packed != nullptr)
-    return std::max(low, packed_linears_workspace(packed_product(p, packed_layer(p))));
-  return std::max({low, linear_workspace(frozen_product(p)), gemm_workspace(high_product(p))});
+size_t lora_linear_workspace(const LoraWeight& w, const LoraArgs& p) {
+  const size_t low = gemm_workspace(low_product(w, p));
+  if (w.packed != nullptr)
+    return std::max(low, packed_linears_workspace(packed_product(p, packed_layer(w, p))));
+  return std::max(
+      {low, linear_workspace(frozen_product(w, p)), gemm_workspace(high_product(w, p))});
 }
 
-cudaError_t lora_linear(const LoraArgs& p, void* workspace, cudaStream_t stream) {
-  cudaError_t error = gemm(low_product(p), workspace, stream);
+cudaError_t lora_linear(const LoraWeight& w, const LoraArgs& p, void* workspace,
+                        cudaStream_t stream) {
+  cudaError_t error = gemm(low_product(w, p), workspace, stream);
   if (error != cudaSuccess) return error;
-  if (p.weight.packed != nullptr)
-    return packed_linears(packed_product(p, packed_layer(p)), workspace, stream);
-  error = linear(frozen_product(p), workspace, stream);
-  if (error == cudaSuccess) error = gemm(high_product(p), workspace, stream);
+  if (w.packed != nullptr)
+    return packed_linears(packed_product(p, packed_layer(w, p)), workspace, stream);
+  error = linear(frozen_product(w, p), workspace, stream);
+  if (error == cudaSuccess) error = gemm(high_product(w, p), workspace, stream);
   return error;
 }
 
-size_t lora_linear_grad_workspace(const LoraGradArgs& p) {
-  size_t most = std::max({gemm_workspace(dlow_product(p, nullptr)),
-                          gemm_workspace(da_product(p, nullptr)), gemm_workspace(db_product(p))});
-  if (p.weight.packed != nullptr)
-    most = std::max(most, packed_grad_input_workspace(packed_gradient(p, nullptr)));
+size_t lora_linear_grad_workspace(const LoraWeight& w, const LoraGradArgs& p) {
+  size_t most =
+      std::max({gemm_workspace(dlow_product(w, p, nullptr)),
+                gemm_workspace(da_product(w, p, nullptr)), gemm_workspace(db_product(w, p))});
+  if (w.packed != nullptr)
+    most = std::max(most, packed_grad_input_workspace(packed_gradient(w, p, nullptr)));
   else
-    most = std::max(most, linear_grad_input_workspace(frozen_gradient(p)));
-  return dlow_bytes(p) + std::max(most, gemm_workspace(ddropped_product(p, nullptr)));
+    most = std::max(most, linear_grad_input_workspace(frozen_gradient(w, p)));
+  return dlow_bytes(w, p) + std::max(most, gemm_workspace(ddropped_product(w, p, nullptr)));
 }
 
-cudaError_t lora_linear_grad(const LoraGradArgs& p, void* workspace, cudaStream_t stream) {
+cudaError_t lora_linear_grad(const LoraWeight& w, const LoraGradArgs& p, void* workspace,
+                             cudaStream_t stream) {
   float* const dlow = static_cast<float*>(workspace);
-  void* const rest = static_cast<char*>(workspace) + dlow_bytes(p);
-  const bool packed = p.weight.packed != nullptr;
-  cudaError_t error = gemm(dlow_product(p, dlow), rest, stream);
-  if (error == cudaSuccess) error = gemm(da_product(p, dlow), rest, stream);
-  if (error == cudaSuccess) error = gemm(db_product(p), rest, stream);
+  void* const rest = static_cast<char*>(workspace) + dlow_bytes(w, p);
+  const bool packed = w.packed != nullptr;
+  cudaError_t error = gemm(dlow_product(w, p, dlow), rest, stream);
+  if (error == cudaSuccess) error = gemm(da_product(w, p, dlow), rest, stream);
+  if (error == cudaSuccess) error = gemm(db_product(w, p), rest, stream);
   if (error == cudaSuccess)
-    error = packed ? packed_grad_input(packed_gradient(p, dlow), rest, stream)
-                   : linear_grad_input(frozen_gradient(p), rest, stream);
+    error = packed ? packed_grad_input(packed_gradient(w, p, dlow), rest, stream)
+                   : linear_grad_input(frozen_gradient(w, p), rest, stream);
   const bool fused = packed && p.ddropped == nullptr;
-  if (error == cudaSuccess && !fused) error = gemm(ddropped_product(p, dlow), rest, stream);
+  if (error == cudaSuccess && !fused) error = gemm(ddropped_product(w, p, dlow), rest, stream);
   return error;
 }
 

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "base/weight_view.h"
+#include "cpu/lora_linear/lora_linear.h"
 #include "cuda/base/cuda.h"
 
 namespace llmkit::cuda {
@@ -20,32 +20,15 @@ struct LoraWeight {
   float scale = 1;
 };
 
-/// y = x · weightᵀ + bias + low · bᵀ, low = scale · dropped · aᵀ. A row of y and low has the same
-/// bits whatever m is.
-struct LoraArgs {
-  LoraWeight weight;
-  size_t m = 0;
-  const float* x = nullptr;        // [m, cols]
-  const float* dropped = nullptr;  // [m, cols]: x after dropout, or x itself
-  const float* bias = nullptr;     // [rows] or null
-  float* y = nullptr;              // [m, rows]
-  float* low = nullptr;            // [m, rank]
-};
-size_t lora_linear_workspace(const LoraArgs& args);
-cudaError_t lora_linear(const LoraArgs& args, void* workspace, cudaStream_t stream);
+// lora_linear and its gradient as in cpu/lora_linear/lora_linear.h, over arrays of the device. A
+// row of y, low, dx and ddropped has the same bits whatever m is.
 
-struct LoraGradArgs {
-  LoraWeight weight;
-  size_t m = 0;
-  const float* dy = nullptr;       // [m, rows]
-  const float* dropped = nullptr;  // [m, cols]
-  const float* low = nullptr;      // [m, rank]
-  float* dx = nullptr;             // [m, cols]
-  float* ddropped = nullptr;       // [m, cols]; null where dropped is x: dx is then the sum of both
-  float* da = nullptr;             // [rank, cols]
-  float* db = nullptr;             // [rows, rank]
-};
-size_t lora_linear_grad_workspace(const LoraGradArgs& args);
-cudaError_t lora_linear_grad(const LoraGradArgs& args, void* workspace, cudaStream_t stream);
+size_t lora_linear_workspace(const LoraWeight& weight, const LoraArgs& args);
+cudaError_t lora_linear(const LoraWeight& weight, const LoraArgs& args, void* workspace,
+                        cudaStream_t stream);
+
+size_t lora_linear_grad_workspace(const LoraWeight& weight, const LoraGradArgs& args);
+cudaError_t lora_linear_grad(const LoraWeight& weight, const LoraGradArgs& args, void* workspace,
+                             cudaStream_t stream);
 
 }  // namespace llmkit::cuda

@@ -54,16 +54,15 @@ struct Forward {
 /// The last `m` rows.
 Forward forward(const Layer& l, size_t m) {
   DeviceVector<float> y(m * l.rows), low(m * l.rank);
-  cuda::LoraArgs args;
-  args.weight = l.pair;
+  LoraArgs args;
   args.m = m;
   args.x = l.x_there.data() + (l.m - m) * l.cols;
   args.dropped = l.dropped_there.data() + (l.m - m) * l.cols;
   args.bias = l.bias_there.data();
   args.y = y.data();
   args.low = low.data();
-  DeviceVector<char> workspace(cuda::lora_linear_workspace(args));
-  expect(cuda::lora_linear(args, workspace.data(), stream()), "lora_linear");
+  DeviceVector<char> workspace(cuda::lora_linear_workspace(l.pair, args));
+  expect(cuda::lora_linear(l.pair, args, workspace.data(), stream()), "lora_linear");
   return {y.values(), low.values()};
 }
 
@@ -130,8 +129,7 @@ struct Gradients {
   Gradients(const Layer& l, bool drops) {
     DeviceVector<float> dx_there(l.m * l.cols), ddropped_there(l.m * l.cols);
     DeviceVector<float> da_there(l.rank * l.cols), db_there(l.rows * l.rank);
-    cuda::LoraGradArgs args;
-    args.weight = l.pair;
+    LoraGradArgs args;
     args.m = l.m;
     args.dy = l.dy_there.data();
     args.dropped = l.dropped_there.data();
@@ -140,8 +138,8 @@ struct Gradients {
     args.ddropped = drops ? ddropped_there.data() : nullptr;
     args.da = da_there.data();
     args.db = db_there.data();
-    DeviceVector<char> workspace(cuda::lora_linear_grad_workspace(args));
-    expect(cuda::lora_linear_grad(args, workspace.data(), stream()), "lora_linear_grad");
+    DeviceVector<char> workspace(cuda::lora_linear_grad_workspace(l.pair, args));
+    expect(cuda::lora_linear_grad(l.pair, args, workspace.data(), stream()), "lora_linear_grad");
     dx = dx_there.values();
     ddropped = ddropped_there.values();
     da = da_there.values();

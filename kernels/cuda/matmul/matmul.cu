@@ -1,8 +1,7 @@
-#include "cuda/matmul/matmul.h"
-
 #include <algorithm>
 
 #include "cuda/gemm/gemm.h"
+#include "cuda/matmul/matmul.h"
 
 namespace llmkit::cuda {
 namespace {

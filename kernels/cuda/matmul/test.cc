@@ -9,7 +9,7 @@ using namespace llmkit::cuda::testing;
 
 namespace {
 
-void check(Checks& checks, cuda::MatmulArgs p) {
+void check(Checks& checks, MatmulArgs p) {
   const size_t batch = std::max(p.batch_a, p.batch_b);
   const std::vector<float> a = random_normal(p.batch_a * p.m * p.k, 1);
   const std::vector<float> b = random_normal(p.batch_b * p.k * p.n, 2);

@@ -105,6 +105,34 @@ inline TransposeArgs transpose_arguments(const Arguments& args, size_t& size) {
   return p;
 }
 
+/// float32 or int32 values, which are only moved.
+using Words = Span<uint32_t>;
+
+/// Reads where a block of p's shape begins, argument `index`, and its strides, the argument after
+/// it. All of it must lie within `length`. Returns where it begins.
+inline size_t read_place(const Arguments& args, size_t index, const StridedCopyArgs& p,
+                         size_t length, size_t (&strides)[kMaxCopyAxes]) {
+  const size_t start = args.size(index, "start");
+  args.expect(read_sizes(args, index + 1, 0x1p53, strides), p.axes, "strides");
+  double last = static_cast<double>(start);
+  for (size_t axis = 0; axis < p.axes; ++axis) {
+    if (p.shape[axis] == 0) return 0;
+    last += static_cast<double>(p.shape[axis] - 1) * static_cast<double>(strides[axis]);
+  }
+  if (last >= static_cast<double>(length)) args.range_error("the block reaches beyond its array");
+  return start;
+}
+
+/// stridedCopy(x, y, shape, xStart, xStrides, yStart, yStrides)
+inline StridedCopyArgs strided_copy_arguments(const Arguments& args, const Words& x,
+                                              const Words& y) {
+  StridedCopyArgs p = {};
+  p.axes = read_sizes(args, 2, 0x1p31, p.shape);
+  p.x = x.data + read_place(args, 3, p, x.size, p.x_strides);
+  p.y = y.data + read_place(args, 5, p, y.size, p.y_strides);
+  return p;
+}
+
 /// gather(x, ids, y, axis, inner); the ids are not looked at.
 inline GatherArgs gather_arguments(const Arguments& args) {
   GatherArgs p;

@@ -72,6 +72,25 @@ void scatter_add_call(const Napi::CallbackInfo& info) {
   scatter_add(p.count, p.cols, p.x, p.ids, p.y);
 }
 
+/// A Float32Array's or an Int32Array's elements.
+Words words(const Arguments& args, size_t index, bool floats) {
+  if (floats) {
+    const Floats values = args.floats(index);
+    return {reinterpret_cast<uint32_t*>(values.data), values.size};
+  }
+  const Ints values = args.ints(index);
+  return {reinterpret_cast<uint32_t*>(values.data), values.size};
+}
+
+void strided_copy_call(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "stridedCopy");
+  if (!info[0].IsTypedArray()) args.expected(0, "a Float32Array or an Int32Array");
+  const bool floats = info[0].As<Napi::TypedArray>().TypedArrayType() == napi_float32_array;
+  const StridedCopyArgs p =
+      strided_copy_arguments(args, words(args, 0, floats), words(args, 1, floats));
+  run([=] { strided_copy(p); });
+}
+
 }  // namespace
 
 void add_arrays(Napi::Object exports) {
@@ -84,6 +103,7 @@ void add_arrays(Napi::Object exports) {
   add_call<gather_call>(exports, "gather");
   add_call<sample_call>(exports, "sample");
   add_call<scatter_add_call>(exports, "scatterAdd");
+  add_call<strided_copy_call>(exports, "stridedCopy");
 }
 
 }  // namespace llmkit::binding

@@ -17,6 +17,40 @@ struct TransposeArgs {
 };
 void transpose(const TransposeArgs& args);
 
+/// Axes of a strided copy: those of a tile of six axes, each of which is two.
+constexpr size_t kMaxCopyAxes = 12;
+
+/// y[Σ i · y_strides] = x[Σ i · x_strides] for all places i of `shape`, strides in words of four
+/// bytes: float32 or int32. No word of y is written twice; y is nowhere in x.
+struct StridedCopyArgs {
+  size_t axes;  // <= kMaxCopyAxes
+  size_t shape[kMaxCopyAxes], x_strides[kMaxCopyAxes], y_strides[kMaxCopyAxes];
+  const uint32_t* x;
+  uint32_t* y;
+};
+void strided_copy(const StridedCopyArgs& args);
+
+/// The same copy with neighbouring axes joined that are one on both sides, and without those of
+/// length 1.
+inline StridedCopyArgs joined(const StridedCopyArgs& p) {
+  StridedCopyArgs q = p;
+  q.axes = 0;
+  for (size_t axis = 0; axis < p.axes; ++axis) {
+    if (p.shape[axis] == 1) continue;
+    const size_t length = p.shape[axis], from = p.x_strides[axis], to = p.y_strides[axis];
+    const size_t last = q.axes - 1;
+    if (q.axes > 0 && q.x_strides[last] == from * length && q.y_strides[last] == to * length) {
+      q.shape[last] *= length;
+    } else {
+      ++q.axes;
+      q.shape[q.axes - 1] = length;
+    }
+    q.x_strides[q.axes - 1] = from;
+    q.y_strides[q.axes - 1] = to;
+  }
+  return q;
+}
+
 struct GatherArgs {
   size_t outer, axis, inner;
   const float* x;  // [outer, axis, inner]

@@ -8,17 +8,6 @@ namespace llmkit::cuda {
 // Moving values about, as cpu/arrange/arrange.h does, in arrays of the device. What only moves
 // takes words of four bytes: float32 or int32.
 
-/// Axes of a strided copy: those of a tile of six axes, each of which is two.
-constexpr size_t kMaxCopyAxes = 12;
-
-/// y[Σ i · y_strides] = x[Σ i · x_strides] for all places i of `shape`, strides in words. No word
-/// of y is written twice; y is nowhere in x.
-struct StridedCopyArgs {
-  size_t axes;  // <= kMaxCopyAxes
-  size_t shape[kMaxCopyAxes], x_strides[kMaxCopyAxes], y_strides[kMaxCopyAxes];
-  const uint32_t* x;
-  uint32_t* y;
-};
 cudaError_t strided_copy(const StridedCopyArgs& args, cudaStream_t stream);
 
 cudaError_t transpose(const TransposeArgs& args, cudaStream_t stream);

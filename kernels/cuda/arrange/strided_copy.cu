@@ -28,26 +28,6 @@ __global__ void __launch_bounds__(kElementThreads)
   });
 }
 
-/// Joins neighbouring axes that are one on both sides, and leaves out those of length 1.
-StridedCopyArgs joined(const StridedCopyArgs& p) {
-  StridedCopyArgs q = p;
-  q.axes = 0;
-  for (size_t axis = 0; axis < p.axes; ++axis) {
-    if (p.shape[axis] == 1) continue;
-    const size_t length = p.shape[axis], from = p.x_strides[axis], to = p.y_strides[axis];
-    const size_t last = q.axes - 1;
-    if (q.axes > 0 && q.x_strides[last] == from * length && q.y_strides[last] == to * length) {
-      q.shape[last] *= length;
-    } else {
-      ++q.axes;
-      q.shape[q.axes - 1] = length;
-    }
-    q.x_strides[q.axes - 1] = from;
-    q.y_strides[q.axes - 1] = to;
-  }
-  return q;
-}
-
 }  // namespace
 
 cudaError_t strided_copy(const StridedCopyArgs& args, cudaStream_t stream) {

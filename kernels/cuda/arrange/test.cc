@@ -48,7 +48,7 @@ void check_copy(Checks& checks, const Copy& c, size_t offset) {
   for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<int32_t>(i * 7 + 1);
   const Shifted<int32_t> from(x, offset);
   Shifted<int32_t> to(c.y_size, 3 - offset);
-  gpu::StridedCopyArgs p = {};
+  StridedCopyArgs p = {};
   p.axes = c.shape.size();
   size_t count = 1;
   for (size_t axis = 0; axis < p.axes; ++axis) {

@@ -68,31 +68,16 @@ void fill_call(const Napi::CallbackInfo& info) {
   check(fill(y.length, word, y.block.as<uint32_t>(), stream()), "fill");
 }
 
-/// Reads where a block of p's shape begins, argument `index`, and its strides, the argument after
-/// it. All of it must lie within `length`. Returns where it begins.
-size_t read_place(const Arguments& args, size_t index, const StridedCopyArgs& p, size_t length,
-                  size_t (&strides)[kMaxCopyAxes]) {
-  const size_t start = args.size(index, "start");
-  args.expect(binding::read_sizes(args, index + 1, 0x1p53, strides), p.axes, "strides");
-  double last = static_cast<double>(start);
-  for (size_t axis = 0; axis < p.axes; ++axis) {
-    if (p.shape[axis] == 0) return 0;
-    last += static_cast<double>(p.shape[axis] - 1) * static_cast<double>(strides[axis]);
-  }
-  if (last >= static_cast<double>(length)) args.range_error("the block reaches beyond its array");
-  return start;
+binding::Words words_of(const DeviceArray& array) {
+  return {array.block.as<uint32_t>(), array.length};
 }
 
-/// stridedCopy(x, y, shape, xStart, xStrides, yStart, yStrides)
 void strided_copy_call(const Napi::CallbackInfo& info) {
   const Arguments args(info, "stridedCopy");
   const DeviceArray &x = device_array(args, 0), &y = device_array(args, 1);
   if (x.is_float != y.is_float) args.expected(1, "of the type of argument 1");
-  StridedCopyArgs p = {};
-  p.axes = binding::read_sizes(args, 2, 0x1p31, p.shape);
-  p.x = x.block.as<uint32_t>() + read_place(args, 3, p, x.length, p.x_strides);
-  p.y = y.block.as<uint32_t>() + read_place(args, 5, p, y.length, p.y_strides);
-  check(strided_copy(p, stream()), "stridedCopy");
+  check(strided_copy(binding::strided_copy_arguments(args, words_of(x), words_of(y)), stream()),
+        "stridedCopy");
 }
 
 }  // namespace

@@ -46,6 +46,19 @@ export interface AddonArrays<F extends Floats, I extends Ints> {
 
   /** y = x with axis i of y being axis permutation[i] of x; up to 6 axes. */
   transpose(x: F, y: F, shape: readonly number[], permutation: readonly number[]): void;
+  /**
+   * y[yStart + Σ i · yStrides] = x[xStart + Σ i · xStrides] for all places i of the shape, up to 12 axes, of arrays of
+   * one type; a place outside throws RangeError.
+   */
+  stridedCopy<A extends F | I>(
+    x: A,
+    y: A,
+    shape: readonly number[],
+    xStart: number,
+    xStrides: readonly number[],
+    yStart: number,
+    yStrides: readonly number[],
+  ): void;
   /** y [outer, ids.length, inner] = x [outer, axis, inner] at ids; outside throws RangeError. */
   gather(x: F, ids: I, y: F, axis: number, inner: number): void;
   /** Adds row r of x [ids.length, cols] to row ids[r] of y [rows, cols], r ascending. */

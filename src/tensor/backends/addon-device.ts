@@ -82,19 +82,6 @@ export interface AddonDevice {
 
   /** Sets all values to one number. */
   fill(y: DeviceFloats, value: number): void;
-  /**
-   * y[yStart + Σ i · yStrides] = x[xStart + Σ i · xStrides] for all places i of the shape, up to 12 axes; a place
-   * outside throws RangeError.
-   */
-  stridedCopy(
-    x: DeviceFloats,
-    y: DeviceFloats,
-    shape: readonly number[],
-    xStart: number,
-    xStrides: readonly number[],
-    yStart: number,
-    yStrides: readonly number[],
-  ): void;
 }
 
 /** All functions of the GPU's addon. */

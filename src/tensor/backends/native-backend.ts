@@ -5,7 +5,6 @@ import type { Weight, WeightData, WeightForm } from '../weight.js';
 import type { Addon, RecordingHandle, WeightHandle } from './addon.js';
 import { BufferPool } from './buffer-pool.js';
 import type { Assembly, BlockMove, KernelDevice } from './kernel-device.js';
-import { copyBlock } from './strided-copy.js';
 import type { Tracked } from './tensor-table.js';
 
 /** Values of a tensor as tfjs's cpu kernels see them. */
@@ -134,16 +133,22 @@ export class NativeBackend
   }
 
   assembles(dtype: tf.DataType): boolean {
-    return dtype !== 'string' && dtype !== 'complex64';
+    return dtype === 'float32' || dtype === 'int32';
   }
 
   assembled({ shape, dtype, fill }: Assembly, moves: readonly BlockMove[]): tf.TensorInfo {
-    this.computedHere();
     const y = this.newTensor(shape, dtype);
-    if (fill !== undefined) y.values.fill(fill);
+    if (fill !== undefined) this.fill(y.values as Float32Array, fill);
     for (const { x, shape: block, from, to } of moves) {
-      const source = { values: this.values(x), start: from.start, strides: from.strides };
-      copyBlock(source, { values: y.values, start: to.start, strides: to.strides }, block);
+      this.addon.stridedCopy(
+        this.values(x) as Float32Array,
+        y.values as Float32Array,
+        block,
+        from.start,
+        from.strides,
+        to.start,
+        to.strides,
+      );
     }
     return y.info;
   }

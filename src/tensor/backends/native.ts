@@ -98,6 +98,7 @@ const ADDON_FUNCTIONS: Readonly<Record<keyof Addon, true>> = {
   selectKvRows: true,
   setThreads: true,
   softmax: true,
+  stridedCopy: true,
   threads: true,
   transpose: true,
   unary: true,

@@ -1,7 +1,6 @@
 import { backend_util, slice_util, type TensorInfo, util } from '../../tfjs.js';
 import type { Floats, Ints } from '../arrays.js';
 import type { BlockMove, KernelDevice } from '../kernel-device.js';
-import { stridesOf } from '../strided-copy.js';
 import { type KernelTable, type NativeKernel, sizeOf } from './kernel.js';
 
 const slice: NativeKernel = ({ inputs, attrs }, native, fallback) => {
@@ -15,6 +14,17 @@ const slice: NativeKernel = ({ inputs, attrs }, native, fallback) => {
   slice_util.assertParamsValid(x as never, starts, shape);
   return sliceOf(native, x, { starts, shape });
 };
+
+/** Distance between neighbours along each axis of a row-major array. */
+function stridesOf(shape: readonly number[]): number[] {
+  const strides = new Array<number>(shape.length);
+  let stride = 1;
+  for (let axis = shape.length - 1; axis >= 0; axis--) {
+    strides[axis] = stride;
+    stride *= shape[axis] as number;
+  }
+  return strides;
+}
 
 function sliceOf<F extends Floats, I extends Ints>(
   native: KernelDevice<F, I>,

@@ -3,16 +3,14 @@
 
 file(GLOB cuda_sources CONFIGURE_DEPENDS cuda/*/*.cu)
 set_source_files_properties(${cuda_sources} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS "-x;c++")
-file(GLOB cuda_kernels CONFIGURE_DEPENDS cuda/*/*.cu cuda/*/*.cc)
-list(FILTER cuda_kernels EXCLUDE REGEX "/(test_[a-z0-9_]+\\.cu|test\\.cc)$|/cuda/(binding|test)/")
+file(GLOB cuda_emulator CONFIGURE_DEPENDS cuda/emulator/*.cc)
 
-add_library(cuda_kernels_emulated STATIC ${cuda_kernels})
+add_library(cuda_kernels_emulated STATIC ${cuda_kernels} ${cuda_emulator})
 target_compile_definitions(cuda_kernels_emulated PUBLIC LLMKIT_EMULATED)
 target_compile_options(cuda_kernels_emulated PUBLIC -Wno-unknown-pragmas)
 target_link_libraries(cuda_kernels_emulated PUBLIC kernels)
 
 # One test per folder, in two orders of threads and blocks: a missing barrier shows in one of them.
-file(GLOB cuda_tests CONFIGURE_DEPENDS cuda/*/test.cc)
 foreach(test ${cuda_tests})
   get_filename_component(folder ${test} DIRECTORY)
   get_filename_component(op ${folder} NAME)
@@ -27,13 +25,6 @@ foreach(test ${cuda_tests})
 endforeach()
 
 # The addon on the emulated device, for the tests in TypeScript.
-if(NOT LLMKIT_SANITIZE)
-  file(GLOB cuda_binding CONFIGURE_DEPENDS cuda/binding/*.cc)
-  add_library(addon_cuda_emulated MODULE ${cuda_binding} binding/arguments.cc
-                                         binding/weight_reader.cc)
-  target_include_directories(addon_cuda_emulated SYSTEM PRIVATE ${napi_headers})
-  target_compile_definitions(addon_cuda_emulated PRIVATE NAPI_VERSION=9 NAPI_CPP_EXCEPTIONS)
-  target_link_libraries(addon_cuda_emulated PRIVATE cuda_kernels_emulated)
-  set_target_properties(addon_cuda_emulated PROPERTIES
-                        PREFIX "" OUTPUT_NAME llmkit_cuda_emulated SUFFIX .node)
+if(napi_headers)
+  add_cuda_addon(addon_cuda_emulated llmkit_cuda_emulated cuda_kernels_emulated)
 endif()

@@ -10,7 +10,8 @@ struct Launch {
   size_t shared_bytes = 0;
   cudaStream_t stream = nullptr;
 #ifdef LLMKIT_EMULATED
-  emulator::Site site = {__builtin_FILE(), __builtin_LINE()};  // for messages
+  const char* file = __builtin_FILE();  // for messages
+  int line = __builtin_LINE();
 #endif
 };
 
@@ -28,7 +29,7 @@ cudaError_t launch(void (*kernel)(Parameters...), const Launch& how, Arguments..
   work.grid = how.grid;
   work.block = how.block;
   work.shared_bytes = how.shared_bytes;
-  work.site = how.site;
+  work.site = {how.file, how.line};
   return emulator::launch(kernel, work, how.stream, static_cast<Parameters>(arguments)...);
 #else
   cudaLaunchConfig_t config = {};

@@ -35,7 +35,7 @@ inline uint16_t half_bits(float x) {
   if (size == 0) return sign;
   int exponent;
   std::frexp(size, &exponent);
-  if (exponent < -13) exponent = -13;  // subnormal: steps of 2^-24
+  if (size == 0 || exponent < -13) exponent = -13;  // subnormal: steps of 2^-24
   const float steps = std::nearbyintf(std::ldexp(size, 11 - exponent));
   // A carry into the next exponent comes out of the addition.
   return static_cast<uint16_t>(sign + ((exponent + 13) << 10) + static_cast<int>(steps));

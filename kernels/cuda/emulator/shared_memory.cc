@@ -15,14 +15,14 @@
   LLMKIT_ONE(n##0)                                                                     \
   LLMKIT_ONE(n##1)                                                                     \
   LLMKIT_ONE(n##2)                                                                     \
-  LLMKIT_ONE(n##3) LLMKIT_ONE(n##4) LLMKIT_ONE(n##5) LLMKIT_ONE(n##6) LLMKIT_ONE(n##7) \
-      LLMKIT_ONE(n##8) LLMKIT_ONE(n##9)
-#define LLMKIT_HUNDRED                                                                \
-  LLMKIT_TEN()                                                                        \
-  LLMKIT_TEN(1)                                                                       \
-  LLMKIT_TEN(2)                                                                       \
-  LLMKIT_TEN(3) LLMKIT_TEN(4) LLMKIT_TEN(5) LLMKIT_TEN(6) LLMKIT_TEN(7) LLMKIT_TEN(8) \
-      LLMKIT_TEN(9)
+  LLMKIT_ONE(n##3)                                                                     \
+  LLMKIT_ONE(n##4) LLMKIT_ONE(n##5) LLMKIT_ONE(n##6) LLMKIT_ONE(n##7) LLMKIT_ONE(n##8) \
+      LLMKIT_ONE(n##9)
+#define LLMKIT_HUNDRED \
+  LLMKIT_TEN()         \
+  LLMKIT_TEN(1)        \
+  LLMKIT_TEN(2)        \
+  LLMKIT_TEN(3) LLMKIT_TEN(4) LLMKIT_TEN(5) LLMKIT_TEN(6) LLMKIT_TEN(7) LLMKIT_TEN(8) LLMKIT_TEN(9)
 LLMKIT_HUNDRED
 #undef LLMKIT_ONE
 #define LLMKIT_ONE(n) {__start_llmkit_shared_##n, __stop_llmkit_shared_##n},

@@ -1,0 +1,184 @@
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <string>
+
+#include "cuda/emulator/test_kernels.h"
+#include "cuda/testing/testing.h"
+
+// The emulator finds the mistakes it is there for, and its small floats and streams are CUDA's.
+
+using namespace llmkit::cuda;
+using namespace llmkit::cuda::testing;
+
+namespace {
+
+/// What a child process that runs the mistake says before it aborts; empty when it does not.
+std::string last_words(Mistake mistake) {
+  int ends[2];
+  if (pipe(ends) != 0) return "";
+  const pid_t child = fork();
+  if (child == 0) {
+    dup2(ends[1], STDERR_FILENO);
+    expect(make_mistake(mistake, stream()), "make_mistake");
+    expect(cudaStreamSynchronize(stream()), "cudaStreamSynchronize");
+    _exit(0);
+  }
+  close(ends[1]);
+  std::string words;
+  char text[256];
+  for (ssize_t n; (n = read(ends[0], text, sizeof(text))) > 0;)
+    words.append(text, static_cast<size_t>(n));
+  close(ends[0]);
+  int status = 0;
+  waitpid(child, &status, 0);
+  return WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT ? words : "";
+}
+
+void check_mistakes(Checks& checks) {
+  const struct {
+    Mistake mistake;
+    const char* words;
+  } cases[] = {
+      {Mistake::kThreadLeavesBeforeBarrier, "left"},
+      {Mistake::kBarriersDiffer, "other threads wait at the barrier of"},
+      {Mistake::kLaneLeavesBeforeShuffle, "left"},
+      {Mistake::kMaskLeavesOutReader, "leaves out"},
+      {Mistake::kWarpWaitsForBarrier, "wait"},
+      {Mistake::kLoadOutsideOfSharedMemory, "bytes 64 to 68 of 64"},
+      {Mistake::kStoreBeyondSharedMemory, "beyond the 64 bytes"},
+      {Mistake::kMatrixRowNotAligned, "not aligned to 16"},
+  };
+  for (const auto& c : cases) {
+    const std::string words = last_words(c.mistake);
+    checks.that(c.words, words.find(c.words) != std::string::npos &&
+                             words.find("test_kernels.cu") != std::string::npos);
+  }
+}
+
+bool passes_on(int step, bool with_barrier) {
+  DeviceVector<int> to(64);
+  expect(pass_on(to.data(), step, with_barrier, stream()), "pass_on");
+  const std::vector<int> got = to.values();
+  for (int i = 0; i < 64; ++i)
+    if (got[i] != (i + step + 64) % 64) return false;
+  return true;
+}
+
+void check_races(Checks& checks) {
+  checks.that("with a barrier", passes_on(1, true) && passes_on(-1, true));
+  checks.that("a missing barrier is seen", !passes_on(1, false) || !passes_on(-1, false));
+  const std::vector<float> values = random_normal(128, 1);
+  const DeviceVector<float> from(values);
+  for (bool with_wait : {true, false}) {
+    DeviceVector<float> to(128);
+    expect(copy_through(from.data(), to.data(), with_wait, stream()), "copy_through");
+    const std::vector<float> got = to.values();
+    checks.that("a copy, or poison without the wait",
+                with_wait ? same_bytes(got, values) : got[0] != got[0] && got[127] != got[127]);
+  }
+}
+
+/// Every block finds poison: also the second launch of a kernel, which was seen to write there.
+void check_poison(Checks& checks) {
+  for (int launch = 0; launch < 3; ++launch) {
+    DeviceVector<float> to(64);
+    expect(cudaMemset(to.data(), 0, 64 * sizeof(float)), "cudaMemset");
+    expect(read_unwritten(to.data(), stream()), "read_unwritten");
+    for (float value : to.values()) checks.that("poison", value != value);
+  }
+}
+
+/// Every finite value is itself; between two neighbours the even one wins, and beside the middle
+/// the nearer one.
+template <class T>
+void check_rounding(Checks& checks, T (*of_bits)(unsigned short), unsigned last) {
+  for (unsigned bits = 0; bits < last; ++bits) {
+    const float low = of_bits(static_cast<unsigned short>(bits));
+    const float high = of_bits(static_cast<unsigned short>(bits + 1));
+    const float middle = low + (high - low) / 2;
+    checks.that("itself", T(low).bits == bits && T(-low).bits == (bits | 0x8000));
+    checks.that("half way", T(middle).bits == bits + bits % 2);
+    checks.that("below", T(std::nextafterf(middle, 0)).bits == bits);
+    checks.that("above", T(std::nextafterf(middle, high)).bits == bits + 1);
+  }
+}
+
+void check_floats(Checks& checks) {
+  check_rounding<__nv_bfloat16>(checks, __ushort_as_bfloat16, 0x7f7f);
+  check_rounding<__half>(checks, __ushort_as_half, 0x7bff);
+  checks.that("infinite", __half(65520.0f).bits == 0x7c00 && __half(65519.0f).bits == 0x7bff);
+  checks.that("NaN", __half(NAN).bits == 0x7fff && __nv_bfloat16(NAN).bits == 0x7fff);
+  // 257 * 1 - 2^-40 rounds below the tie between 256 and 258 that float32 would make of it.
+  const __nv_bfloat16 tie = __hfma(__nv_bfloat16(1.0f), __nv_bfloat16(256.0f), __nv_bfloat16(1.0f));
+  checks.that("a tie", float(tie) == 256);
+  const __nv_bfloat16 above = __hfma(__nv_bfloat16(257.0f / 256), __nv_bfloat16(256.0f),
+                                     __nv_bfloat16(std::ldexp(1.0f, -40)));
+  checks.that("no second rounding", float(above) == 256);
+}
+
+/// Work runs when somebody waits, a stream's in order, and another's after the event it waits for.
+void check_streams(Checks& checks) {
+  cudaStream_t other;
+  cudaEvent_t event;
+  expect(cudaStreamCreateWithFlags(&other, cudaStreamNonBlocking), "stream");
+  expect(cudaEventCreate(&event), "event");
+  int *pinned, *place;
+  expect(cudaMallocHost(&pinned, 2 * sizeof(int)), "cudaMallocHost");
+  expect(cudaMalloc(&place, sizeof(int)), "cudaMalloc");
+  pinned[0] = 1;
+  pinned[1] = 0;
+  const auto copy = [](void* to, void* from, cudaMemcpyKind kind, cudaStream_t on) {
+    expect(cudaMemcpyAsync(to, from, sizeof(int), kind, on), "cudaMemcpyAsync");
+  };
+  copy(place, &pinned[0], cudaMemcpyHostToDevice, stream());
+  expect(cudaEventRecord(event, stream()), "record");
+  expect(cudaStreamWaitEvent(other, event), "wait");
+  copy(&pinned[1], place, cudaMemcpyDeviceToHost, other);
+  checks.that("nothing has run", pinned[1] == 0 && cudaEventQuery(event) == cudaErrorNotReady);
+  pinned[0] = 2;
+  expect(cudaStreamSynchronize(other), "synchronize");
+  checks.that("the event's stream ran first", pinned[1] == 1 || pinned[1] == 2);
+  checks.that("and the event was reached", cudaEventQuery(event) == cudaSuccess);
+  expect(cudaFree(place), "cudaFree");
+  expect(cudaFreeHost(pinned), "cudaFreeHost");
+  expect(cudaEventDestroy(event), "event");
+  expect(cudaStreamDestroy(other), "stream");
+}
+
+/// What may not happen while a stream is captured is an error there, and spoils the graph.
+void check_capture(Checks& checks) {
+  void* p;
+  cudaGraph_t graph;
+  expect(cudaStreamBeginCapture(stream(), cudaStreamCaptureModeThreadLocal), "begin");
+  checks.that("allocating", cudaMalloc(&p, 16) == cudaErrorStreamCaptureUnsupported);
+  checks.that("the graph",
+              cudaStreamEndCapture(stream(), &graph) == cudaErrorStreamCaptureInvalidated);
+  checks.that("the last error", cudaGetLastError() == cudaErrorStreamCaptureInvalidated);
+  checks.that("is told once", cudaGetLastError() == cudaSuccess);
+}
+
+void check_copies(Checks& checks) {
+  float host[4] = {};
+  DeviceVector<float> to(4);
+  checks.that("beyond the end",
+              cudaMemcpy(to.data() + 2, host, 16, cudaMemcpyHostToDevice) == cudaErrorInvalidValue);
+  checks.that("the wrong way",
+              cudaMemcpy(host, to.data(), 16, cudaMemcpyHostToDevice) == cudaErrorInvalidValue);
+  cudaGetLastError();
+}
+
+void check_all(Checks& checks) {
+  check_mistakes(checks);
+  check_races(checks);
+  check_poison(checks);
+  check_floats(checks);
+  check_streams(checks);
+  check_capture(checks);
+  check_copies(checks);
+}
+
+}  // namespace
+
+int main() { return run_on_device(check_all); }

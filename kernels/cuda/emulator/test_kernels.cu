@@ -1,0 +1,111 @@
+#include "cuda/base/instructions.h"
+#include "cuda/base/launch.h"
+#include "cuda/emulator/test_kernels.h"
+
+namespace llmkit::cuda {
+
+namespace {
+
+constexpr unsigned kThreads = 64;
+
+__global__ void leave_before_barrier() {
+  if (threadIdx.x == 5) return;
+  __syncthreads();
+}
+
+__global__ void differ_in_barriers() {
+  if (threadIdx.x < 7)
+    __syncthreads();
+  else
+    __syncthreads();
+}
+
+__global__ void leave_before_shuffle(int* sink) {
+  if (threadIdx.x == 3) return;
+  *sink = __shfl_xor_sync(kAllLanes, 1, 1);
+}
+
+__global__ void read_outside_of_mask(int* sink) {
+  if (threadIdx.x % kWarp < 16) *sink = __shfl_sync(0xffffu, 1, 20);
+}
+
+__global__ void wait_in_two_places(int* sink) {
+  if (threadIdx.x == 0) __syncthreads();
+  *sink = __shfl_xor_sync(kAllLanes, 1, 1);
+}
+
+__global__ void load_outside(uint32_t* sink) {
+  *sink = load_shared_4(shared_address(dynamic_shared()) + 64);
+}
+
+__global__ void store_beyond() { dynamic_shared()[64 + threadIdx.x] = 1; }
+
+__global__ void load_unaligned(uint32_t* sink) {
+  uint32_t r[4];
+  load_matrices(r, shared_address(dynamic_shared()) + 8);
+  *sink = r[0];
+}
+
+__global__ void pass_on_kernel(int* to, int step, bool with_barrier) {
+  __shared__ int row[kThreads];
+  const int i = static_cast<int>(threadIdx.x);
+  row[i] = i;
+  if (with_barrier) __syncthreads();
+  to[i] = row[(i + step + static_cast<int>(kThreads)) % static_cast<int>(kThreads)];
+}
+
+__global__ void copy_through_kernel(const float* from, float* to, bool with_wait) {
+  __shared__ __align__(16) float row[4 * kWarp];
+  float* const mine = row + 4 * threadIdx.x;
+  copy_async(shared_address(mine), from + 4 * threadIdx.x);
+  commit_copies();
+  if (with_wait) wait_copies<0>();
+  for (int i = 0; i < 4; ++i) to[4 * threadIdx.x + i] = mine[i];
+}
+
+__global__ void read_unwritten_kernel(float* to) {
+  __shared__ float row[kThreads];
+  to[threadIdx.x] = row[threadIdx.x];
+  row[threadIdx.x] = 1;
+}
+
+}  // namespace
+
+cudaError_t make_mistake(Mistake mistake, cudaStream_t stream) {
+  static uint32_t sink;
+  int* const number = reinterpret_cast<int*>(&sink);
+  const Launch how = {2, kThreads, 64, stream};
+  switch (mistake) {
+    case Mistake::kThreadLeavesBeforeBarrier:
+      return launch(leave_before_barrier, how);
+    case Mistake::kBarriersDiffer:
+      return launch(differ_in_barriers, how);
+    case Mistake::kLaneLeavesBeforeShuffle:
+      return launch(leave_before_shuffle, how, number);
+    case Mistake::kMaskLeavesOutReader:
+      return launch(read_outside_of_mask, how, number);
+    case Mistake::kWarpWaitsForBarrier:
+      return launch(wait_in_two_places, how, number);
+    case Mistake::kLoadOutsideOfSharedMemory:
+      return launch(load_outside, how, &sink);
+    case Mistake::kStoreBeyondSharedMemory:
+      return launch(store_beyond, how);
+    case Mistake::kMatrixRowNotAligned:
+      return launch(load_unaligned, how, &sink);
+  }
+  return cudaErrorInvalidValue;
+}
+
+cudaError_t pass_on(int* to, int step, bool with_barrier, cudaStream_t stream) {
+  return launch(pass_on_kernel, {1, kThreads, 0, stream}, to, step, with_barrier);
+}
+
+cudaError_t copy_through(const float* from, float* to, bool with_wait, cudaStream_t stream) {
+  return launch(copy_through_kernel, {1, kWarp, 0, stream}, from, to, with_wait);
+}
+
+cudaError_t read_unwritten(float* to, cudaStream_t stream) {
+  return launch(read_unwritten_kernel, {1, kThreads, 0, stream}, to);
+}
+
+}  // namespace llmkit::cuda

@@ -1,0 +1,33 @@
+#pragma once
+
+#include "cuda/base/cuda.h"
+
+// Kernels with the mistakes that the emulator is there to find.
+
+namespace llmkit::cuda {
+
+enum class Mistake {
+  kThreadLeavesBeforeBarrier,
+  kBarriersDiffer,
+  kLaneLeavesBeforeShuffle,
+  kMaskLeavesOutReader,
+  kWarpWaitsForBarrier,
+  kLoadOutsideOfSharedMemory,
+  kStoreBeyondSharedMemory,
+  kMatrixRowNotAligned,
+};
+
+/// A launch that ends the process when it runs.
+cudaError_t make_mistake(Mistake mistake, cudaStream_t stream);
+
+/// to [i] = i + step, by way of shared memory and the thread `step` further on; without a barrier
+/// in between some read what is not there yet. [64]
+cudaError_t pass_on(int* to, int step, bool with_barrier, cudaStream_t stream);
+
+/// to [i] = from [i] through a copy to shared memory. [128]
+cudaError_t copy_through(const float* from, float* to, bool with_wait, cudaStream_t stream);
+
+/// to [i] = what shared memory holds in a block that writes none, and then 1. [64]
+cudaError_t read_unwritten(float* to, cudaStream_t stream);
+
+}  // namespace llmkit::cuda

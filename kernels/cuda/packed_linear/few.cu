@@ -11,9 +11,7 @@ namespace llmkit::cuda {
 namespace {
 
 constexpr int kWarps = kSlices;
-
-template <class Codec, int kBlocks>
-constexpr int kStageBytes = kBlocks * 1024 + kTileBytes<Codec> + kGroupSpace<Codec>;
+constexpr int kMostBytes = 99 * 1024;  // what every chip has for a block
 
 /// A layer and which 32 of its rows the block makes.
 struct Place {
@@ -26,13 +24,96 @@ __device__ __forceinline__ Place place_of_block(const ForwardArgs& args) {
   return {&args.layers[index], tile};
 }
 
-/// Queues the copies of a tile and of its columns of x into a stage of the warp's ring.
-template <class Codec, int kBlocks>
-__device__ __forceinline__ void copy_stage(const ForwardArgs& args, const Place& place, int tile,
-                                           uint32_t stage, uint64_t policy) {
+/// Rows of x that are rounded already: those of a tile are copied into the ring beside it.
+template <int kBlocks>
+struct RoundedX {
+  using Rows = SharedRows;
+  static constexpr int kStageBytes = kBlocks * 1024;
+  static LLMKIT_HOST_DEVICE int warp_bytes(const ForwardArgs&, const WeightArgs&) { return 0; }
+
+  /// Sets the ring to zero, where rows past m stay.
+  __device__ __forceinline__ RoundedX(const ForwardArgs& args, const WeightArgs&, char* ring,
+                                      int ring_bytes)
+      : args_(args) {
+    for (int i = threadIdx.x % kWarp; i < ring_bytes / 16; i += kWarp)
+      reinterpret_cast<uint4*>(ring)[i] = make_uint4(0, 0, 0, 0);
+    __syncwarp();
+  }
+  __device__ __forceinline__ void round(int, int) {}
+  __device__ __forceinline__ void copy(const WeightArgs& w, int tile, uint32_t stage) const {
+    const int lane = threadIdx.x % kWarp, piece = lane & 7;
+    const size_t stride = static_cast<size_t>(w.column_tiles) * kTileColumns;
+#pragma unroll
+    for (int i = 0; i < 2 * kBlocks; ++i) {
+      const int row = 4 * i + (lane >> 3);
+      if (row < args_.m)
+        copy_async(x_address(stage, row, piece),
+                   args_.x + row * stride + tile * kTileColumns + piece * 8);
+    }
+  }
+  __device__ __forceinline__ Rows rows(int, uint32_t stage) const { return {stage, 0}; }
+
+ private:
+  const ForwardArgs& args_;
+};
+
+/// One or two rows of x: each warp rounds those of its slice while the first tiles are on their
+/// way.
+struct FloatX {
+  struct Rows {
+    uint32_t x, zero;
+    int m;
+    __device__ __forceinline__ uint32_t piece(int, int lane, int piece) const {
+      return (lane & 7) < m ? x_address(x, lane & 7, piece) : zero + piece * 16;
+    }
+  };
+  static constexpr int kStageBytes = 0, kZeroBytes = 128;
+  static LLMKIT_HOST_DEVICE int warp_bytes(const ForwardArgs& args, const WeightArgs& w) {
+    const int per_group = 1 << w.group_shift, groups = (w.column_tiles + per_group - 1) / per_group;
+    const int most_tiles = (groups + kSlices - 1) / kSlices * per_group;
+    return kZeroBytes + most_tiles * args.m * 128;
+  }
+
+  /// The memory of its own follows the ring.
+  __device__ __forceinline__ FloatX(const ForwardArgs& args, const WeightArgs&, char* ring,
+                                    int ring_bytes)
+      : args_(args), memory_(ring + ring_bytes) {}
+  __device__ __forceinline__ void round(int begin, int end) {
+    const int lane = threadIdx.x % kWarp, cols = args_.cols;
+    begin_ = begin;
+    reinterpret_cast<uint32_t*>(memory_)[lane] = 0;
+    for (int row = 0; row < args_.m; ++row)
+      for (int pair = lane; pair < (end - begin) * kTileColumns / 2; pair += kWarp) {
+        const int tile = pair / (kTileColumns / 2), in_tile = pair % (kTileColumns / 2);
+        const int column = begin * kTileColumns + 2 * pair;
+        const float* const x = args_.float_x + static_cast<size_t>(row) * cols + column;
+        const uint32_t at = x_address(tile * args_.m * 128, row, in_tile / 4) + in_tile % 4 * 4;
+        *reinterpret_cast<uint32_t*>(memory_ + kZeroBytes + at) =
+            pack_bf16(column < cols ? x[0] : 0.0f, column + 1 < cols ? x[1] : 0.0f);
+      }
+    __syncwarp();
+  }
+  __device__ __forceinline__ void copy(const WeightArgs&, int, uint32_t) const {}
+  __device__ __forceinline__ Rows rows(int tile, uint32_t) const {
+    const uint32_t zero = shared_address(memory_);
+    return {zero + kZeroBytes + (tile - begin_) * args_.m * 128, zero, args_.m};
+  }
+
+ private:
+  const ForwardArgs& args_;
+  char* const memory_;
+  int begin_ = 0;
+};
+
+template <class Codec, class X>
+constexpr int kStageBytes = X::kStageBytes + kTileBytes<Codec> + kGroupSpace<Codec>;
+
+/// Queues the copies of a tile into a stage of the warp's ring.
+template <class Codec>
+__device__ __forceinline__ void copy_tile(const Place& place, int tile, uint32_t codes,
+                                          uint64_t policy) {
   const WeightArgs& w = place.layer->weight;
   const int lane = threadIdx.x % kWarp;
-  const uint32_t codes = stage + kBlocks * 1024;
   const size_t index = static_cast<size_t>(place.row_tile) * w.column_tiles + tile;
   const char* const from = w.codes + index * kTileBytes<Codec>;
 #pragma unroll
@@ -40,37 +121,30 @@ __device__ __forceinline__ void copy_stage(const ForwardArgs& args, const Place&
     copy_async_once(codes + i + lane * 16, from + i + lane * 16, policy);
   if (Codec::kScaled)
     copy_group_piece(w, place.row_tile, tile, true, codes + kTileBytes<Codec>, lane);
-#pragma unroll
-  for (int i = 0; i < 2 * kBlocks; ++i) {
-    const int row = 4 * i + (lane >> 3), piece = lane & 7;
-    const size_t stride = static_cast<size_t>(w.column_tiles) * kTileColumns;
-    if (row < args.m)
-      copy_async(x_address(stage, row, piece),
-                 args.x + row * stride + tile * kTileColumns + piece * 8);
-  }
 }
 
 /// The sums of the warp's slice.
-template <class Codec, int kBlocks, int kStages>
+template <class Codec, class X, int kBlocks, int kStages>
 __device__ __forceinline__ void multiply_slice(const ForwardArgs& args, const Place& place,
                                                char* shared, Fragments<kBlocks>& slice) {
-  constexpr int kStage = kStageBytes<Codec, kBlocks>;
+  constexpr int kStage = kStageBytes<Codec, X>, kRing = kStages * kStage;
   const WeightArgs& w = place.layer->weight;
   const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
-  char* const memory = shared + Codec::kTableBytes + warp * kStages * kStage;
-  for (int i = lane; i < kStages * kStage / 16; i += kWarp)  // rows past m stay zero
-    reinterpret_cast<uint4*>(memory)[i] = make_uint4(0, 0, 0, 0);
-  __syncwarp();
+  char* const memory = shared + Codec::kTableBytes + warp * (kRing + X::warp_bytes(args, w));
+  X x(args, w, memory, kRing);
   const uint32_t ring = shared_address(memory), lane_table = shared_address(shared) + lane * 4;
   const int begin = w.slice(warp), end = w.slice(warp + 1);
   const uint64_t policy = evict_first_policy();
   const auto copy = [&](int tile) {
-    if (tile < end)
-      copy_stage<Codec, kBlocks>(args, place, tile, ring + (tile - begin) % kStages * kStage,
-                                 policy);
+    if (tile < end) {
+      const uint32_t stage = ring + (tile - begin) % kStages * kStage;
+      copy_tile<Codec>(place, tile, stage + X::kStageBytes, policy);
+      x.copy(w, tile, stage);
+    }
     commit_copies();
   };
   for (int i = 0; i < kStages - 1; ++i) copy(begin + i);
+  x.round(begin, end);
   Codec::fill(shared, w.values);
   __syncthreads();
 
@@ -79,10 +153,11 @@ __device__ __forceinline__ void multiply_slice(const ForwardArgs& args, const Pl
   for (int tile = begin; tile < end; ++tile) {
     wait_copies<kStages - 2>();
     __syncwarp();
-    const uint32_t stage = ring + (tile - begin) % kStages * kStage, codes = stage + kBlocks * 1024;
+    const uint32_t stage = ring + (tile - begin) % kStages * kStage;
+    const uint32_t codes = stage + X::kStageBytes;
     copy(tile + kStages - 1);
-    multiply_tile<Codec, kBlocks>(w, {codes, codes + kTileBytes<Codec>, stage, 0},
-                                  w.ends_group(tile), lane_table, chain, slice);
+    const SharedTile<typename X::Rows> at = {codes, codes + kTileBytes<Codec>, x.rows(tile, stage)};
+    multiply_tile<Codec, kBlocks>(w, at, w.ends_group(tile), lane_table, chain, slice);
   }
   wait_copies<0>();
 }
@@ -112,7 +187,7 @@ __device__ __forceinline__ void add_update(const LayerArgs& layer, int row, int 
                              layer.weight.rows, 0, m, sums[b]);
 }
 
-template <class Codec, int kBlocks, int kStages>
+template <class Codec, class X, int kBlocks, int kStages>
 __global__ void __launch_bounds__(kWarps* kWarp)
     multiply(const __grid_constant__ ForwardArgs args) {
   char* const shared = dynamic_shared();
@@ -121,7 +196,7 @@ __global__ void __launch_bounds__(kWarps* kWarp)
   const int warp = threadIdx.x / kWarp, row = place.row_tile * kTileRows;
   Fragments<kBlocks> sums;
   set_zero<kBlocks>(sums);
-  multiply_slice<Codec, kBlocks, kStages>(args, place, shared, sums);
+  multiply_slice<Codec, X, kBlocks, kStages>(args, place, shared, sums);
   __syncthreads();
   constexpr int kSums = 8 * kBlocks * kTileRows;
   float* const parts = reinterpret_cast<float*>(shared + Codec::kTableBytes);  // [8, m, 32]
@@ -144,37 +219,66 @@ __global__ void __launch_bounds__(kWarps* kWarp)
   }
 }
 
-template <class Codec, int kBlocks, int kStages>
-cudaError_t launch_multiply(const ForwardArgs& args, cudaStream_t stream) {
-  constexpr int kBytes = Codec::kTableBytes + kWarps * kStages * kStageBytes<Codec, kBlocks>;
-  static_assert(kBytes <= 99 * 1024, "what every chip has for a block");
-  static_assert(kWarps * kStages * kStageBytes<Codec, kBlocks> >= 9 * 8 * kBlocks * kTileRows * 4,
+/// Shared memory of a block: the most that one of the layers needs.
+template <class Codec, class X, int kBlocks, int kStages>
+int block_bytes(const ForwardArgs& args) {
+  constexpr int kRing = kStages * kStageBytes<Codec, X>;
+  static_assert(kWarps * kRing >= 9 * 8 * kBlocks * kTileRows * 4,
                 "the sums take the place of the ring");
-  unsigned tiles = 0;
-  for (int i = 0; i < args.count; ++i) tiles += args.layers[i].weight.row_tiles;
-  return launch(multiply<Codec, kBlocks, kStages>, {tiles, kWarps * kWarp, kBytes, stream}, args);
+  int most = 0;
+  for (int i = 0; i < args.count; ++i) {
+    const int bytes = kRing + X::warp_bytes(args, args.layers[i].weight);
+    most = bytes > most ? bytes : most;
+  }
+  return Codec::kTableBytes + kWarps * most;
 }
 
-template <class Codec, int kStagesOfEight, int kStagesOfSixteen>
-cudaError_t choose(const ForwardArgs& args, cudaStream_t stream) {
-  return args.m <= 8 ? launch_multiply<Codec, 1, kStagesOfEight>(args, stream)
-                     : launch_multiply<Codec, 2, kStagesOfSixteen>(args, stream);
+template <class Codec, class X, int kBlocks, int kStages>
+cudaError_t launch_multiply(const ForwardArgs& args, cudaStream_t stream) {
+  static_assert(Codec::kTableBytes + kWarps * kStages * kStageBytes<Codec, X> <= kMostBytes);
+  const size_t bytes = block_bytes<Codec, X, kBlocks, kStages>(args);
+  unsigned tiles = 0;
+  for (int i = 0; i < args.count; ++i) tiles += args.layers[i].weight.row_tiles;
+  return launch(multiply<Codec, X, kBlocks, kStages>, {tiles, kWarps * kWarp, bytes, stream}, args);
+}
+
+/// The kernels of a codec: how deep their rings are.
+template <class Codec_, int kOfFloats, int kOfEight, int kOfSixteen>
+struct Kernels {
+  using Codec = Codec_;
+  static bool takes_floats(const ForwardArgs& args) {
+    return args.m <= kFewestRows && block_bytes<Codec, FloatX, 1, kOfFloats>(args) <= kMostBytes;
+  }
+  static cudaError_t multiply(const ForwardArgs& args, cudaStream_t stream) {
+    if (args.x == nullptr) return launch_multiply<Codec, FloatX, 1, kOfFloats>(args, stream);
+    return args.m <= 8 ? launch_multiply<Codec, RoundedX<1>, 1, kOfEight>(args, stream)
+                       : launch_multiply<Codec, RoundedX<2>, 2, kOfSixteen>(args, stream);
+  }
+};
+
+template <class Use>
+auto with_kernels(PackedCode code, const Use& use) {
+  switch (code) {
+    case PackedCode::kInt4:
+      return use(Kernels<Int4Codec, 6, 4, 3>());
+    case PackedCode::kTable:
+      return use(Kernels<TableCodec, 4, 3, 2>());
+    case PackedCode::kInt8:
+      return use(Kernels<Int8Codec, 4, 3, 2>());
+    default:
+      return use(Kernels<Bf16Codec, 2, 2, 2>());
+  }
 }
 
 }  // namespace
 
+bool takes_floats(const ForwardArgs& args, PackedCode code) {
+  return with_kernels(code, [&](auto kernels) { return decltype(kernels)::takes_floats(args); });
+}
+
 cudaError_t multiply_few(const ForwardArgs& args, PackedCode code, cudaStream_t stream) {
-  switch (code) {
-    case PackedCode::kInt4:
-      return choose<Int4Codec, 4, 3>(args, stream);
-    case PackedCode::kTable:
-      return choose<TableCodec, 3, 2>(args, stream);
-    case PackedCode::kInt8:
-      return choose<Int8Codec, 3, 2>(args, stream);
-    case PackedCode::kBf16:
-      return choose<Bf16Codec, 2, 2>(args, stream);
-  }
-  return cudaErrorInvalidValue;
+  return with_kernels(code,
+                      [&](auto kernels) { return decltype(kernels)::multiply(args, stream); });
 }
 
 }  // namespace llmkit::cuda

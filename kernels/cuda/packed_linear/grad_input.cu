@@ -103,16 +103,16 @@ __device__ __forceinline__ ScalePairs load_scale_pairs(const WeightArgs& w, uint
 
 /// sums += 16 rows (half 0 or 1) of a tile.
 template <class Codec>
-__device__ __forceinline__ void multiply_half(const WeightArgs& w, const SharedTile& tile, int half,
-                                              const uint32_t (&dy)[kBlocks][4], int matrix,
-                                              uint32_t lane_table, Sums& sums) {
+__device__ __forceinline__ void multiply_half(const WeightArgs& w, uint32_t codes, uint32_t groups,
+                                              int half, const uint32_t (&dy)[kBlocks][4],
+                                              int matrix, uint32_t lane_table, Sums& sums) {
   const int lane = threadIdx.x % kWarp, g = lane >> 2, P = (lane & 3) + 4 * half;
   uint4 chunk[Codec::kPlanes];
-  load_chunk<Codec>(tile.codes, P, g, chunk);
+  load_chunk<Codec>(codes, P, g, chunk);
   const int group = w.half_tiles ? g >> 2 : 0;
-  const ScalePairs scale = load_scale_pairs<Codec>(w, tile.groups + group * w.scale_stride, P);
+  const ScalePairs scale = load_scale_pairs<Codec>(w, groups + group * w.scale_stride, P);
   const typename Codec::Zeros zeros =
-      load_zeros<Codec>(w, tile.groups + kScaleSpace + group * kTileRows, P);
+      load_zeros<Codec>(w, groups + kScaleSpace + group * kTileRows, P);
 #pragma unroll
   for (int b = 0; b < 4; ++b) {
     uint32_t r[4];
@@ -160,7 +160,7 @@ __device__ __forceinline__ void multiply_rows(const GradArgs& args, Sums& sums) 
           stage + kDyBytes + kTiles * kTileBytes<Codec> + index * kGroupSpace<Codec>;
 #pragma unroll
       for (int half = 0; half < 2; ++half)
-        multiply_half<Codec>(w, {codes, groups, stage, row}, half, dy, 2 * half, lane_table, sums);
+        multiply_half<Codec>(w, codes, groups, half, dy, 2 * half, lane_table, sums);
     }
   }
 }

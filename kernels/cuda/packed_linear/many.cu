@@ -116,9 +116,10 @@ __device__ __forceinline__ void multiply_slices(const ForwardArgs& args, const P
     __syncthreads();
     copy(tile + kStages - 1);
     const uint32_t stage = ring + (tile - begin) % kStages * kStage, codes = stage + kXBytes;
-    const SharedTile at = {codes + i * kTileBytes<Codec>,
-                           codes + kBlockTiles * kTileBytes<Codec> + i * kGroupSpace<Codec>, stage,
-                           warp / kBlockTiles * 8 * kBlocks};
+    const SharedTile<SharedRows> at = {
+        codes + i * kTileBytes<Codec>,
+        codes + kBlockTiles * kTileBytes<Codec> + i * kGroupSpace<Codec>,
+        {stage, warp / kBlockTiles * 8 * kBlocks}};
     multiply_tile<Codec, kBlocks>(w, at, w.ends_group(tile), lane_table, chain, slice);
     for (; index < last && w.slice(index + 1) == tile + 1; ++index)
       end_slice(parts, index, slice, total);

@@ -8,10 +8,11 @@ size_t divide_up(size_t a, size_t b) { return (a + b - 1) / b; }
 size_t aligned(size_t bytes) { return divide_up(bytes, 256) * 256; }
 
 /// Layers from `first` on whose codes are alike, as many as a kernel takes.
-ForwardArgs alike(const PackedLinearArgs& args, size_t first, const bf16* x) {
+ForwardArgs alike(const PackedLinearArgs& args, size_t first) {
   ForwardArgs forward = {};
   forward.m = static_cast<int>(args.m);
-  forward.x = x;
+  forward.cols = static_cast<int>(args.layers[first].weight->cols);
+  forward.float_x = args.x;
   const PackedCode code = args.layers[first].weight->code;
   for (size_t i = first; i < args.count && forward.count < kMostLayers; ++i) {
     const PackedLayer& layer = args.layers[i];
@@ -24,17 +25,19 @@ ForwardArgs alike(const PackedLinearArgs& args, size_t first, const bf16* x) {
 
 /// What all launches of a product need at most, and how many counters.
 struct Needs {
+  bool rounded = false;
   size_t sums_bytes = 0, counters = 0;
 };
 Needs needs_of(const PackedLinearArgs& args) {
   Needs needs;
-  if (args.m <= kFewRows) return needs;
   for (size_t i = 0; i < args.count;) {
-    const ForwardArgs forward = alike(args, i, nullptr);
+    const ForwardArgs forward = alike(args, i);
+    if (!takes_floats(forward, args.layers[i].weight->code)) needs.rounded = true;
+    i += forward.count;
+    if (args.m <= kFewRows) continue;
     const size_t bytes = part_sums_bytes(forward);
     needs.sums_bytes = bytes > needs.sums_bytes ? bytes : needs.sums_bytes;
     if (bytes > 0) needs.counters += result_tiles(forward);
-    i += forward.count;
   }
   return needs;
 }
@@ -43,36 +46,48 @@ size_t padded_cols(const PackedLinearArgs& args) { return args.layers[0].weight-
 
 bool is_empty(const PackedLinearArgs& args) { return args.m == 0 || args.count == 0; }
 
-size_t rounded_bytes(const PackedLinearArgs& args) {
-  return aligned(args.m * padded_cols(args) * sizeof(bf16));
-}
+/// The parts of the memory that a product works in.
+struct Workspace {
+  Workspace(const PackedLinearArgs& args, const Needs& needs, void* memory)
+      : x(static_cast<bf16*>(memory)) {
+    const size_t x_bytes = needs.rounded ? args.m * padded_cols(args) * sizeof(bf16) : 0;
+    sums = reinterpret_cast<float*>(static_cast<char*>(memory) + aligned(x_bytes));
+    counters = reinterpret_cast<unsigned*>(static_cast<char*>(memory) + aligned(x_bytes) +
+                                           aligned(needs.sums_bytes));
+    bytes = aligned(x_bytes) + aligned(needs.sums_bytes) + needs.counters * sizeof(unsigned);
+  }
+  bf16* x;
+  float* sums;
+  unsigned* counters;
+  size_t bytes;
+};
 
 }  // namespace
 
 size_t packed_linears_workspace(const PackedLinearArgs& args) {
   if (is_empty(args)) return 0;
-  const Needs needs = needs_of(args);
-  return rounded_bytes(args) + aligned(needs.sums_bytes) + needs.counters * sizeof(unsigned);
+  return Workspace(args, needs_of(args), nullptr).bytes;
 }
 
 cudaError_t packed_linears(const PackedLinearArgs& args, void* workspace, cudaStream_t stream) {
   if (is_empty(args)) return cudaSuccess;
   const Needs needs = needs_of(args);
-  bf16* const x = static_cast<bf16*>(workspace);
-  char* const sums = static_cast<char*>(workspace) + rounded_bytes(args);
-  unsigned* counters = reinterpret_cast<unsigned*>(sums + aligned(needs.sums_bytes));
-  cudaError_t error = round_rows(
-      {args.x, args.m, args.layers[0].weight->cols, padded_cols(args), x, counters, needs.counters},
-      stream);
+  const Workspace memory(args, needs, workspace);
+  cudaError_t error = cudaSuccess;
+  if (needs.rounded)
+    error = round_rows({args.x, args.m, args.layers[0].weight->cols, padded_cols(args), memory.x,
+                        memory.counters, needs.counters},
+                       stream);
+  unsigned* counters = memory.counters;
   for (size_t i = 0; i < args.count && error == cudaSuccess;) {
-    const ForwardArgs forward = alike(args, i, x);
+    ForwardArgs forward = alike(args, i);
+    forward.x = needs.rounded ? memory.x : nullptr;
     const PackedCode code = args.layers[i].weight->code;
     if (args.m <= kFewRows) {
       error = multiply_few(forward, code, stream);
     } else {
       const int parts = parts_for(forward);
-      error =
-          multiply_many(forward, {parts, reinterpret_cast<float*>(sums), counters}, code, stream);
+      error = multiply_many(forward, {parts, memory.sums, counters}, code, stream);
       if (parts > 1) counters += result_tiles(forward);
     }
     i += forward.count;

@@ -63,12 +63,13 @@ constexpr int kMostLayers = 4;
 struct ForwardArgs {
   LayerArgs layers[kMostLayers];
   int count;
-  int m;
-  const bf16* x;  // [m, column_tiles * 64], zeros past the columns
+  int m, cols;
+  const float* float_x;  // [m, cols]
+  const bf16* x;         // [m, column_tiles * 64], zeros past the columns; or null
 };
 
-/// Rows of x up to which the kernel for few rows is used.
-constexpr int kFewRows = 16;
+/// Rows of x up to which the kernels for few rows are used, and up to which they can round x.
+constexpr int kFewRows = 16, kFewestRows = 2;
 
 /// y [rows, padded] = x [rows, cols] rounded, with zeros past the columns; padded is a multiple
 /// of 8. Sets some counters to 0 as well.
@@ -81,6 +82,8 @@ struct RoundArgs {
 };
 cudaError_t round_rows(const RoundArgs& args, cudaStream_t stream);
 
+/// Whether multiply_few can do without the rounded x.
+bool takes_floats(const ForwardArgs& args, PackedCode code);
 cudaError_t multiply_few(const ForwardArgs& args, PackedCode code, cudaStream_t stream);
 
 /// Where the blocks that make different slices of the same results leave their sums, when there are

@@ -40,10 +40,22 @@ __device__ __forceinline__ void add_to(Fragments<kBlocks>& total, const Fragment
       for (int c = 0; c < 4; ++c) total[b][block][c] += sums[b][block][c];
 }
 
-/// A tile of the weight and the same columns of x, addresses in shared memory.
+/// The same columns of x as those of a tile, in shared memory, the warp's rows from `first` on.
+struct SharedRows {
+  uint32_t x;
+  int first;
+
+  /// 16 bytes of the row that this lane reads for load_matrices.
+  __device__ __forceinline__ uint32_t piece(int block, int lane, int piece) const {
+    return x_address(x, first + 8 * block + (lane & 7), piece);
+  }
+};
+
+/// A tile of the weight and the columns of x, addresses in shared memory.
+template <class Rows>
 struct SharedTile {
-  uint32_t codes, groups, x;
-  int x_row;  // the first of the warp's rows of x
+  uint32_t codes, groups;
+  Rows x;
 };
 
 /// Ends the chain of a group.
@@ -84,17 +96,17 @@ __device__ __forceinline__ void load_chunk(uint32_t codes, int P, int Q,
 }
 
 /// chain += 32 columns (half 0 or 1) of a tile.
-template <class Codec, int kBlocks>
-__device__ __forceinline__ void multiply_half(const WeightArgs& w, const SharedTile& tile, int half,
-                                              uint32_t lane_table, Fragments<kBlocks>& chain) {
+template <class Codec, int kBlocks, class Rows>
+__device__ __forceinline__ void multiply_half(const WeightArgs& w, const SharedTile<Rows>& tile,
+                                              int half, uint32_t lane_table,
+                                              Fragments<kBlocks>& chain) {
   const int lane = threadIdx.x % kWarp, g = lane >> 2, t = lane & 3;
   uint4 chunk[Codec::kPlanes];
   load_chunk<Codec>(tile.codes, g, t + 4 * half, chunk);
   uint32_t x[kBlocks][4];
 #pragma unroll
   for (int block = 0; block < kBlocks; ++block)
-    load_matrices(x[block],
-                  x_address(tile.x, tile.x_row + 8 * block + (lane & 7), 4 * half + (lane >> 3)));
+    load_matrices(x[block], tile.x.piece(block, lane, 4 * half + (lane >> 3)));
   const uint32_t zeros = tile.groups + kScaleSpace + (w.half_tiles ? half * kTileRows : 0);
   const typename Codec::Zeros zero = load_zeros<Codec>(w, zeros, g);
 #pragma unroll
@@ -113,8 +125,8 @@ __device__ __forceinline__ void multiply_half(const WeightArgs& w, const SharedT
 }
 
 /// A whole tile: chains go on from the tile before it, or end here.
-template <class Codec, int kBlocks>
-__device__ __forceinline__ void multiply_tile(const WeightArgs& w, const SharedTile& tile,
+template <class Codec, int kBlocks, class Rows>
+__device__ __forceinline__ void multiply_tile(const WeightArgs& w, const SharedTile<Rows>& tile,
                                               bool ends_group, uint32_t lane_table,
                                               Fragments<kBlocks>& chain,
                                               Fragments<kBlocks>& slice) {

@@ -12,7 +12,7 @@ namespace llmkit::cuda::emulator {
 
 namespace {
 
-constexpr size_t kSharedBytes = 48 << 10, kMostSharedBytes = 99 << 10;
+constexpr size_t kSharedBytes = 48 << 10;
 constexpr int kMostThreads = 1024, kCudaVersion = 13000;
 
 /// A number from the environment.
@@ -22,6 +22,9 @@ size_t setting(const char* name, size_t otherwise) {
 }
 
 int processors() { return static_cast<int>(setting("LLMKIT_EMULATED_PROCESSORS", 4)); }
+
+/// The most that a block may have.
+size_t most_shared_bytes() { return setting("LLMKIT_EMULATED_SHARED", 99 << 10); }
 
 bool is_valid_shape(const Work& work) {
   const dim3 block = work.block, grid = work.grid;
@@ -37,7 +40,7 @@ size_t device_memory() { return setting("LLMKIT_EMULATED_MEMORY", size_t{8} << 3
 cudaError_t queue_launch(const Work& work, cudaStream_t stream) {
   const Lock lock(runtime_mutex());
   if (!is_valid_shape(work)) return report(cudaErrorInvalidConfiguration);
-  if (work.shared_bytes > kMostSharedBytes) return report(cudaErrorInvalidValue);
+  if (work.shared_bytes > most_shared_bytes()) return report(cudaErrorInvalidValue);
   return queue(stream, [work] { run(work); });
 }
 
@@ -109,8 +112,8 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
   std::strcpy(properties->name, "emulated device");
   properties->totalGlobalMem = device_memory();
   properties->sharedMemPerBlock = kSharedBytes;
-  properties->sharedMemPerBlockOptin = kMostSharedBytes;
-  properties->sharedMemPerMultiprocessor = kMostSharedBytes + 1024;
+  properties->sharedMemPerBlockOptin = most_shared_bytes();
+  properties->sharedMemPerMultiprocessor = most_shared_bytes() + 1024;
   properties->regsPerBlock = 65536;
   properties->warpSize = 32;
   properties->maxThreadsPerBlock = kMostThreads;
@@ -144,7 +147,7 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int dev
     case cudaDevAttrMaxSharedMemoryPerMultiprocessor:
       return *value = static_cast<int>(properties.sharedMemPerMultiprocessor), cudaSuccess;
     case cudaDevAttrMaxSharedMemoryPerBlockOptin:
-      return *value = kMostSharedBytes, cudaSuccess;
+      return *value = most_shared_bytes(), cudaSuccess;
     case cudaDevAttrMemoryPoolsSupported:
       return *value = 1, cudaSuccess;
   }
@@ -153,6 +156,6 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int dev
 
 cudaError_t cudaFuncSetAttributeImpl(const void*, cudaFuncAttribute attribute, int value) {
   const bool fits = attribute != cudaFuncAttributeMaxDynamicSharedMemorySize ||
-                    (value >= 0 && static_cast<size_t>(value) <= kMostSharedBytes);
+                    (value >= 0 && static_cast<size_t>(value) <= most_shared_bytes());
   return fits ? cudaSuccess : report(cudaErrorInvalidValue);
 }

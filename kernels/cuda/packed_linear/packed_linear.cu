@@ -113,7 +113,8 @@ cudaError_t packed_grad_input(const PackedGradInputArgs& args, void* workspace,
                          dy,
                          args.dx,
                          args.update};
-  return multiply_grad(grad, args.weight->code, stream);
+  const auto multiply = products_of_groups() ? multiply_grad_by_groups : multiply_grad;
+  return multiply(grad, args.weight->code, stream);
 }
 
 }  // namespace llmkit::cuda

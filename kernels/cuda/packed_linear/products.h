@@ -109,6 +109,10 @@ struct GradArgs {
   LowRank update;
 };
 cudaError_t multiply_grad(const GradArgs& args, PackedCode code, cudaStream_t stream);
+/// The same by products of warpgroups. Whether this chip has code of them; the emulated one runs
+/// it, but has no use for it.
+cudaError_t multiply_grad_by_groups(const GradArgs& args, PackedCode code, cudaStream_t stream);
+bool products_of_groups();
 
 /// The sum with a layer's bias and residual.
 __device__ __forceinline__ float finish(const LayerArgs& layer, float sum, int row, size_t index) {

@@ -1,4 +1,5 @@
 #include <cmath>
+#include <cstdlib>
 #include <limits>
 #include <vector>
 
@@ -246,6 +247,42 @@ void check_gradient(Checks& checks, const WeightCase& c) {
   }
 }
 
+/// The gradient by products of warpgroups: the bits of the other kernel, whose sums have the same
+/// order, where that is certain.
+void check_gradient_by_groups(Checks& checks, const WeightCase& c) {
+#ifndef LLMKIT_EMULATED
+  if (!cuda::products_of_groups()) return;
+#endif
+  const RandomWeight weight(c);
+  const DeviceWeight packed(weight.view);
+  const size_t m = 150, padded = (c.rows + 63) / 64 * 64;
+  const HostUpdate host_update(m, 19, c.cols, true);
+  const DeviceUpdate update(host_update);
+  const DeviceVector<float> dy(random_normal(m * c.rows, 31));
+  DeviceVector<cuda::bf16> rounded_dy(m * padded);
+  DeviceVector<float> dx(m * c.cols), want(m * c.cols);
+  expect(cuda::round_rows({dy.data(), m, c.rows, padded, rounded_dy.data(), nullptr, 0}, stream()),
+         "round_rows");
+  cuda::GradArgs args = {cuda::weight_args(packed.weight()),
+                         static_cast<int>(m),
+                         static_cast<int>(c.cols),
+                         static_cast<int>(padded),
+                         rounded_dy.data(),
+                         want.data(),
+                         update.update};
+  const cuda::PackedCode code = packed.weight().code;
+  expect(cuda::multiply_grad(args, code, stream()), "multiply_grad");
+  args.dx = dx.data();
+  expect(cuda::multiply_grad_by_groups(args, code, stream()), "multiply_grad_by_groups");
+  const Values got = dx.values(), other = want.values();
+#ifdef LLMKIT_EMULATED
+  checks.same("dx by groups", got.data(), other.data(), got.size());
+#else
+  for (size_t i = 0; i < got.size(); ++i)
+    checks.near("dx by groups", got[i], other[i], matrix_ulps(c.rows), std::sqrt(c.rows));
+#endif
+}
+
 /// Layers of all kinds in one call: the bits of each alone.
 void check_merged(Checks& checks) {
   using F = WeightFormat;
@@ -293,15 +330,35 @@ void check_large(Checks& checks) {
   checks.same("of many rows", some.data(), most.data(), some.size());
 }
 
+/// Long rows: with two of them there is no room to round them in the product.
+void check_long(Checks& checks) {
+  const size_t cols = 12288;
+  const RandomWeight weight({WeightFormat::kInt4, 33, cols, 128, false, false});
+  const DeviceWeight packed(weight.view);
+  const DeviceVector<float> x(random_normal(9 * cols, 42));
+  cuda::PackedLayer layer;
+  layer.weight = &packed.weight();
+  const Values most = multiply(checks, layer, 9, x.data());
+  for (size_t m : {1, 2}) {
+    const Values some = multiply(checks, layer, m, x.data());
+    checks.same("of long rows", some.data(), most.data(), some.size());
+  }
+}
+
 void check_all(Checks& checks) {
   for (const WeightCase& c : packed_shapes()) {
     check_forward(checks, c);
     check_gradient(checks, c);
+    check_gradient_by_groups(checks, c);
   }
   check_merged(checks);
   check_large(checks);
+  check_long(checks);
 }
 
 }  // namespace
 
-int main() { return run_on_device(check_all); }
+int main() {
+  setenv("LLMKIT_EMULATED_SHARED", "232448", 1);  // what kernels for compute capability 9.0 take
+  return run_on_device(check_all);
+}

@@ -1,0 +1,69 @@
+#pragma once
+
+#include "cuda/base/instructions.h"
+
+// Products of a warpgroup (128 threads) of the chips of compute capability 9.0: they run beside the
+// threads, read one operand from shared memory, and exist in code for sm_90a alone.
+
+// LLMKIT_WARPGROUPS is defined where code for them is compiled; kernels are empty elsewhere, and
+// launchers look for code for sm_90a first.
+
+#if defined(LLMKIT_EMULATED)
+#define LLMKIT_WARPGROUPS
+#include "cuda/emulator/warpgroup.h"
+#elif defined(__CUDA_ARCH_FEAT_SM90_ALL)
+#define LLMKIT_WARPGROUPS
+
+namespace llmkit::cuda {
+
+/// 64 rows of 16 bf16 values in shared memory: a row's 128 bytes hold 64, the pieces of 16 bytes
+/// exchanged by the row's last three bits. `address` is that of the first row's 16 values; the
+/// first of every eight rows is aligned to 1024.
+__device__ __forceinline__ uint64_t shared_operand(uint32_t address) {
+  constexpr uint64_t kEightRows = 1024 >> 4, kSwizzled128 = 1;
+  return (address & 0x3ffffu) >> 4 | kEightRows << 32 | kSwizzled128 << 62;
+}
+
+/// Makes what ordinary instructions wrote to shared memory visible to products; a barrier follows.
+__device__ __forceinline__ void publish_shared() {
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+
+/// Comes before products whose operands are the registers a, which must all be written by now.
+__device__ __forceinline__ void begin_products(uint32_t (&a)[4][4]) {
+#pragma unroll
+  for (int b = 0; b < 4; ++b)
+    asm volatile("" : "+r"(a[b][0]), "+r"(a[b][1]), "+r"(a[b][2]), "+r"(a[b][3])::"memory");
+  asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+}
+/// Ends a group of products.
+__device__ __forceinline__ void commit_products() {
+  asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+}
+/// Waits until at most kPending groups are under way: until then the registers of a product's
+/// operand must not be written, nor its sums be read.
+template <int kPending>
+__device__ __forceinline__ void wait_products() {
+  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kPending) : "memory");
+}
+
+/// c [64, 64] += a [64, 16] · bᵀ, b [64, 16] in shared memory. Warp w of the four has rows 16 w to
+/// 16 w + 15 of a and c; c[j] is columns 8 j to 8 j + 7, a and c[j] as multiply_add has them.
+__device__ __forceinline__ void multiply_add_group(float (&c)[8][4], const uint32_t (&a)[4],
+                                                   uint64_t b) {
+  asm volatile(
+      "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 "
+      "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,"
+      "%24,%25,%26,%27,%28,%29,%30,%31}, {%32,%33,%34,%35}, %36, 1, 1, 1, 0;"
+      : "+f"(c[0][0]), "+f"(c[0][1]), "+f"(c[0][2]), "+f"(c[0][3]), "+f"(c[1][0]), "+f"(c[1][1]),
+        "+f"(c[1][2]), "+f"(c[1][3]), "+f"(c[2][0]), "+f"(c[2][1]), "+f"(c[2][2]), "+f"(c[2][3]),
+        "+f"(c[3][0]), "+f"(c[3][1]), "+f"(c[3][2]), "+f"(c[3][3]), "+f"(c[4][0]), "+f"(c[4][1]),
+        "+f"(c[4][2]), "+f"(c[4][3]), "+f"(c[5][0]), "+f"(c[5][1]), "+f"(c[5][2]), "+f"(c[5][3]),
+        "+f"(c[6][0]), "+f"(c[6][1]), "+f"(c[6][2]), "+f"(c[6][3]), "+f"(c[7][0]), "+f"(c[7][1]),
+        "+f"(c[7][2]), "+f"(c[7][3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
+}
+
+}  // namespace llmkit::cuda
+
+#endif

@@ -1,0 +1,33 @@
+#pragma once
+
+#include "cuda/emulator/instructions.h"
+
+// The instructions of base/warpgroup.h, by the PTX ISA: a warp's part of a product is that of
+// mma.m16n8k16. Products run at once, so that a missing wait does not show.
+
+namespace llmkit::cuda {
+
+inline uint64_t shared_operand(uint32_t address) { return address; }
+inline void publish_shared() {}
+inline void begin_products(uint32_t (&)[4][4]) {}
+inline void commit_products() {}
+template <int kPending>
+void wait_products() {}
+
+/// Where the swizzle of 128 bytes puts a byte: bits 4 to 6 of its address are exchanged by bits 7
+/// to 9.
+inline uint32_t swizzled(uint32_t address) { return address ^ (address >> 7 & 7) << 4; }
+
+inline void multiply_add_group(float (&c)[8][4], const uint32_t (&a)[4], uint64_t b) {
+  const uint32_t lane = threadIdx.x % 32, first = static_cast<uint32_t>(b);
+  for (uint32_t j = 0; j < 8; j += 2) {
+    // Matrices 0 and 1: columns j of the result by their first and last 8 values; 2 and 3: j + 1.
+    uint32_t pieces[4];
+    const uint32_t row = 8 * (j + lane / 16) + lane % 8;
+    load_matrices(pieces, swizzled(first + row * 128 + (lane / 8 % 2) * 16));
+    multiply_add(c[j], a, pieces[0], pieces[1]);
+    multiply_add(c[j + 1], a, pieces[2], pieces[3]);
+  }
+}
+
+}  // namespace llmkit::cuda

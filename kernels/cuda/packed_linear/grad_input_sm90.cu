@@ -18,8 +18,7 @@ using Stage = GradStage<Codec, kBlockRows>;
 
 constexpr int kGroupRows = 64, kBlocks = 8;
 
-/// sums += the tiles of a stage, of this warp's columns. At most one group of products is under way
-/// when it returns.
+/// sums += the tiles of a stage, of this warp's columns.
 template <class Codec>
 __device__ __forceinline__ void multiply_stage(const WeightArgs& w, uint32_t stage,
                                                uint32_t lane_table, uint32_t (&a)[2][4][4],
@@ -42,6 +41,7 @@ __device__ __forceinline__ void multiply_stage(const WeightArgs& w, uint32_t sta
       commit_products();
     }
   }
+  wait_products<0>();  // under way past a loop's end, they would be made to wait for each other
 }
 
 template <class Codec>
@@ -58,20 +58,18 @@ __device__ __forceinline__ void multiply_block(const GradArgs& args) {
       copy_grad_stage<Codec, kBlockRows>(args, step, ring + step % kStages * kStage);
     commit_copies();
   };
-  for (int s = 0; s < kStages - 2; ++s) copy(s);
+  for (int s = 0; s < kStages - 1; ++s) copy(s);
   Codec::fill(shared, w.values);
   float sums[4][kBlocks][4];
   set_zero_sums(sums);
   uint32_t a[2][4][4];
   for (int step = 0; step < steps; ++step) {
-    wait_copies<kStages - 3>();
+    wait_copies<kStages - 2>();
     publish_shared();
     __syncthreads();
-    // Into the stage of two steps ago: products of the last step may still read theirs.
-    copy(step + kStages - 2);
+    copy(step + kStages - 1);
     multiply_stage<Codec>(w, ring + step % kStages * kStage, lane_table, a, sums);
   }
-  wait_products<0>();
   const int tile = static_cast<int>(blockIdx.y) * kColumnTiles + warp % kColumnTiles;
   const int m = static_cast<int>(blockIdx.x) * kBlockRows + warp / kColumnTiles * kGroupRows;
   if (tile < w.column_tiles) store_grad(args, tile, m, sums);

@@ -62,13 +62,13 @@ inline std::vector<WeightCase> packed_shapes() {
           {F::kInt4, 40, 96, 32, false, true},    {F::kInt4, 130, 192, 96, false, false},
           {F::kInt4, 31, 320, 64, false, false},  {F::kInt4, 65, 384, 128, false, true},
           {F::kInt4, 35, 576, 192, false, false}, {F::kInt4, 64, 512, 256, false, true},
-          {F::kInt4, 37, 300, 300, false, true},  {F::kInt4, 200, 1152, 128, false, false},
+          {F::kInt4, 37, 300, 300, false, true},  {F::kInt4, 131, 1152, 128, false, false},
           {F::kNf4, 33, 64, 64, true, false},     {F::kNf4, 70, 640, 64, false, false},
-          {F::kNf4, 50, 160, 32, true, false},    {F::kNf4, 129, 1152, 128, true, false},
+          {F::kNf4, 50, 160, 32, true, false},    {F::kNf4, 65, 1152, 128, true, false},
           {F::kFp4, 45, 192, 64, true, false},    {F::kFp4, 32, 96, 32, false, false},
           {F::kInt8, 47, 256, 64, false, true},   {F::kInt8, 66, 100, 100, false, false},
           {F::kInt8, 31, 672, 32, false, true},   {F::kInt8, 90, 384, 128, false, false},
-          {F::kBf16, 47, 100, 0, false, false},   {F::kBf16, 160, 1088, 0, false, false},
+          {F::kBf16, 47, 100, 0, false, false},   {F::kBf16, 70, 1088, 0, false, false},
           {F::kF16, 33, 130, 0, false, false},    {F::kF32, 20, 33, 0, false, false}};
 }
 

@@ -24,6 +24,11 @@ foreach(test ${cuda_tests})
   endforeach()
 endforeach()
 
+# The benchmark times nothing here, but it must run.
+add_executable(bench_cuda_emulated ${cuda_bench})
+target_link_libraries(bench_cuda_emulated cuda_kernels_emulated ${CMAKE_DL_LIBS})
+add_test(NAME cuda_bench_dry COMMAND bench_cuda_emulated --dry)
+
 # The addon on the emulated device, for the tests in TypeScript.
 if(napi_headers)
   add_cuda_addon(addon_cuda_emulated llmkit_cuda_emulated cuda_kernels_emulated)

@@ -61,3 +61,7 @@ configure_file(cuda/test/tests.inc.in ${CMAKE_CURRENT_BINARY_DIR}/cuda/tests.inc
 add_executable(llmkit_cuda_test cuda/test/main.cc ${test_objects})
 target_include_directories(llmkit_cuda_test PRIVATE ${CMAKE_CURRENT_BINARY_DIR})
 target_link_libraries(llmkit_cuda_test cuda_kernels)
+
+# The kernels' speed beside the limits of a GPU.
+add_executable(llmkit_cuda_bench ${cuda_bench})
+target_link_libraries(llmkit_cuda_bench cuda_kernels ${CMAKE_DL_LIBS})

@@ -2,8 +2,9 @@
 # (nvcc.cmake).
 
 file(GLOB cuda_kernels CONFIGURE_DEPENDS cuda/*/*.cu cuda/*/*.cc)
-list(FILTER cuda_kernels EXCLUDE REGEX "/(test_[a-z0-9_]+\\.cu|test\\.cc)$|/cuda/(binding|emulator|test)/")
+list(FILTER cuda_kernels EXCLUDE REGEX "/(test_[a-z0-9_]+\\.cu|test\\.cc)$|/cuda/(bench|binding|emulator|test)/")
 file(GLOB cuda_tests CONFIGURE_DEPENDS cuda/*/test.cc)
+file(GLOB cuda_bench CONFIGURE_DEPENDS cuda/bench/*.cc cuda/bench/*.cu)
 file(GLOB cuda_binding CONFIGURE_DEPENDS cuda/binding/*.cc)
 list(APPEND cuda_binding binding/arguments.cc binding/weight_reader.cc)
 

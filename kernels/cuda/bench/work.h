@@ -1,0 +1,64 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "cuda/base/cuda.h"
+
+namespace llmkit::cuda::bench {
+
+/// What bounds a work: moving its bytes as a copy does, its operations on the tensor cores, or
+/// nothing that is measured here.
+enum class Bound { kCopy, kMatrix, kNone };
+
+/// Queues the work on a stream; `turn` counts the calls, so that each may take other memory.
+using Call = std::function<void(size_t turn, cudaStream_t stream)>;
+
+struct Work {
+  std::string name;
+  Bound bound;
+  double amount;  // bytes (kCopy), floating-point operations (kMatrix) or 1 of a call
+  /// Makes its memory, which the call keeps. A dry run is small: it shows that the work runs.
+  std::function<Call(bool dry)> open;
+};
+
+/// Memory of the device.
+class Memory {
+ public:
+  explicit Memory(size_t bytes);
+  Memory(const Memory&) = delete;
+  Memory& operator=(const Memory&) = delete;
+  ~Memory() { cudaFree(data_); }
+  template <class T>
+  T* as() const {
+    return static_cast<T*>(data_);
+  }
+  size_t bytes() const { return bytes_; }
+
+ private:
+  void* data_ = nullptr;
+  size_t bytes_;
+};
+using MemoryPointer = std::shared_ptr<Memory>;
+
+/// Ends the program when a call of CUDA failed.
+void expect(cudaError_t error, const char* what);
+MemoryPointer empty_memory(size_t bytes);
+/// Bytes without a pattern: zeros run faster on a GPU than data does.
+MemoryPointer random_memory(size_t bytes);
+/// Values about 1 in size.
+MemoryPointer random_floats(size_t count);
+MemoryPointer random_bf16(size_t count);
+MemoryPointer copy_of(const void* host, size_t bytes);
+
+// One per file of this folder.
+std::vector<Work> limit_works();
+std::vector<Work> linear_works();
+std::vector<Work> token_works();
+
+/// The rate of the matrix product of cuBLAS, where its library is found.
+std::vector<Work> blas_works();
+
+}  // namespace llmkit::cuda::bench

@@ -1,5 +1,5 @@
 import { LlmkitError } from '../errors.js';
-import { addonLoads, backendInUse } from '../tensor/backends/index.js';
+import { addonLoads, backendInUse, deviceInUse } from '../tensor/backends/index.js';
 import {
   quantizeNative,
   type RoundingSpec,
@@ -51,15 +51,16 @@ function rowsOf({ name, values }: NamedMatrix): MatrixRows {
 
 const SCALE_TYPES = { F32: 'f32', F16: 'f16', BF16: 'bf16' } as const;
 
-/** By the addon, beside JavaScript and with all threads. */
+/** By the addon, beside JavaScript: with all threads, or on the GPU where that computes. */
 export const nativeQuantizer: Quantizer = async ({ name, values }, options) => {
   const { scheme, groupSize, dtype, doubleQuant, asymmetric } = options;
-  const rounded = await quantizeNative(values, {
+  const spec: RoundingSpec = {
     format: scheme.format as RoundingSpec['format'],
     groupSize,
     scaleType: SCALE_TYPES[dtype],
     zeroPoints: asymmetric === true,
-  });
+  };
+  const rounded = await quantizeNative(values, spec, deviceInUse());
   if (rounded === undefined) {
     throw new LlmkitError('checkpoint', `${name}: holds a value that is not finite`);
   }

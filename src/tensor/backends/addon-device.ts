@@ -1,6 +1,6 @@
 import type { Compute } from '../compute.ts';
-import type { WeightFormat } from '../weight.ts';
-import type { AddonKernels, WeightHandle } from './addon.ts';
+import type { WeightData, WeightFormat } from '../weight.ts';
+import type { AddonKernels, SquareSums, WeightHandle } from './addon.ts';
 import type { AddonSteps } from './addon-steps.ts';
 import type { DeviceFloats, DeviceInts } from './arrays.ts';
 
@@ -82,6 +82,32 @@ export interface AddonDevice {
 
   /** Sets all values to one number. */
   fill(y: DeviceFloats, value: number): void;
+
+  /**
+   * chosen [rows] = the tokens that `sample` of the CPU chooses of logits [rows, V], -1 where there is none. The ids
+   * that the penalty lowers are pairs: seenIds[i] in row seenRows[i] (null: none); outside throws RangeError.
+   */
+  sampleRows(
+    logits: DeviceFloats,
+    seenRows: Int32Array | null,
+    seenIds: Int32Array | null,
+    penalty: number,
+    temperature: number,
+    topK: number,
+    topP: number,
+    uniforms: Float64Array,
+    chosen: DeviceInts,
+  ): void;
+
+  /**
+   * `quantize` of the CPU's addon for a matrix of the host, which goes through the GPU in pieces: the same bytes and
+   * the same sums as its vector kernels give.
+   */
+  quantize(
+    values: WeightData,
+    quantized: WeightData,
+    scaleType: 'f32' | 'bf16' | 'f16',
+  ): Promise<SquareSums | null>;
 }
 
 /** All functions of the GPU's addon. */

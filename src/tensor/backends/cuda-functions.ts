@@ -90,4 +90,5 @@ export const FUNCTIONS_OF: Readonly<Record<string, Functions>> = {
   LlmkitRoundedLinear: ROUNDED,
   LlmkitRoundedLinearGradInput: ROUNDED,
   LlmkitRoundedLinearGradWeight: ROUNDED,
+  LlmkitSample: ['sampleRows'],
 };

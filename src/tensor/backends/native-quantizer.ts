@@ -1,5 +1,7 @@
 import type { WeightData } from '../weight.js';
 import type { SquareSums } from './addon.js';
+import { loadCuda } from './cuda.js';
+import type { Device } from './device-choice.js';
 import { loadAddon } from './native.js';
 
 /** What a matrix is rounded to. */
@@ -13,7 +15,8 @@ export interface RoundingSpec {
 }
 
 /**
- * Rounds a dense matrix to the nearest codes on the addon's threads: the bytes of src/quant/schemes.
+ * Rounds a dense matrix to the nearest codes on the addon's threads or on a GPU: the bytes of src/quant/schemes
+ * either way.
  *
  * @param values f32, bf16 or f16
  * @returns the codes and the relative error; undefined when a value is not finite
@@ -21,6 +24,7 @@ export interface RoundingSpec {
 export async function quantizeNative(
   values: WeightData,
   spec: RoundingSpec,
+  device: Device,
 ): Promise<{ data: WeightData; relativeError: number } | undefined> {
   const { format, groupSize, scaleType, zeroPoints } = spec;
   const { rows, cols } = values;
@@ -34,10 +38,24 @@ export async function quantizeNative(
     scales: new Float32Array(groups),
     ...(zeroPoints && { zeros: new Uint8Array(groups) }),
   };
-  const addon = loadAddon();
-  const [from, to] = [addon.createWeight(values, 'f32'), addon.createWeight(data, 'f32')];
-  const sums = await addon.quantize(from, to, scaleType);
+  const sums =
+    device === 'cuda'
+      ? await loadCuda().addon.quantize(values, data, scaleType)
+      : await quantizeOnThreads(values, data, scaleType);
   return sums ? { data, relativeError: rootRatio(sums) } : undefined;
+}
+
+function quantizeOnThreads(
+  values: WeightData,
+  data: WeightData,
+  scaleType: RoundingSpec['scaleType'],
+): Promise<SquareSums | null> {
+  const addon = loadAddon();
+  return addon.quantize(
+    addon.createWeight(values, 'f32'),
+    addon.createWeight(data, 'f32'),
+    scaleType,
+  );
 }
 
 /** Frobenius norm of what quantization changed, as a part of the norm of the whole. */

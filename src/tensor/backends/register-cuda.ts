@@ -4,8 +4,8 @@ import * as tf from '../tfjs.js';
 import type { DeviceAddon } from './addon-device.js';
 import { CudaBackend } from './cuda-backend.js';
 import { FUNCTIONS_OF } from './cuda-functions.js';
-import { nativeKernels } from './native-kernels/index.js';
-import type { KernelParams, NativeKernel } from './native-kernels/kernel.js';
+import { deviceKernels, nativeKernels } from './native-kernels/index.js';
+import type { DeviceKernel, KernelParams, NativeKernel } from './native-kernels/kernel.js';
 import { useTensorTable } from './tensor-table.js';
 
 /**
@@ -18,9 +18,13 @@ export function registerCuda(addon: DeviceAddon): void {
   const cpuKernels = new Map(
     tf.getKernelsForBackend('cpu').map((config) => [config.kernelName, config.kernelFunc]),
   );
-  for (const kernelName of new Set([...cpuKernels.keys(), ...Object.keys(nativeKernels)])) {
+  const kernels: Readonly<Record<string, NativeKernel | DeviceKernel>> = {
+    ...nativeKernels,
+    ...deviceKernels,
+  };
+  for (const kernelName of new Set([...cpuKernels.keys(), ...Object.keys(kernels)])) {
     const built = FUNCTIONS_OF[kernelName]?.every((name) => name in addon) ?? true;
-    const kernel = built ? nativeKernels[kernelName] : undefined;
+    const kernel = built ? kernels[kernelName] : undefined;
     const onHost = cpuKernels.get(kernelName);
     const kernelFunc = kernel === undefined ? onHost : withFallback(kernel, onHost ?? noFallback);
     if (kernelFunc) tf.registerKernel({ kernelName, backendName: 'cuda', kernelFunc });
@@ -28,7 +32,7 @@ export function registerCuda(addon: DeviceAddon): void {
   fusedGradients.forEach(tf.registerGradient);
 }
 
-function withFallback(kernel: NativeKernel, onHost: tf.KernelFunc): tf.KernelFunc {
+function withFallback(kernel: NativeKernel | DeviceKernel, onHost: tf.KernelFunc): tf.KernelFunc {
   return (params) =>
     kernel(params as KernelParams, params.backend as CudaBackend, () => onHost(params));
 }

@@ -1,10 +1,11 @@
-import { describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import { toDtype } from '../../../src/checkpoint/writer.js';
 import { nativeQuantizer, portableQuantizer } from '../../../src/quant/quantizer.js';
 import { schemes } from '../../../src/quant/schemes/index.js';
 import type { StoredDtype } from '../../../src/quant/schemes/scheme.js';
+import { quantizeNative } from '../../../src/tensor/backends/native-quantizer.js';
 import type { WeightData } from '../../../src/tensor/weight.js';
-import { testedBackends } from '../../helpers/backends.js';
+import { isInvariant, testedBackends, useTestBackend } from '../../helpers/backends.js';
 
 const FORMATS = { F32: 'f32', F16: 'f16', BF16: 'bf16' } as const;
 
@@ -45,7 +46,9 @@ const VARIANTS: readonly Variant[] = [
   { scheme: 'fp4', cols: 4100, groupSize: 4096, doubleQuant: true },
 ];
 
-describe.skipIf(!testedBackends.includes('native'))('the native quantizer', () => {
+describe.each(testedBackends.filter(isInvariant))('the quantizer of %s', (backend) => {
+  beforeAll(() => useTestBackend(backend));
+
   for (const { scheme: name, cols, ...options } of VARIANTS) {
     for (const dtype of ['F32', 'BF16', 'F16'] as const) {
       const what = `${name} ${JSON.stringify(options)} of ${cols} columns in ${dtype}`;
@@ -73,3 +76,18 @@ describe.skipIf(!testedBackends.includes('native'))('the native quantizer', () =
     );
   });
 });
+
+test.skipIf(!testedBackends.includes('cuda'))(
+  'a matrix that goes through the GPU in pieces is quantized as in one',
+  async () => {
+    const values = matrixOf(521, 4096, 'F32');
+    const spec = { format: 'nf4', groupSize: 64, scaleType: 'f32', zeroPoints: false } as const;
+    const got = await quantizeNative(values, spec, 'cuda');
+    const want = await quantizeNative(values, spec, 'cpu');
+    if (!got || !want) throw new Error('not finite');
+    // Comparing a million elements one by one takes long.
+    expect(Buffer.compare(got.data.codes, want.data.codes)).toBe(0);
+    expect(got.data.scales).toEqual(want.data.scales);
+    expect(got.relativeError).toBe(want.relativeError);
+  },
+);

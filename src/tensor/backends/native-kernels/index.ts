@@ -3,11 +3,12 @@ import { blockKernels } from './blocks.js';
 import { castKernels } from './cast.js';
 import { elementwiseKernels } from './elementwise.js';
 import { gatherKernels } from './gathers.js';
-import type { HostKernelTable, KernelTable } from './kernel.js';
+import type { DeviceKernelTable, HostKernelTable, KernelTable } from './kernel.js';
 import { linearKernels } from './linears.js';
 import { matmulKernels } from './matmul.js';
 import { reductionKernels } from './reductions.js';
 import { sampleKernels } from './sample.js';
+import { sampleRowsKernels } from './sample-rows.js';
 import { sliceKernels } from './slices.js';
 import { trainingKernels } from './training.js';
 import { viewKernels } from './views.js';
@@ -28,3 +29,6 @@ export const nativeKernels: KernelTable = {
 
 /** Those of tensors in memory of the host alone. */
 export const hostKernels: HostKernelTable = { ...castKernels, ...sampleKernels };
+
+/** Those of tensors in memory of a GPU alone. */
+export const deviceKernels: DeviceKernelTable = sampleRowsKernels;

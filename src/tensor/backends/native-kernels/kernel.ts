@@ -1,5 +1,6 @@
 import type { KernelFunc, TensorInfo } from '../../tfjs.js';
 import type { Floats, Ints } from '../arrays.js';
+import type { CudaBackend } from '../cuda-backend.js';
 import type { KernelDevice } from '../kernel-device.js';
 import type { NativeBackend } from '../native-backend.js';
 
@@ -26,9 +27,13 @@ export type HostKernel = (
   fallback: Fallback,
 ) => Outputs;
 
+/** One kernel for tensors in memory of a GPU. */
+export type DeviceKernel = (params: KernelParams, device: CudaBackend) => Outputs;
+
 /** Kernels by name, as tfjs or llmkit's ops call them. */
 export type KernelTable = Readonly<Record<string, NativeKernel>>;
 export type HostKernelTable = Readonly<Record<string, HostKernel>>;
+export type DeviceKernelTable = Readonly<Record<string, DeviceKernel>>;
 
 /** Number of elements of a shape. */
 export function sizeOf(shape: readonly number[]): number {

@@ -16,9 +16,9 @@
 
 namespace llmkit::cuda {
 
-/// 64 rows of 16 bf16 values in shared memory: a row's 128 bytes hold 64, the pieces of 16 bytes
-/// exchanged by the row's last three bits. `address` is that of the first row's 16 values; the
-/// first of every eight rows is aligned to 1024.
+/// Rows of 16 bf16 values in shared memory, as many as a product takes: a row's 128 bytes hold 64,
+/// the pieces of 16 bytes exchanged by the row's last three bits. `address` is that of the first
+/// row's 16 values; the first of every eight rows is aligned to 1024.
 __device__ __forceinline__ uint64_t shared_operand(uint32_t address) {
   constexpr uint64_t kEightRows = 1024 >> 4, kSwizzled128 = 1;
   return (address & 0x3ffffu) >> 4 | kEightRows << 32 | kSwizzled128 << 62;
@@ -34,6 +34,10 @@ __device__ __forceinline__ void begin_products(uint32_t (&a)[4][4]) {
 #pragma unroll
   for (int b = 0; b < 4; ++b)
     asm volatile("" : "+r"(a[b][0]), "+r"(a[b][1]), "+r"(a[b][2]), "+r"(a[b][3])::"memory");
+  asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+}
+/// The same where both operands are in shared memory.
+__device__ __forceinline__ void begin_products() {
   asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
 }
 /// Ends a group of products.
@@ -62,6 +66,29 @@ __device__ __forceinline__ void multiply_add_group(float (&c)[8][4], const uint3
         "+f"(c[6][0]), "+f"(c[6][1]), "+f"(c[6][2]), "+f"(c[6][3]), "+f"(c[7][0]), "+f"(c[7][1]),
         "+f"(c[7][2]), "+f"(c[7][3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
+}
+
+/// c [64, 128] += a [64, 16] · bᵀ, b [128, 16], both in shared memory; c as above.
+__device__ __forceinline__ void multiply_add_group(float (&c)[16][4], uint64_t a, uint64_t b) {
+  asm volatile(
+      "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 "
+      "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,"
+      "%24,%25,%26,%27,%28,%29,%30,%31,%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,"
+      "%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63}, "
+      "%64, %65, 1, 1, 1, 0, 0;"
+      : "+f"(c[0][0]), "+f"(c[0][1]), "+f"(c[0][2]), "+f"(c[0][3]), "+f"(c[1][0]), "+f"(c[1][1]),
+        "+f"(c[1][2]), "+f"(c[1][3]), "+f"(c[2][0]), "+f"(c[2][1]), "+f"(c[2][2]), "+f"(c[2][3]),
+        "+f"(c[3][0]), "+f"(c[3][1]), "+f"(c[3][2]), "+f"(c[3][3]), "+f"(c[4][0]), "+f"(c[4][1]),
+        "+f"(c[4][2]), "+f"(c[4][3]), "+f"(c[5][0]), "+f"(c[5][1]), "+f"(c[5][2]), "+f"(c[5][3]),
+        "+f"(c[6][0]), "+f"(c[6][1]), "+f"(c[6][2]), "+f"(c[6][3]), "+f"(c[7][0]), "+f"(c[7][1]),
+        "+f"(c[7][2]), "+f"(c[7][3]), "+f"(c[8][0]), "+f"(c[8][1]), "+f"(c[8][2]), "+f"(c[8][3]),
+        "+f"(c[9][0]), "+f"(c[9][1]), "+f"(c[9][2]), "+f"(c[9][3]), "+f"(c[10][0]), "+f"(c[10][1]),
+        "+f"(c[10][2]), "+f"(c[10][3]), "+f"(c[11][0]), "+f"(c[11][1]), "+f"(c[11][2]),
+        "+f"(c[11][3]), "+f"(c[12][0]), "+f"(c[12][1]), "+f"(c[12][2]), "+f"(c[12][3]),
+        "+f"(c[13][0]), "+f"(c[13][1]), "+f"(c[13][2]), "+f"(c[13][3]), "+f"(c[14][0]),
+        "+f"(c[14][1]), "+f"(c[14][2]), "+f"(c[14][3]), "+f"(c[15][0]), "+f"(c[15][1]),
+        "+f"(c[15][2]), "+f"(c[15][3])
+      : "l"(a), "l"(b));
 }
 
 }  // namespace llmkit::cuda

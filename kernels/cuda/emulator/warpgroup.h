@@ -10,6 +10,7 @@ namespace llmkit::cuda {
 inline uint64_t shared_operand(uint32_t address) { return address; }
 inline void publish_shared() {}
 inline void begin_products(uint32_t (&)[4][4]) {}
+inline void begin_products() {}
 inline void commit_products() {}
 template <int kPending>
 void wait_products() {}
@@ -18,9 +19,10 @@ void wait_products() {}
 /// to 9.
 inline uint32_t swizzled(uint32_t address) { return address ^ (address >> 7 & 7) << 4; }
 
-inline void multiply_add_group(float (&c)[8][4], const uint32_t (&a)[4], uint64_t b) {
+template <int kBlocks>
+void multiply_add_group(float (&c)[kBlocks][4], const uint32_t (&a)[4], uint64_t b) {
   const uint32_t lane = threadIdx.x % 32, first = static_cast<uint32_t>(b);
-  for (uint32_t j = 0; j < 8; j += 2) {
+  for (uint32_t j = 0; j < kBlocks; j += 2) {
     // Matrices 0 and 1: columns j of the result by their first and last 8 values; 2 and 3: j + 1.
     uint32_t pieces[4];
     const uint32_t row = 8 * (j + lane / 16) + lane % 8;
@@ -28,6 +30,14 @@ inline void multiply_add_group(float (&c)[8][4], const uint32_t (&a)[4], uint64_
     multiply_add(c[j], a, pieces[0], pieces[1]);
     multiply_add(c[j + 1], a, pieces[2], pieces[3]);
   }
+}
+
+inline void multiply_add_group(float (&c)[16][4], uint64_t a, uint64_t b) {
+  const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
+  const uint32_t row = 16 * warp + 8 * (lane / 8 % 2) + lane % 8;
+  uint32_t left[4];
+  load_matrices(left, swizzled(static_cast<uint32_t>(a) + row * 128 + lane / 16 * 16));
+  multiply_add_group(c, left, b);
 }
 
 }  // namespace llmkit::cuda

@@ -1,5 +1,6 @@
 #include "cuda/base/launch.h"
 #include "cuda/gemm_bf16/gemm_bf16.h"
+#include "cuda/gemm_bf16/products.h"
 #include "cuda/gemm_bf16/tile.h"
 
 namespace llmkit::cuda {
@@ -8,9 +9,6 @@ namespace {
 /// A block of four warps, 2 x 2, makes [kSide, kSide] of y. Both sizes give the same bits.
 constexpr int kThreads = 128, kStages = 4;
 constexpr int kLargeSide = 128, kSmallSide = 64;
-/// Blocks that fill a GPU well enough.
-constexpr size_t kEnoughBlocks = 128;
-
 template <int kSide, bool kAcrossA, bool kAcrossB>
 struct Stages {
   using TileA = Bf16Tile<kSide, kAcrossA>;
@@ -43,32 +41,6 @@ struct WarpSums {
     }
   }
 };
-
-__device__ __forceinline__ float finish(const Bf16GemmArgs& args, float sum, size_t row,
-                                        size_t col) {
-  if (args.bias != nullptr) sum += args.bias[col];
-  if (args.residual != nullptr) sum += args.residual[row * args.n + col];
-  return sum;
-}
-
-/// Two neighbours of a row of y, or as many as there are.
-__device__ __forceinline__ void write_pair(const Bf16GemmArgs& args, size_t row, size_t col,
-                                           float first, float second) {
-  if (row >= args.m || col >= args.n) return;
-  float* const to = args.y + row * args.n + col;
-  first = finish(args, first, row, col);
-  if (col + 1 == args.n) {
-    *to = first;
-    return;
-  }
-  second = finish(args, second, row, col + 1);
-  if (reinterpret_cast<uintptr_t>(to) % 8 == 0) {
-    *reinterpret_cast<float2*>(to) = make_float2(first, second);
-  } else {
-    to[0] = first;
-    to[1] = second;
-  }
-}
 
 template <int kSide>
 __device__ __forceinline__ void write(const Bf16GemmArgs& args, const WarpSums<kSide>& sums,
@@ -133,39 +105,14 @@ cudaError_t launch_side(const Bf16GemmArgs& args, cudaStream_t stream) {
   return launch_form<kSide, false, false>(args, stream);
 }
 
-constexpr int kRoundThreads = 256;
-
-/// Each thread rounds 8 columns, the padding included.
-__global__ void __launch_bounds__(kRoundThreads)
-    round_kernel(const float* values, size_t rows, size_t cols, bf16* rounded) {
-  const size_t task = size_t{blockIdx.x} * kRoundThreads + threadIdx.x;
-  const size_t chunks = bf16_step(cols) / 8, row = task / chunks, col = task % chunks * 8;
-  if (row >= rows) return;
-  const float* const from = values + row * cols + col;
-  uint32_t words[4];
-#pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    const float low = col + 2 * i < cols ? from[2 * i] : 0.0f;
-    const float high = col + 2 * i + 1 < cols ? from[2 * i + 1] : 0.0f;
-    words[i] = pack_bf16(low, high);
-  }
-  *reinterpret_cast<uint4*>(rounded + task * 8) =
-      make_uint4(words[0], words[1], words[2], words[3]);
-}
-
 }  // namespace
 
 cudaError_t gemm_bf16(const Bf16GemmArgs& args, cudaStream_t stream) {
+  if (!args.a.across && !args.b.across && gemm_bf16_has_groups())
+    return gemm_bf16_by_groups(args, stream);
   const size_t large = size_t{blocks_of(args.m, kLargeSide)} * blocks_of(args.n, kLargeSide);
   if (large >= kEnoughBlocks) return launch_side<kLargeSide>(args, stream);
   return launch_side<kSmallSide>(args, stream);
-}
-
-cudaError_t round_to_bf16(const float* values, size_t rows, size_t cols, bf16* rounded,
-                          cudaStream_t stream) {
-  const size_t chunks = rows * (bf16_step(cols) / 8);
-  return launch(round_kernel, {blocks_of(chunks, kRoundThreads), kRoundThreads, 0, stream}, values,
-                rows, cols, rounded);
 }
 
 }  // namespace llmkit::cuda

@@ -14,7 +14,7 @@ struct Bf16Operand {
 };
 
 /// y[m, n] = sum over k of a(m, k) b(n, k) + bias[n] + residual[m, n], summed in float32: one chain
-/// of mma.m16n8k16 with k ascending for every output, whatever m and n are.
+/// of matrix instructions with k ascending for every output, whatever m and n are.
 struct Bf16GemmArgs {
   size_t m = 0, n = 0, k = 0;
   Bf16Operand a, b;                 // not: a across and b along k
@@ -24,11 +24,20 @@ struct Bf16GemmArgs {
 };
 cudaError_t gemm_bf16(const Bf16GemmArgs& args, cudaStream_t stream);
 
+/// Whether this chip has products of warpgroups (compute capability 9.0): they need both operands
+/// along k, so that transposing one to have it so pays.
+bool gemm_bf16_has_groups();
+
 /// A float32 matrix [rows, cols] rounded to bf16, its rows `bf16_step(cols)` apart and filled up
 /// with zeros.
 __host__ __device__ constexpr size_t bf16_step(size_t cols) { return (cols + 7) / 8 * 8; }
-__host__ __device__ constexpr size_t bf16_bytes(size_t rows, size_t cols) { return rows * bf16_step(cols) * 2; }
+__host__ __device__ constexpr size_t bf16_bytes(size_t rows, size_t cols) {
+  return rows * bf16_step(cols) * 2;
+}
 cudaError_t round_to_bf16(const float* values, size_t rows, size_t cols, bf16* rounded,
                           cudaStream_t stream);
+/// The same of its transpose [cols, rows], whose rows are `bf16_step(rows)` apart.
+cudaError_t round_transposed(const float* values, size_t rows, size_t cols, bf16* rounded,
+                             cudaStream_t stream);
 
 }  // namespace llmkit::cuda

@@ -1,6 +1,7 @@
-#include "cuda/rounded/rounded.h"
+#include <algorithm>
 
 #include "cuda/gemm_bf16/gemm_bf16.h"
+#include "cuda/rounded/rounded.h"
 
 namespace llmkit::cuda {
 namespace {
@@ -11,22 +12,32 @@ struct Matrix {
   size_t rows, cols;
 };
 
-/// What two rounded matrices take; the second begins at a multiple of 16 bytes.
+/// A rounded matrix takes as much as it may, transposed or not; a multiple of 16 bytes.
+size_t rounded_bytes(const Matrix& matrix) {
+  return std::max(bf16_bytes(matrix.rows, matrix.cols), bf16_bytes(matrix.cols, matrix.rows));
+}
 size_t rounded_bytes(const Matrix& a, const Matrix& b) {
-  return bf16_bytes(a.rows, a.cols) + bf16_bytes(b.rows, b.cols);
+  return rounded_bytes(a) + rounded_bytes(b);
+}
+
+/// Rounds an operand; one that runs across k is turned along it for products of warpgroups.
+cudaError_t round_operand(Bf16Operand& operand, const Matrix& matrix, bf16* rounded,
+                          cudaStream_t stream) {
+  const bool turned = operand.across && gemm_bf16_has_groups();
+  operand.values = rounded;
+  operand.step = bf16_step(turned ? matrix.rows : matrix.cols);
+  if (!turned) return round_to_bf16(matrix.values, matrix.rows, matrix.cols, rounded, stream);
+  operand.across = false;
+  return round_transposed(matrix.values, matrix.rows, matrix.cols, rounded, stream);
 }
 
 /// The product `args`, its operands being the two matrices rounded, read across or along k.
 cudaError_t rounded_product(Bf16GemmArgs args, const Matrix& a, const Matrix& b, void* workspace,
                             cudaStream_t stream) {
   bf16* const left = static_cast<bf16*>(workspace);
-  bf16* const right = left + bf16_bytes(a.rows, a.cols) / sizeof(bf16);
-  args.a.values = left;
-  args.a.step = bf16_step(a.cols);
-  args.b.values = right;
-  args.b.step = bf16_step(b.cols);
-  cudaError_t error = round_to_bf16(a.values, a.rows, a.cols, left, stream);
-  if (error == cudaSuccess) error = round_to_bf16(b.values, b.rows, b.cols, right, stream);
+  bf16* const right = left + rounded_bytes(a) / sizeof(bf16);
+  cudaError_t error = round_operand(args.a, a, left, stream);
+  if (error == cudaSuccess) error = round_operand(args.b, b, right, stream);
   if (error == cudaSuccess) error = gemm_bf16(args, stream);
   return error;
 }

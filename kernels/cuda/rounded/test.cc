@@ -113,24 +113,38 @@ void check_bits(Checks& checks, const Sizes& s) {
   checks.that("dweight, again", same_bytes(grad_weight(s, dy, x), grad_weight(s, dy, x)));
 }
 
-/// Rounding to bf16, ties to even, and zeros as padding.
-void check_rounding(Checks& checks) {
-  const size_t rows = 5, cols = 13, step = cuda::bf16_step(cols);
+/// y of so many blocks that larger ones are taken: the bits that few rows have.
+void check_many_blocks(Checks& checks, const Sizes& s) {
+  const std::vector<float> w = random_normal(s.rows * s.cols, 1),
+                           x = random_normal(s.m * s.cols, 2);
+  const std::vector<float> y = linear(s, x, w, nullptr);
+  for (const size_t m : {1, 130})
+    checks.that("y, many blocks",
+                same_bytes(linear({m, s.rows, s.cols}, last_rows(x, m, s.cols), w, nullptr),
+                           last_rows(y, m, s.rows)));
+}
+
+/// Rounding to bf16, ties to even, and zeros as padding; [rows, cols] and transposed.
+void check_rounding(Checks& checks, size_t rows, size_t cols) {
   std::vector<float> values = random_normal(rows * cols, 1);
   values[0] = 1.00390625f;  // half-way to the next bf16 value above 1
   values[1] = 1.01171875f;  // half-way above an odd one
   values[2] = INFINITY;
   const DeviceVector<float> there(values);
-  DeviceVector<uint16_t> bits(rows * step);
-  expect(
-      cuda::round_to_bf16(there.data(), rows, cols, reinterpret_cast<bf16*>(bits.data()), stream()),
-      "round_to_bf16");
-  const std::vector<uint16_t> got = bits.values();
-  for (size_t i = 0; i < got.size(); ++i) {
-    const size_t row = i / step, col = i % step;
-    const float want = col < cols ? bf16_reference(values[row * cols + col]) : 0.0f;
-    const uint32_t wide = uint32_t{got[i]} << 16;
-    checks.that("rounded", std::memcmp(&wide, &want, sizeof want) == 0);
+  for (const bool turned : {false, true}) {
+    const size_t count = turned ? rows : cols, step = cuda::bf16_step(count);
+    DeviceVector<uint16_t> bits((turned ? cols : rows) * step);
+    expect((turned ? cuda::round_transposed : cuda::round_to_bf16)(
+               there.data(), rows, cols, reinterpret_cast<bf16*>(bits.data()), stream()),
+           "rounding");
+    const std::vector<uint16_t> got = bits.values();
+    for (size_t i = 0; i < got.size(); ++i) {
+      const size_t outer = i / step, inner = i % step;
+      const size_t place = turned ? inner * cols + outer : outer * cols + inner;
+      const float want = inner < count ? bf16_reference(values[place]) : 0.0f;
+      const uint32_t wide = uint32_t{got[i]} << 16;
+      checks.that("rounded", std::memcmp(&wide, &want, sizeof want) == 0);
+    }
   }
 }
 
@@ -158,7 +172,7 @@ void check_epilogue(Checks& checks) {
   }
 }
 
-void check_all(Checks& checks) {
+void check_products(Checks& checks) {
   for (const size_t size : {1, 2, 15, 16, 17, 31, 32, 33, 65}) {
     check_values(checks, {size, 5, 7});
     check_values(checks, {3, size, 19});
@@ -166,13 +180,23 @@ void check_all(Checks& checks) {
   }
   check_values(checks, {130, 140, 150});
   check_values(checks, {300, 70, 200});
-  check_values(checks, {1410, 1430, 9});  // blocks of 128 x 128
   check_bits(checks, {70, 77, 130});
-  check_bits(checks, {1450, 1430, 72});
-  check_rounding(checks);
   check_epilogue(checks);
   const std::vector<float> none = grad_weight({0, 2, 3}, {}, {});
   for (const float value : none) checks.that("no rows", value == 0);
+}
+
+void check_all(Checks& checks) {
+  check_products(checks);
+  check_many_blocks(checks, {1450, 1430, 40});
+  for (const size_t rows : {1, 5, 64, 70})
+    for (const size_t cols : {3, 13, 64, 130}) check_rounding(checks, rows, cols);
+#ifdef LLMKIT_EMULATED
+  // As on a chip of compute capability 9.0, which has products of warpgroups.
+  setenv("LLMKIT_EMULATED_SHARED", "232448", 1);
+  check_products(checks);
+  check_many_blocks(checks, {1450, 2900, 40});
+#endif
 }
 
 }  // namespace

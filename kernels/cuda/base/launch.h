@@ -9,11 +9,24 @@ struct Launch {
   dim3 grid, block;
   size_t shared_bytes = 0;
   cudaStream_t stream = nullptr;
+  /// Whether it may begin while the kernel before it ends. Every thread then calls
+  /// wait_for_inputs() before it reads what another kernel wrote and before it writes.
+  bool early = false;
 #ifdef LLMKIT_EMULATED
   const char* file = __builtin_FILE();  // for messages
   int line = __builtin_LINE();
 #endif
 };
+
+#ifndef LLMKIT_EMULATED
+/// Whether the code of a kernel that this device runs knows wait_for_inputs(): compute capability
+/// 9.0 or newer. What a driver makes of older PTX does not, whatever the device.
+template <class Kernel>
+bool knows_to_wait(Kernel* kernel) {
+  cudaFuncAttributes attributes;
+  return cudaFuncGetAttributes(&attributes, kernel) == cudaSuccess && attributes.ptxVersion >= 90;
+}
+#endif
 
 /// Queues a kernel; an empty grid queues none. Shared memory beyond 48 KB is asked for here.
 template <class... Parameters, class... Arguments>
@@ -30,6 +43,7 @@ cudaError_t launch(void (*kernel)(Parameters...), const Launch& how, Arguments..
   work.block = how.block;
   work.shared_bytes = how.shared_bytes;
   work.site = {how.file, how.line};
+  work.early = how.early;
   return emulator::launch(kernel, work, how.stream, static_cast<Parameters>(arguments)...);
 #else
   cudaLaunchConfig_t config = {};
@@ -37,6 +51,11 @@ cudaError_t launch(void (*kernel)(Parameters...), const Launch& how, Arguments..
   config.blockDim = how.block;
   config.dynamicSmemBytes = how.shared_bytes;
   config.stream = how.stream;
+  cudaLaunchAttribute early = {};
+  early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  early.val.programmaticStreamSerializationAllowed = 1;
+  config.attrs = &early;
+  config.numAttrs = how.early && knows_to_wait(kernel) ? 1 : 0;
   return cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...);
 #endif
 }

@@ -25,8 +25,9 @@ struct Meeting {
 };
 
 struct Warp {
-  unsigned lanes = 0;  // that exist
-  unsigned left = 0;   // of them
+  unsigned lanes = 0;   // that exist
+  unsigned left = 0;    // of them
+  unsigned waited = 0;  // of them, for their inputs
   std::vector<Meeting> meetings;
   void* payloads[kLanes];
 };
@@ -51,6 +52,7 @@ class Block {
   bool next_thread();
   void meet(unsigned mask, Together together, void* payload, Site site);
   int barrier(bool predicate, Site site);
+  void note_wait() { warp().waited |= 1u << current_ % kLanes; }
   Copies& copies();
   [[noreturn]] void fail(const char* format, va_list arguments);
 
@@ -113,7 +115,7 @@ void Block::begin(const Work& work) {
   for (unsigned w = 0; w < warp_count_; ++w) {
     const unsigned count = threads_ - w * kLanes;
     warps_[w].lanes = count >= kLanes ? ~0u : (1u << count) - 1;
-    warps_[w].left = 0;
+    warps_[w].left = warps_[w].waited = 0;
     runnable_[w] = {warps_[w].lanes, 0};
   }
   if (copied_) copies_.assign(threads_, Copies());
@@ -204,6 +206,8 @@ void Block::leave() {
   const unsigned bit = 1u << current_ % kLanes;
   w.left |= bit;
   --alive_;
+  if (work_->early && !(w.waited & bit))
+    emulator::fail("launched early, and the thread has not waited for its inputs");
   for (const Meeting& meeting : w.meetings)
     if (meeting.mask & bit)
       emulator::fail("the thread has left, but lanes wait for it at %s:%d", meeting.site.file,
@@ -328,6 +332,8 @@ bool next_thread() { return block.next_thread(); }
 void meet(unsigned mask, Together together, void* payload, Site site) {
   block.meet(mask, together, payload, site);
 }
+
+void note_wait() { block.note_wait(); }
 
 int barrier(bool predicate, Site site) { return block.barrier(predicate, site); }
 

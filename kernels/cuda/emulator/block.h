@@ -28,6 +28,7 @@ struct Work {
   size_t shared_bytes = 0;
   const void* kernel = nullptr;
   Site site;
+  bool early = false;  // every thread must wait for its inputs
   std::function<void()> threads;
 };
 
@@ -49,6 +50,9 @@ void meet(unsigned mask, Together together, void* payload, Site site);
 
 /// How many threads of the block came to the barrier with a predicate that holds.
 int barrier(bool predicate, Site site);
+
+/// The running thread waits for what earlier kernels write, which is there already.
+void note_wait();
 
 /// A copy from global to shared memory that has not landed.
 struct Copy {

@@ -44,6 +44,9 @@ uint2 load_shared_8(uint32_t address);
 uint32_t load_shared_4(uint32_t address);
 void store_shared_4(uint32_t address, uint32_t value);
 
+inline void let_next_begin() {}
+inline void wait_for_inputs() { emulator::note_wait(); }
+
 inline uint32_t and_or(uint32_t a, uint32_t b, uint32_t c) { return (a & b) | c; }
 
 }  // namespace llmkit::cuda

@@ -1,4 +1,5 @@
 #include "cuda/base/fours.h"
+#include "cuda/base/instructions.h"
 #include "cuda/rope/rope.h"
 
 namespace llmkit::cuda {
@@ -24,6 +25,8 @@ __device__ __forceinline__ void turn(const RopeArgs& p, size_t position, size_t 
 
 /// Threads lie along half a head, then across the heads; a block goes round over positions.
 __global__ void __launch_bounds__(kElementThreads) rope_kernel(RopeArgs p) {
+  let_next_begin();
+  wait_for_inputs();
   const size_t rest = p.head_size - 2 * p.half;
   for (size_t position = blockIdx.x; position < p.positions; position += gridDim.x)
     for (size_t head = size_t{blockIdx.y} * blockDim.y + threadIdx.y; head < p.heads;
@@ -43,6 +46,7 @@ cudaError_t rope(const RopeArgs& args, cudaStream_t stream) {
   Launch blocks =
       over_rows(args.heads, std::max(args.half, args.head_size - 2 * args.half), stream);
   blocks.grid.x = static_cast<unsigned>(std::min(args.positions, size_t{1} << 20));
+  blocks.early = true;
   return launch(rope_kernel, blocks, args);
 }
 

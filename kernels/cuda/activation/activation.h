@@ -11,8 +11,9 @@ cudaError_t activation(Activation f, size_t n, const float* x, float* y, cudaStr
 cudaError_t activation_grad(Activation f, size_t n, const float* x, const float* dy, float* dx,
                             cudaStream_t stream);
 
+/// rounded [n]: y in bf16 as well, for a product that follows; may be null.
 cudaError_t gated_mlp(Activation f, size_t n, const float* gate, const float* up, float* y,
-                      cudaStream_t stream);
+                      bf16* rounded, cudaStream_t stream);
 cudaError_t gated_mlp_grad(Activation f, size_t n, const GatedMlpGrad& args, cudaStream_t stream);
 
 cudaError_t gated_mlp_keep(Activation f, size_t n, const float* gate, const float* up, float* y,

@@ -1,16 +1,10 @@
 #include "cuda/activation/activation.h"
 #include "cuda/activation/functions.h"
 #include "cuda/base/fours.h"
+#include "cuda/base/instructions.h"
 
 namespace llmkit::cuda {
 namespace {
-
-__device__ __forceinline__ Four<uint16_t> to_bf16(const Four<float>& x) {
-  return map_four([](float v) { return __bfloat16_as_ushort(__float2bfloat16_rn(v)); }, x);
-}
-__device__ __forceinline__ Four<float> from_bf16(const Four<uint16_t>& x) {
-  return map_four([](uint16_t half) { return __uint_as_float(uint32_t{half} << 16); }, x);
-}
 
 template <class F>
 __device__ __forceinline__ Four<float> gated(const Four<float>& gate, const Four<float>& up) {
@@ -19,9 +13,13 @@ __device__ __forceinline__ Four<float> gated(const Four<float>& gate, const Four
 
 template <class F>
 __global__ void __launch_bounds__(kElementThreads)
-    gated_kernel(size_t n, const float* gate, const float* up, float* y) {
+    gated_kernel(size_t n, const float* gate, const float* up, float* y, uint16_t* rounded) {
+  let_next_begin();
+  wait_for_inputs();
   each_four(n, [=](size_t i) {
-    store_four(y, i, n, gated<F>(load_four(gate, i, n), load_four(up, i, n)));
+    const Four<float> product = gated<F>(load_four(gate, i, n), load_four(up, i, n));
+    store_four(y, i, n, product);
+    if (rounded != nullptr) store_four(rounded, i, n, to_bf16(product));
   });
 }
 
@@ -81,9 +79,12 @@ __global__ void __launch_bounds__(kElementThreads)
 }  // namespace
 
 cudaError_t gated_mlp(Activation f, size_t n, const float* gate, const float* up, float* y,
-                      cudaStream_t stream) {
+                      bf16* rounded, cudaStream_t stream) {
+  Launch blocks = over_elements(n, stream);
+  blocks.early = true;
   return with_activation(f, [&](auto function) {
-    return launch(gated_kernel<decltype(function)>, over_elements(n, stream), n, gate, up, y);
+    return launch(gated_kernel<decltype(function)>, blocks, n, gate, up, y,
+                  reinterpret_cast<uint16_t*>(rounded));
   });
 }
 

@@ -21,9 +21,18 @@ std::vector<float> rounded(const std::vector<float>& x) {
 std::vector<float> gated_of(Checks& checks, Activation f, const std::vector<float>& gate,
                             const std::vector<float>& up, size_t offset) {
   const Shifted<float> gates(gate, offset), ups(up, 1);
-  Shifted<float> y(gate.size(), offset);
-  expect(gpu::gated_mlp(f, gate.size(), gates.data(), ups.data(), y.data(), stream()), "gated_mlp");
-  return y.values(checks);
+  Shifted<float> y(gate.size(), offset), same(gate.size(), 1);
+  Shifted<uint16_t> halves(gate.size(), offset);
+  expect(gpu::gated_mlp(f, gate.size(), gates.data(), ups.data(), y.data(),
+                        reinterpret_cast<gpu::bf16*>(halves.data()), stream()),
+         "gated_mlp");
+  expect(gpu::gated_mlp(f, gate.size(), gates.data(), ups.data(), same.data(), nullptr, stream()),
+         "gated_mlp");
+  const std::vector<float> values = y.values(checks);
+  const std::vector<uint16_t> got = halves.values(checks);
+  checks.that("the same without halves", same_bytes(same.values(checks), values));
+  for (size_t i = 0; i < got.size(); ++i) checks.that("rounded", got[i] == to_bf16(values[i]));
+  return values;
 }
 
 struct Gradients {

@@ -57,6 +57,14 @@ __device__ __forceinline__ auto map_four(Op op, const Four<T>& x, const Four<Mor
   return y;
 }
 
+/// The nearest bf16 values, as their bits.
+__device__ __forceinline__ Four<uint16_t> to_bf16(const Four<float>& x) {
+  return map_four([](float v) { return __bfloat16_as_ushort(__float2bfloat16_rn(v)); }, x);
+}
+__device__ __forceinline__ Four<float> from_bf16(const Four<uint16_t>& x) {
+  return map_four([](uint16_t half) { return __uint_as_float(uint32_t{half} << 16); }, x);
+}
+
 constexpr unsigned kElementThreads = 256;
 /// Enough blocks to fill any GPU several times over; threads go round for what is beyond.
 constexpr size_t kMostBlocks = 8192;

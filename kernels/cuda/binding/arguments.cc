@@ -5,6 +5,7 @@
 
 #include "cuda/binding/device_array.h"
 #include "cuda/binding/held_weight.h"
+#include "cuda/packed_linear/products.h"
 
 namespace llmkit {
 namespace cuda {
@@ -34,21 +35,47 @@ DeviceArray* array_of(napi_env env, napi_value value) {
   return array->mark == DeviceArray::kMark ? array : nullptr;
 }
 
+/// The array of an argument, which keeps what is made along with it.
+DeviceArray& kept_array(const Arguments& args, size_t index) {
+  DeviceArray* const array = array_of(args.env(), args.value(index));
+  if (array == nullptr) args.expected(index, "an array of the GPU");
+  if (array->released) args.range_error("the array has been released");
+  return *array;
+}
+
 template <typename T>
-binding::Span<T> span_of(const Arguments& args, size_t index, bool is_float) {
-  const DeviceArray& array = device_array(args, index);
+binding::Span<T> span_of(const Arguments& args, size_t index, const DeviceArray& array,
+                         bool is_float) {
   if (array.is_float != is_float)
     args.expected(index, is_float ? "a float32 array of the GPU" : "an int32 array of the GPU");
   return {array.block.as<T>(), array.length};
 }
 
+/// Whether a product takes x rounded: rows that it does not round itself, and whole tiles of the
+/// weight's columns.
+bool takes_rounded(size_t size, size_t cols) {
+  return cols % kTileColumns == 0 && size > kFewestRows * cols && size <= kFewRows * cols;
+}
+
 }  // namespace
 
 DeviceArray& device_array(const Arguments& args, size_t index) {
-  DeviceArray* const array = array_of(args.env(), args.value(index));
-  if (array == nullptr) args.expected(index, "an array of the GPU");
-  if (array->released) args.range_error("the array has been released");
-  return *array;
+  DeviceArray& array = kept_array(args, index);
+  array.rounded = Block();  // the call may change the array
+  return array;
+}
+
+bf16* rounded_output(const Arguments& args, size_t index, size_t cols) {
+  DeviceArray& array = device_array(args, index);
+  if (!takes_rounded(array.length, cols)) return nullptr;
+  array.rounded = device_memory(array.length * sizeof(bf16), "rounded");
+  return array.rounded.as<bf16>();
+}
+
+ProductRows product_rows(const Arguments& args, size_t index, size_t cols) {
+  const DeviceArray& array = kept_array(args, index);
+  return {span_of<float>(args, index, array, true),
+          takes_rounded(array.length, cols) ? array.rounded.as<const bf16>() : nullptr};
 }
 
 Napi::Value new_floats(Napi::Env env, Block block, size_t length) {
@@ -68,9 +95,13 @@ const PackedWeight* packed_weight(const Arguments& args, size_t index) {
 
 namespace binding {
 
-Floats Arguments::floats(size_t index) const { return cuda::span_of<float>(*this, index, true); }
+Floats Arguments::floats(size_t index) const {
+  return cuda::span_of<float>(*this, index, cuda::device_array(*this, index), true);
+}
 
-Ints Arguments::ints(size_t index) const { return cuda::span_of<int32_t>(*this, index, false); }
+Ints Arguments::ints(size_t index) const {
+  return cuda::span_of<int32_t>(*this, index, cuda::device_array(*this, index), false);
+}
 
 WeightView Arguments::matrix(size_t index, size_t cols) const {
   if (!info_[index].IsExternal()) {

@@ -15,6 +15,8 @@ struct DeviceArray {
   size_t length = 0;
   bool is_float = true;
   bool released = false;
+  /// The values in bf16, made along with them for the product that is to follow; mostly none.
+  Block rounded;
 
   size_t bytes() const { return length * 4; }
   const char* type_name() const { return is_float ? "float32" : "int32"; }
@@ -22,5 +24,19 @@ struct DeviceArray {
 
 /// The array of an argument; TypeError for anything else, RangeError once it is released.
 DeviceArray& device_array(const Arguments& args, size_t index);
+
+// A product in bf16 rounds its x. For few rows, as in a step of decoding, the launch for that takes
+// as long as the work, so the call that makes x writes bf16 values as well, and the array keeps
+// them until any other call takes it as an argument, which might change it.
+
+/// Where the call that writes array `index`, made of rows of `cols`, is to put bf16 values; null
+/// where no product takes them. To be called after floats(index).
+bf16* rounded_output(const Arguments& args, size_t index, size_t cols);
+/// x of a product, argument `index`, which keeps its bf16 values.
+struct ProductRows {
+  Floats x;
+  const bf16* rounded;  // [m, cols], null where there is none
+};
+ProductRows product_rows(const Arguments& args, size_t index, size_t cols);
 
 }  // namespace llmkit::cuda

@@ -1,25 +1,30 @@
 #include "binding/layer_arguments.h"
 #include "cuda/activation/activation.h"
-#include "cuda/binding/arguments.h"
+#include "cuda/binding/device_array.h"
 #include "cuda/norm/norm.h"
 #include "cuda/rope/rope.h"
 
 namespace llmkit::cuda {
 namespace {
 
+/// The norm of p into array `index`.
+void write_norm(const Arguments& args, const NormArgs& p, const float* bias, size_t index,
+                const char* op) {
+  float* const y = args.floats(index, p.rows * p.cols, "y").data;
+  check(norm(p, bias, y, rounded_output(args, index, p.cols), stream()), op);
+}
+
 /// rmsNorm(x, weight, eps, y)
 void rms_norm_call(const Napi::CallbackInfo& info) {
   const Arguments args(info, "rmsNorm");
-  const NormArgs p = binding::norm_arguments(args, 2, false);
-  check(norm(p, nullptr, args.floats(3, p.rows * p.cols, "y").data, stream()), "rmsNorm");
+  write_norm(args, binding::norm_arguments(args, 2, false), nullptr, 3, "rmsNorm");
 }
 
 /// layerNorm(x, weight, bias, eps, y)
 void layer_norm_call(const Napi::CallbackInfo& info) {
   const Arguments args(info, "layerNorm");
   const NormArgs p = binding::norm_arguments(args, 3, true);
-  const Floats bias = args.optional_floats(2, p.cols, "bias");
-  check(norm(p, bias.data, args.floats(4, p.rows * p.cols, "y").data, stream()), "layerNorm");
+  write_norm(args, p, args.optional_floats(2, p.cols, "bias").data, 4, "layerNorm");
 }
 
 /// The gradients of both norms: eps is argument 2.
@@ -70,7 +75,7 @@ void gated_mlp_call(const Napi::CallbackInfo& info) {
   const Floats gate = args.floats(1);
   check(gated_mlp(binding::activation_argument(args), gate.size, gate.data,
                   args.floats(2, gate.size, "up").data, args.floats(3, gate.size, "y").data,
-                  stream()),
+                  nullptr, stream()),
         "gatedMlp");
 }
 

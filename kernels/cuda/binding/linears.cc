@@ -1,7 +1,7 @@
 #include <vector>
 
 #include "cuda/activation/activation.h"
-#include "cuda/binding/arguments.h"
+#include "cuda/binding/device_array.h"
 #include "cuda/linear/linear.h"
 #include "cuda/packed_linear/packed_linear.h"
 
@@ -12,8 +12,12 @@ namespace {
 /// packed ones share the rounding of x, and a launch where their codes are alike.
 class Layers {
  public:
-  Layers(const Arguments& args, const char* name, Floats x, size_t cols)
-      : args_(args), name_(name), cols_(cols), x_(x), m_(args.quotient(x.size, cols, "x")) {}
+  Layers(const Arguments& args, const char* name, size_t x_index, size_t cols)
+      : args_(args),
+        name_(name),
+        cols_(cols),
+        rows_(product_rows(args, x_index, cols)),
+        m_(args.quotient(rows_.x.size, cols, "x")) {}
 
   size_t rows_of_x() const { return m_; }
 
@@ -25,7 +29,7 @@ class Layers {
     if (const PackedWeight* const packed = packed_weight(args_, index))
       packed_.push_back({packed, bias, residual, y.data, {}});
     else
-      stored_.push_back({view, m_, x_.data, bias, residual, y.data});
+      stored_.push_back({view, m_, rows_.x.data, bias, residual, y.data});
     return y;
   }
 
@@ -34,7 +38,7 @@ class Layers {
       const Scratch workspace = scratch(linear_workspace(layer));
       check(linear(layer, workspace.data(), stream()), name_);
     }
-    const PackedLinearArgs all = {m_, x_.data, packed_.data(), packed_.size()};
+    const PackedLinearArgs all = {m_, rows_.x.data, packed_.data(), packed_.size(), rows_.rounded};
     const Scratch workspace = scratch(packed_linears_workspace(all));
     check(packed_linears(all, workspace.data(), stream()), name_);
   }
@@ -43,7 +47,7 @@ class Layers {
   const Arguments& args_;
   const char* const name_;
   const size_t cols_;
-  const Floats x_;
+  const ProductRows rows_;
   const size_t m_;
   std::vector<LinearArgs> stored_;
   std::vector<PackedLayer> packed_;
@@ -53,7 +57,7 @@ class Layers {
 void linear_call(const Napi::CallbackInfo& info) {
   const Arguments args(info, "linear");
   const size_t cols = args.positive(4, "cols");
-  Layers layers(args, "linear", args.floats(0), cols);
+  Layers layers(args, "linear", 0, cols);
   const size_t size = args.product({layers.rows_of_x(), args.matrix(1, cols).rows});
   layers.add(1, args.optional_floats(5, size, "residual").data);
   layers.multiply();
@@ -62,7 +66,7 @@ void linear_call(const Napi::CallbackInfo& info) {
 /// mergedLinear(x, cols, ...(weight, bias, y) of each layer)
 void merged_linear_call(const Napi::CallbackInfo& info) {
   const Arguments args(info, "mergedLinear");
-  Layers layers(args, "mergedLinear", args.floats(0), args.positive(1, "cols"));
+  Layers layers(args, "mergedLinear", 0, args.positive(1, "cols"));
   for (size_t i = 2; i < info.Length(); i += 3) layers.add(i);
   layers.multiply();
 }
@@ -71,11 +75,13 @@ void merged_linear_call(const Napi::CallbackInfo& info) {
 void gated_linear_call(const Napi::CallbackInfo& info) {
   const Arguments args(info, "gatedLinear");
   const auto f = static_cast<Activation>(args.choice(0, kActivationNames));
-  Layers layers(args, "gatedLinear", args.floats(1), args.positive(2, "cols"));
+  Layers layers(args, "gatedLinear", 1, args.positive(2, "cols"));
   const Floats y = layers.add(3), up = layers.add(6);
   args.expect(up.size, y.size, "upY");
   layers.multiply();
-  check(gated_mlp(f, y.size, y.data, up.data, y.data, stream()), "gatedLinear");
+  const size_t m = layers.rows_of_x();
+  bf16* const rounded = rounded_output(args, 5, m == 0 ? 0 : y.size / m);
+  check(gated_mlp(f, y.size, y.data, up.data, y.data, rounded, stream()), "gatedLinear");
 }
 
 /// linearGradInput(dy, weight, dx, cols)

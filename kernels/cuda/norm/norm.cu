@@ -1,3 +1,4 @@
+#include "cuda/base/instructions.h"
 #include "cuda/base/row.h"
 #include "cuda/norm/norm.h"
 #include "cuda/reduce/reduce.h"
@@ -17,7 +18,9 @@ __device__ __forceinline__ NormStatistics statistics_of(const NormArgs& p, const
 
 template <class R>
 __global__ void __launch_bounds__(R::Team::kBlock)
-    norm_kernel(NormArgs p, const float* bias, float* y) {
+    norm_kernel(NormArgs p, const float* bias, float* y, uint16_t* rounded) {
+  let_next_begin();
+  wait_for_inputs();
   const size_t row = R::Team::row();
   if (row >= p.rows) return;
   const R x(p.x + row * p.cols, p.cols), weight(p.weight, p.cols);
@@ -28,6 +31,7 @@ __global__ void __launch_bounds__(R::Team::kBlock)
     if (bias != nullptr)
       out = map_four([](float v, float b) { return v + b; }, out, load_four(bias, i, p.cols));
     store_four(y + row * p.cols, i, p.cols, out);
+    if (rounded != nullptr) store_four(rounded + row * p.cols, i, p.cols, to_bf16(out));
   });
 }
 
@@ -150,10 +154,13 @@ cudaError_t grad_parameters(const NormGradArgs& args, char* workspace, cudaStrea
 
 }  // namespace
 
-cudaError_t norm(const NormArgs& args, const float* bias, float* y, cudaStream_t stream) {
+cudaError_t norm(const NormArgs& args, const float* bias, float* y, bf16* rounded,
+                 cudaStream_t stream) {
   return with_row(args.cols, [&](auto kind) {
     using R = typename decltype(kind)::Row;
-    return launch(norm_kernel<R>, R::Team::over(args.rows, stream), args, bias, y);
+    Launch blocks = R::Team::over(args.rows, stream);
+    blocks.early = true;
+    return launch(norm_kernel<R>, blocks, args, bias, y, reinterpret_cast<uint16_t*>(rounded));
   });
 }
 

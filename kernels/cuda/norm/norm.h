@@ -7,8 +7,10 @@ namespace llmkit::cuda {
 
 // The functions of cpu/norm/norm.h over arrays of the device.
 
-/// bias may be null; y may be x.
-cudaError_t norm(const NormArgs& args, const float* bias, float* y, cudaStream_t stream);
+/// bias may be null; y may be x. rounded [rows, cols]: y in bf16 as well, for a product that
+/// follows; may be null.
+cudaError_t norm(const NormArgs& args, const float* bias, float* y, bf16* rounded,
+                 cudaStream_t stream);
 
 /// dx may be dy; dweight and dbias [cols] may be null. They are added up over slices of 128 rows,
 /// in order within a slice and over the slices.

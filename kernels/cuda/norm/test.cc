@@ -1,3 +1,4 @@
+#include "base/bf16.h"
 #include "cpu/norm/reference.h"
 #include "cuda/norm/norm.h"
 #include "cuda/testing/shifted.h"
@@ -81,8 +82,13 @@ void check_rows(Checks& checks, const Inputs& in, const std::vector<float>& y,
 
 std::vector<float> norm_of(Checks& checks, const NormArgs& p, const float* bias, size_t offset) {
   Shifted<float> y(p.rows * p.cols, offset);
-  expect(gpu::norm(p, bias, y.data(), stream()), "norm");
-  return y.values(checks);
+  Shifted<uint16_t> rounded(p.rows * p.cols, offset);
+  auto* const halves = reinterpret_cast<gpu::bf16*>(rounded.data());
+  expect(gpu::norm(p, bias, y.data(), halves, stream()), "norm");
+  const std::vector<float> values = y.values(checks);
+  const std::vector<uint16_t> got = rounded.values(checks);
+  for (size_t i = 0; i < got.size(); ++i) checks.that("rounded", got[i] == to_bf16(values[i]));
+  return values;
 }
 
 void check_in_place(Checks& checks, const Inputs& in, const std::vector<float>& y,
@@ -90,7 +96,7 @@ void check_in_place(Checks& checks, const Inputs& in, const std::vector<float>& 
   Shifted<float> values(in.x.host, 1), gradients(in.dy.host, 3);
   const NormArgs same = {in.device.rows,   in.device.cols, values.data(),
                          in.device.weight, in.device.eps,  in.device.centered};
-  expect(gpu::norm(same, in.device_bias, values.data(), stream()), "in place");
+  expect(gpu::norm(same, in.device_bias, values.data(), nullptr, stream()), "in place");
   checks.that("in place", same_bytes(values.values(checks), y));
   const gpu::NormGradArgs grad = {in.device, gradients.data(), gradients.data(), nullptr, nullptr};
   checks.that("dx alone needs no workspace", gpu::norm_grad_workspace(grad) == 0);

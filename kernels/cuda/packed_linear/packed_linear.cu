@@ -32,7 +32,8 @@ Needs needs_of(const PackedLinearArgs& args) {
   Needs needs;
   for (size_t i = 0; i < args.count;) {
     const ForwardArgs forward = alike(args, i);
-    if (!takes_floats(forward, args.layers[i].weight->code)) needs.rounded = true;
+    if (args.rounded == nullptr && !takes_floats(forward, args.layers[i].weight->code))
+      needs.rounded = true;
     i += forward.count;
     if (args.m <= kFewRows) continue;
     const size_t bytes = part_sums_bytes(forward);
@@ -81,7 +82,7 @@ cudaError_t packed_linears(const PackedLinearArgs& args, void* workspace, cudaSt
   unsigned* counters = memory.counters;
   for (size_t i = 0; i < args.count && error == cudaSuccess;) {
     ForwardArgs forward = alike(args, i);
-    forward.x = needs.rounded ? memory.x : nullptr;
+    forward.x = needs.rounded ? memory.x : args.rounded;
     const PackedCode code = args.layers[i].weight->code;
     if (args.m <= kFewRows) {
       error = multiply_few(forward, code, stream);

@@ -30,6 +30,8 @@ struct PackedLinearArgs {
   const float* x = nullptr;  // [m, cols]
   const PackedLayer* layers = nullptr;
   size_t count = 0;
+  /// x in bf16 with zeros up to padded_cols, where at most kFewRows of it have been rounded.
+  const bf16* rounded = nullptr;
 };
 size_t packed_linears_workspace(const PackedLinearArgs& args);
 cudaError_t packed_linears(const PackedLinearArgs& args, void* workspace, cudaStream_t stream);

@@ -317,6 +317,26 @@ void check_merged(Checks& checks) {
   }
 }
 
+/// x that was rounded beforehand.
+void check_rounded(Checks& checks) {
+  const size_t cols = 192;
+  const RandomWeight weight({WeightFormat::kInt4, 70, cols, 64, false, true});
+  const FullLayer full(weight.view);
+  std::vector<cuda::bf16> halves;
+  for (const float value : full.x) halves.push_back(cuda::bf16(value));
+  const DeviceVector<cuda::bf16> x(halves);
+  for (size_t m : {size_t{1}, size_t{3}, size_t{16}}) {
+    const Values want = multiply(checks, full.layer, m, full.device_x.data());
+    DeviceVector<float> y(want.size());
+    cuda::PackedLayer layer = full.layer;
+    layer.y = y.data();
+    const cuda::PackedLinearArgs args = {m, full.device_x.data(), &layer, 1, x.data()};
+    DeviceVector<char> workspace(cuda::packed_linears_workspace(args));
+    expect(cuda::packed_linears(args, workspace.data(), stream()), "rounded");
+    checks.same("rounded beforehand", y.values().data(), want.data(), want.size());
+  }
+}
+
 /// Many results, so that no slices are shared.
 void check_large(Checks& checks) {
   const RandomWeight weight({WeightFormat::kInt4, 400, 128, 64, false, false});
@@ -352,6 +372,7 @@ void check_all(Checks& checks) {
     check_gradient_by_groups(checks, c);
   }
   check_merged(checks);
+  check_rounded(checks);
   check_large(checks);
   check_long(checks);
 }

@@ -121,8 +121,8 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kMinBlocks) gemm_kerne
   }
 }
 
-/// A block of the grid's z dimension takes every 65535th matrix.
-constexpr size_t kMaxGridZ = 65535;
+/// A block takes every so many-th matrix.
+constexpr size_t kMaxGridZ = 4096;
 
 template <class Shape, bool kWeight>
 cudaError_t launch_gemm(const GemmProblem& g, cudaStream_t stream) {

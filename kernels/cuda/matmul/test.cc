@@ -51,7 +51,7 @@ void check_all(Checks& checks) {
       sizes(2, 1, 3, 4, 0);
       sizes(1, 1, 0, 4, 3);
     }
-  check(checks, {66000, 1, 1, 1, 3, nullptr, nullptr, nullptr, false, false});
+  check(checks, {4200, 1, 1, 1, 3, nullptr, nullptr, nullptr, false, false});
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 
 #include "binding/weight_reader.h"
 #include "cuda/binding/held_weight.h"
+#include "cuda/packed_linear/packed_linear.h"
 
 namespace llmkit::cuda {
 namespace {
@@ -69,6 +70,7 @@ void pack(const WeightView& host, HeldWeight& held) {
   held.parts.push_back({device_memory(bytes, "createWeight"), bytes});
   place_packed(*packed, held.parts.back().block.data());
   check(pack_weight(view, *packed, stream()), "createWeight");
+  check(compare_products(scratch(compare_products_workspace()).data(), stream()), "createWeight");
   held.view.format = host.format;
   held.view.rows = host.rows;
   held.view.cols = host.cols;

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cstring>
+
 #include "cuda/emulator/instructions.h"
 
 // The instructions of base/warpgroup.h, by the PTX ISA: a warp's part of a product is that of
@@ -20,7 +22,8 @@ void wait_products() {}
 inline uint32_t swizzled(uint32_t address) { return address ^ (address >> 7 & 7) << 4; }
 
 template <int kBlocks>
-void multiply_add_group(float (&c)[kBlocks][4], const uint32_t (&a)[4], uint64_t b) {
+void multiply_add_group(float (&c)[kBlocks][4], const uint32_t (&a)[4], uint64_t b, bool keep) {
+  if (!keep) std::memset(c, 0, sizeof(c));
   const uint32_t lane = threadIdx.x % 32, first = static_cast<uint32_t>(b);
   for (uint32_t j = 0; j < kBlocks; j += 2) {
     // Matrices 0 and 1: columns j of the result by their first and last 8 values; 2 and 3: j + 1.
@@ -37,7 +40,7 @@ inline void multiply_add_group(float (&c)[16][4], uint64_t a, uint64_t b) {
   const uint32_t row = 16 * warp + 8 * (lane / 8 % 2) + lane % 8;
   uint32_t left[4];
   load_matrices(left, swizzled(static_cast<uint32_t>(a) + row * 128 + lane / 16 * 16));
-  multiply_add_group(c, left, b);
+  multiply_add_group(c, left, b, true);
 }
 
 }  // namespace llmkit::cuda

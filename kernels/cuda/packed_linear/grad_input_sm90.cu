@@ -37,7 +37,7 @@ __device__ __forceinline__ void multiply_stage(const WeightArgs& w, uint32_t sta
       begin_products(a[half]);
 #pragma unroll
       for (int b = 0; b < 4; ++b)
-        multiply_add_group(sums[b], a[half][b], shared_operand(dy + (2 * i + half) * 32));
+        multiply_add_group(sums[b], a[half][b], shared_operand(dy + (2 * i + half) * 32), true);
       commit_products();
     }
   }
@@ -94,19 +94,6 @@ cudaError_t launch_multiply(const GradArgs& args, cudaStream_t stream) {
 }
 
 }  // namespace
-
-bool products_of_groups() {
-#ifdef LLMKIT_EMULATED
-  return false;
-#else
-  static const bool found = [] {
-    cudaFuncAttributes code;
-    return cudaFuncGetAttributes(&code, multiply_by_groups<Int4Codec>) == cudaSuccess &&
-           code.binaryVersion == 90 && code.ptxVersion == 90;
-  }();
-  return found;
-#endif
-}
 
 cudaError_t multiply_grad_by_groups(const GradArgs& args, PackedCode code, cudaStream_t stream) {
   switch (code) {

@@ -1,7 +1,5 @@
 #include "cuda/base/launch.h"
-#include "cuda/packed_linear/products.h"
-#include "cuda/packed_linear/tile.h"
-#include "cuda/packed_linear/update.h"
+#include "cuda/packed_linear/many_tile.h"
 
 // Products of many rows. A block makes 128 rows of the weight x 64 rows of x, a warp 32 x 32 of it;
 // a ring of stages of 64 columns is shared by all. A warp adds up its slices one after the other.
@@ -11,65 +9,18 @@
 namespace llmkit::cuda {
 namespace {
 
-constexpr int kThreads = 256, kBlockTiles = 4, kBlockRows = 64, kStages = 4, kBlocks = 4;
+constexpr int kBlockRows = 64, kStages = 4, kBlocks = 4;
 constexpr int kSums = 2 * kBlocks * 4;  // of a thread
-constexpr int kXBytes = kBlockRows * 128;
 /// Blocks that a chip should get at least, if the slices can be shared.
 constexpr size_t kWantedBlocks = 128;
 
 template <class Codec>
-constexpr int kStageBytes = kXBytes + kBlockTiles*(kTileBytes<Codec> + kGroupSpace<Codec>);
+using Stage = ManyStage<Codec, kBlockRows>;
 
-LLMKIT_HOST_DEVICE int blocks_of_layer(const LayerArgs& layer) {
-  return (layer.weight.row_tiles + kBlockTiles - 1) / kBlockTiles;
-}
-
-/// A layer, the first row tile and the first row of x of a block.
-struct Place {
-  const LayerArgs* layer;
-  int row_tile, m;
-};
-__device__ __forceinline__ Place place_of_block(const ForwardArgs& args) {
-  int index = 0, block = static_cast<int>(blockIdx.y);
-  while (block >= blocks_of_layer(args.layers[index]))
-    block -= blocks_of_layer(args.layers[index++]);
-  return {&args.layers[index], block * kBlockTiles, static_cast<int>(blockIdx.x) * kBlockRows};
-}
-
-/// Queues the copies of a column of tiles into a stage. Row tiles past the end repeat the last one:
-/// their results are not stored.
-template <class Codec>
-__device__ __forceinline__ void copy_stage(const ForwardArgs& args, const Place& place, int tile,
-                                           uint32_t stage) {
-  const WeightArgs& w = place.layer->weight;
-  const int thread = static_cast<int>(threadIdx.x), last = w.row_tiles - 1;
-  constexpr int kPieces = kTileBytes<Codec> / 16;
-#pragma unroll
-  for (int i = 0; i < kBlockTiles * kPieces; i += kThreads) {
-    const int piece = i + thread, row_tile = min(place.row_tile + piece / kPieces, last);
-    const size_t index = static_cast<size_t>(row_tile) * w.column_tiles + tile;
-    copy_async(stage + kXBytes + piece * 16,
-               w.codes + index * kTileBytes<Codec> + piece % kPieces * 16);
-  }
-  constexpr int kGroupPieces = (kScaleSpace + kZeroSpace) / 16;
-  if (Codec::kScaled && thread < kBlockTiles * kGroupPieces) {
-    const int i = thread / kGroupPieces;
-    copy_group_piece(w, min(place.row_tile + i, last), tile, true,
-                     stage + kXBytes + kBlockTiles * kTileBytes<Codec> + i * kGroupSpace<Codec>,
-                     thread % kGroupPieces);
-  }
-  const size_t stride = static_cast<size_t>(w.column_tiles) * kTileColumns;
-#pragma unroll
-  for (int i = 0; i < kBlockRows * 8; i += kThreads) {
-    const int row = (i + thread) >> 3, piece = thread & 7, m = min(place.m + row, args.m - 1);
-    copy_async(x_address(stage, row, piece), args.x + m * stride + tile * kTileColumns + piece * 8);
-  }
-}
-
-/// Where the sums of a slice lie while others are made: a thread's are kThreads apart.
+/// Where the sums of a slice lie while others are made: a thread's are kManyThreads apart.
 __device__ __forceinline__ float* part_sums(const SliceParts& parts, int slice) {
   const size_t block = static_cast<size_t>(blockIdx.y) * gridDim.x + blockIdx.x;
-  return parts.sums + (block * kSlices + slice) * (kThreads * kSums) + threadIdx.x;
+  return parts.sums + (block * kSlices + slice) * (kManyThreads * kSums) + threadIdx.x;
 }
 
 __device__ __forceinline__ void end_slice(const SliceParts& parts, int index,
@@ -80,7 +31,7 @@ __device__ __forceinline__ void end_slice(const SliceParts& parts, int index,
     float* const sums = part_sums(parts, index);
 #pragma unroll
     for (int i = 0; i < kSums; ++i)
-      sums[i * kThreads] = slice[i / (4 * kBlocks)][i / 4 % kBlocks][i % 4];
+      sums[i * kManyThreads] = slice[i / (4 * kBlocks)][i / 4 % kBlocks][i % 4];
   }
   set_zero<kBlocks>(slice);
 }
@@ -90,7 +41,7 @@ template <class Codec>
 __device__ __forceinline__ void multiply_slices(const ForwardArgs& args, const Place& place,
                                                 const SliceParts& parts,
                                                 Fragments<kBlocks>& total) {
-  constexpr int kStage = kStageBytes<Codec>;
+  constexpr int kStage = Stage<Codec>::kBytes;
   char* const shared = dynamic_shared();
   const WeightArgs& w = place.layer->weight;
   const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp, i = warp % kBlockTiles;
@@ -100,7 +51,8 @@ __device__ __forceinline__ void multiply_slices(const ForwardArgs& args, const P
   int index = blockIdx.z * slices;
   const int begin = w.slice(index), end = w.slice(last);
   const auto copy = [&](int tile) {
-    if (tile < end) copy_stage<Codec>(args, place, tile, ring + (tile - begin) % kStages * kStage);
+    if (tile < end)
+      copy_stage<Codec, kBlockRows>(args, place, tile, ring + (tile - begin) % kStages * kStage);
     commit_copies();
   };
   for (int s = 0; s < kStages - 1; ++s) copy(begin + s);
@@ -115,11 +67,11 @@ __device__ __forceinline__ void multiply_slices(const ForwardArgs& args, const P
     wait_copies<kStages - 2>();
     __syncthreads();
     copy(tile + kStages - 1);
-    const uint32_t stage = ring + (tile - begin) % kStages * kStage, codes = stage + kXBytes;
-    const SharedTile<SharedRows> at = {
-        codes + i * kTileBytes<Codec>,
-        codes + kBlockTiles * kTileBytes<Codec> + i * kGroupSpace<Codec>,
-        {stage, warp / kBlockTiles * 8 * kBlocks}};
+    const uint32_t stage = ring + (tile - begin) % kStages * kStage,
+                   codes = stage + Stage<Codec>::kXBytes;
+    const SharedTile<SharedRows> at = {codes + i * kTileBytes<Codec>,
+                                       stage + Stage<Codec>::kGroups + i * kGroupSpace<Codec>,
+                                       {stage, warp / kBlockTiles * 8 * kBlocks}};
     multiply_tile<Codec, kBlocks>(w, at, w.ends_group(tile), lane_table, chain, slice);
     for (; index < last && w.slice(index + 1) == tile + 1; ++index)
       end_slice(parts, index, slice, total);
@@ -145,31 +97,14 @@ __device__ __forceinline__ void add_parts(const SliceParts& parts, Fragments<kBl
     const float* const sums = part_sums(parts, slice);
 #pragma unroll
     for (int i = 0; i < kSums; ++i)
-      total[i / (4 * kBlocks)][i / 4 % kBlocks][i % 4] += __ldcg(sums + i * kThreads);
+      total[i / (4 * kBlocks)][i / 4 % kBlocks][i % 4] += __ldcg(sums + i * kManyThreads);
   }
 }
 
-__device__ __forceinline__ void store(const ForwardArgs& args, const LayerArgs& layer, int row,
-                                      int m, const Fragments<kBlocks>& total) {
-  const int lane = threadIdx.x % kWarp, rows = layer.weight.rows;
-#pragma unroll
-  for (int b = 0; b < 2; ++b)
-#pragma unroll
-    for (int block = 0; block < kBlocks; ++block)
-#pragma unroll
-      for (int c = 0; c < 4; ++c) {
-        const int n = row + chunk_row(lane >> 2, 2 * b + (c >> 1));
-        const int i = m + 8 * block + 2 * (lane & 3) + (c & 1);
-        if (i >= args.m || n >= rows) continue;
-        const size_t index = static_cast<size_t>(i) * rows + n;
-        layer.y[index] = finish(layer, total[b][block][c], n, index);
-      }
-}
-
 template <class Codec>
-__global__ void __launch_bounds__(kThreads, 1)
+__global__ void __launch_bounds__(kManyThreads, 1)
     multiply(const __grid_constant__ ForwardArgs args, const SliceParts parts) {
-  const Place place = place_of_block(args);
+  const Place place = place_of_block<kBlockRows>(args);
   const LayerArgs& layer = *place.layer;
   Fragments<kBlocks> total;
   set_zero<kBlocks>(total);
@@ -178,35 +113,19 @@ __global__ void __launch_bounds__(kThreads, 1)
     if (!is_last_part(parts)) return;
     add_parts(parts, total);
   }
-  const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
+  const int warp = threadIdx.x / kWarp;
   const int row_tile = place.row_tile + warp % kBlockTiles;
   if (row_tile >= layer.weight.row_tiles) return;
   const int row = row_tile * kTileRows, m = place.m + warp / kBlockTiles * 8 * kBlocks;
-  if (layer.update.rank > 0) {
-    Fragments<kBlocks> sums;
-    set_zero<kBlocks>(sums);
-#pragma unroll
-    for (int b = 0; b < 2; ++b)
-      multiply_update<kBlocks>(layer.update, row + chunk_row(lane >> 2, 2 * b),
-                               row + chunk_row(lane >> 2, 2 * b + 1), layer.weight.rows, m, args.m,
-                               sums[b]);
-    add_to<kBlocks>(total, sums);
-  }
-  store(args, layer, row, m, total);
-}
-
-unsigned row_blocks(const ForwardArgs& args) {
-  unsigned blocks = 0;
-  for (int i = 0; i < args.count; ++i) blocks += blocks_of_layer(args.layers[i]);
-  return blocks;
+  finish_and_store<kBlocks>(args, layer, row, m, total);
 }
 
 template <class Codec>
 cudaError_t launch_multiply(const ForwardArgs& args, const SliceParts& parts, cudaStream_t stream) {
-  constexpr int kBytes = Codec::kTableBytes + kStages * kStageBytes<Codec>;
+  constexpr int kBytes = Codec::kTableBytes + kStages * Stage<Codec>::kBytes;
   static_assert(kBytes <= 99 * 1024, "what every chip has for a block");
   const dim3 grid(blocks_of(args.m, kBlockRows), row_blocks(args), parts.parts);
-  return launch(multiply<Codec>, {grid, kThreads, kBytes, stream}, args, parts);
+  return launch(multiply<Codec>, {grid, kManyThreads, kBytes, stream}, args, parts);
 }
 
 }  // namespace
@@ -223,7 +142,7 @@ int parts_for(const ForwardArgs& args) {
 
 size_t part_sums_bytes(const ForwardArgs& args) {
   if (parts_for(args) == 1) return 0;
-  return result_tiles(args) * kSlices * kThreads * kSums * sizeof(float);
+  return result_tiles(args) * kSlices * kManyThreads * kSums * sizeof(float);
 }
 
 cudaError_t multiply_many(const ForwardArgs& args, const SliceParts& parts, PackedCode code,

@@ -23,6 +23,8 @@ ForwardArgs alike(const PackedLinearArgs& args, size_t first) {
   return forward;
 }
 
+bool by_groups(const ForwardArgs& args) { return products_agree() && prefers_groups(args); }
+
 /// What all launches of a product need at most, and how many counters.
 struct Needs {
   bool rounded = false;
@@ -35,7 +37,7 @@ Needs needs_of(const PackedLinearArgs& args) {
     if (args.rounded == nullptr && !takes_floats(forward, args.layers[i].weight->code))
       needs.rounded = true;
     i += forward.count;
-    if (args.m <= kFewRows) continue;
+    if (args.m <= kFewRows || by_groups(forward)) continue;
     const size_t bytes = part_sums_bytes(forward);
     needs.sums_bytes = bytes > needs.sums_bytes ? bytes : needs.sums_bytes;
     if (bytes > 0) needs.counters += result_tiles(forward);
@@ -86,6 +88,8 @@ cudaError_t packed_linears(const PackedLinearArgs& args, void* workspace, cudaSt
     const PackedCode code = args.layers[i].weight->code;
     if (args.m <= kFewRows) {
       error = multiply_few(forward, code, stream);
+    } else if (by_groups(forward)) {
+      error = multiply_many_by_groups(forward, code, stream);
     } else {
       const int parts = parts_for(forward);
       error = multiply_many(forward, {parts, memory.sums, counters}, code, stream);

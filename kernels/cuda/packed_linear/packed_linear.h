@@ -36,6 +36,12 @@ struct PackedLinearArgs {
 size_t packed_linears_workspace(const PackedLinearArgs& args);
 cudaError_t packed_linears(const PackedLinearArgs& args, void* workspace, cudaStream_t stream);
 
+/// Compares, once, the two kinds of matrix products of chips of compute capability 9.0, and waits
+/// for it. Where their bits are the same, packed_linears uses the faster one for many rows from
+/// then on.
+size_t compare_products_workspace();
+cudaError_t compare_products(void* workspace, cudaStream_t stream);
+
 /// dx [m, cols] = dy [m, rows] · weight + update: dy and the weight's values are rounded to bf16,
 /// the sums are float32, rows ascending. A row of dx has the same bits whatever m is.
 struct PackedGradInputArgs {

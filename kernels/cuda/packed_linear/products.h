@@ -100,6 +100,15 @@ size_t part_sums_bytes(const ForwardArgs& args);
 cudaError_t multiply_many(const ForwardArgs& args, const SliceParts& parts, PackedCode code,
                           cudaStream_t stream);
 
+/// Whether there is code with products of warpgroups for this chip (the emulated one needs as much
+/// shared memory), and whether compare_products has found that they give the bits of others.
+bool products_of_groups();
+bool products_agree();
+/// The same as multiply_many by products of warpgroups, without parts; whether there are
+/// results enough for it.
+cudaError_t multiply_many_by_groups(const ForwardArgs& args, PackedCode code, cudaStream_t stream);
+bool prefers_groups(const ForwardArgs& args);
+
 struct GradArgs {
   WeightArgs weight;
   int m, cols;

@@ -137,6 +137,14 @@ void check_others(Checks& checks, const FullLayer& f, const Values& most) {
   }
 }
 
+/// Results of products of warpgroups: the same bits where the chip gives the same for one product.
+void check_close(Checks& checks, const Values& got, const Values& want, size_t terms) {
+  if (cuda::products_agree())
+    checks.same("by products of warpgroups", got.data(), want.data(), want.size());
+  for (size_t i = 0; i < want.size(); ++i)
+    checks.near("near others", got[i], want[i], matrix_ulps(terms), 10 * std::sqrt(terms));
+}
+
 /// The same layer by several blocks for the same results: the slices are added in the same order.
 void check_parts(Checks& checks, const FullLayer& f, const Values& most) {
   const cuda::PackedWeight& w = f.packed.weight();
@@ -159,6 +167,11 @@ void check_parts(Checks& checks, const FullLayer& f, const Values& most) {
     expect(cuda::multiply_many(args, {parts, sums.data(), counters.data()}, w.code, stream()),
            "multiply_many");
     checks.same("any number of parts", y.values().data(), most.data(), size);
+    if (parts > 1 || !cuda::products_of_groups()) continue;
+    DeviceVector<float> by_groups(size);
+    args.layers[0].y = by_groups.data();
+    expect(cuda::multiply_many_by_groups(args, w.code, stream()), "multiply_many_by_groups");
+    check_close(checks, by_groups.values(), most, w.cols);
   }
 }
 
@@ -247,12 +260,9 @@ void check_gradient(Checks& checks, const WeightCase& c) {
   }
 }
 
-/// The gradient by products of warpgroups: the bits of the other kernel, whose sums have the same
-/// order, where that is certain.
+/// The gradient by either kind of products: their sums have the same order.
 void check_gradient_by_groups(Checks& checks, const WeightCase& c) {
-#ifndef LLMKIT_EMULATED
   if (!cuda::products_of_groups()) return;
-#endif
   const RandomWeight weight(c);
   const DeviceWeight packed(weight.view);
   const size_t m = 150, padded = (c.rows + 63) / 64 * 64;
@@ -274,13 +284,7 @@ void check_gradient_by_groups(Checks& checks, const WeightCase& c) {
   expect(cuda::multiply_grad(args, code, stream()), "multiply_grad");
   args.dx = dx.data();
   expect(cuda::multiply_grad_by_groups(args, code, stream()), "multiply_grad_by_groups");
-  const Values got = dx.values(), other = want.values();
-#ifdef LLMKIT_EMULATED
-  checks.same("dx by groups", got.data(), other.data(), got.size());
-#else
-  for (size_t i = 0; i < got.size(); ++i)
-    checks.near("dx by groups", got[i], other[i], matrix_ulps(c.rows), std::sqrt(c.rows));
-#endif
+  check_close(checks, dx.values(), want.values(), c.rows);
 }
 
 /// Layers of all kinds in one call: the bits of each alone.
@@ -366,6 +370,11 @@ void check_long(Checks& checks) {
 }
 
 void check_all(Checks& checks) {
+  DeviceVector<char> workspace(cuda::compare_products_workspace());
+  expect(cuda::compare_products(workspace.data(), stream()), "compare_products");
+  if (cuda::products_of_groups())
+    std::printf("products of warpgroups give %s bits\n",
+                cuda::products_agree() ? "the same" : "other");
   for (const WeightCase& c : packed_shapes()) {
     check_forward(checks, c);
     check_gradient(checks, c);

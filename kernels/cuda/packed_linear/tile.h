@@ -58,10 +58,11 @@ struct SharedTile {
   Rows x;
 };
 
-/// Ends the chain of a group.
+/// Adds the chain of a group that has ended.
 template <class Codec, int kBlocks>
-__device__ __forceinline__ void end_group(const WeightArgs& w, uint32_t scales, int P,
-                                          Fragments<kBlocks>& chain, Fragments<kBlocks>& slice) {
+__device__ __forceinline__ void add_chain(const WeightArgs& w, uint32_t scales, int P,
+                                          const Fragments<kBlocks>& chain,
+                                          Fragments<kBlocks>& slice) {
   if constexpr (!Codec::kScaled) {
     add_to<kBlocks>(slice, chain);
   } else {
@@ -76,6 +77,12 @@ __device__ __forceinline__ void end_group(const WeightArgs& w, uint32_t scales, 
           slice[b][block][c] =
               fmaf(chain[b][block][c], scale[2 * b + (c >> 1)], slice[b][block][c]);
   }
+}
+
+template <class Codec, int kBlocks>
+__device__ __forceinline__ void end_group(const WeightArgs& w, uint32_t scales, int P,
+                                          Fragments<kBlocks>& chain, Fragments<kBlocks>& slice) {
+  add_chain<Codec, kBlocks>(w, scales, P, chain, slice);
   set_zero<kBlocks>(chain);
 }
 
@@ -95,19 +102,15 @@ __device__ __forceinline__ void load_chunk(uint32_t codes, int P, int Q,
     chunk[plane] = load_shared_16(codes + plane * kPlaneBytes + chunk_slot(P, Q) * kChunkBytes);
 }
 
-/// chain += 32 columns (half 0 or 1) of a tile.
-template <class Codec, int kBlocks, class Rows>
-__device__ __forceinline__ void multiply_half(const WeightArgs& w, const SharedTile<Rows>& tile,
-                                              int half, uint32_t lane_table,
-                                              Fragments<kBlocks>& chain) {
+/// The operands of 32 columns (half 0 or 1) of a tile: a[2 step + b] has 16 rows, chunk_row(g, 2b)
+/// in row g and chunk_row(g, 2b + 1) in row g + 8, and 16 columns.
+template <class Codec>
+__device__ __forceinline__ void decode_rows(const WeightArgs& w, uint32_t codes, uint32_t groups,
+                                            int half, uint32_t lane_table, uint32_t (&a)[4][4]) {
   const int lane = threadIdx.x % kWarp, g = lane >> 2, t = lane & 3;
   uint4 chunk[Codec::kPlanes];
-  load_chunk<Codec>(tile.codes, g, t + 4 * half, chunk);
-  uint32_t x[kBlocks][4];
-#pragma unroll
-  for (int block = 0; block < kBlocks; ++block)
-    load_matrices(x[block], tile.x.piece(block, lane, 4 * half + (lane >> 3)));
-  const uint32_t zeros = tile.groups + kScaleSpace + (w.half_tiles ? half * kTileRows : 0);
+  load_chunk<Codec>(codes, g, t + 4 * half, chunk);
+  const uint32_t zeros = groups + kScaleSpace + (w.half_tiles ? half * kTileRows : 0);
   const typename Codec::Zeros zero = load_zeros<Codec>(w, zeros, g);
 #pragma unroll
   for (int step = 0; step < 2; ++step) {
@@ -116,12 +119,32 @@ __device__ __forceinline__ void multiply_half(const WeightArgs& w, const SharedT
     Codec::pair(chunk, 2 * step + 1, zero, lane_table, high);
 #pragma unroll
     for (int b = 0; b < 2; ++b) {
-      const uint32_t a[4] = {low[2 * b], low[2 * b + 1], high[2 * b], high[2 * b + 1]};
-#pragma unroll
-      for (int block = 0; block < kBlocks; ++block)
-        multiply_add(chain[b][block], a, x[block][2 * step], x[block][2 * step + 1]);
+      a[2 * step + b][0] = low[2 * b];
+      a[2 * step + b][1] = low[2 * b + 1];
+      a[2 * step + b][2] = high[2 * b];
+      a[2 * step + b][3] = high[2 * b + 1];
     }
   }
+}
+
+/// chain += 32 columns (half 0 or 1) of a tile.
+template <class Codec, int kBlocks, class Rows>
+__device__ __forceinline__ void multiply_half(const WeightArgs& w, const SharedTile<Rows>& tile,
+                                              int half, uint32_t lane_table,
+                                              Fragments<kBlocks>& chain) {
+  const int lane = threadIdx.x % kWarp;
+  uint32_t x[kBlocks][4], a[4][4];
+#pragma unroll
+  for (int block = 0; block < kBlocks; ++block)
+    load_matrices(x[block], tile.x.piece(block, lane, 4 * half + (lane >> 3)));
+  decode_rows<Codec>(w, tile.codes, tile.groups, half, lane_table, a);
+#pragma unroll
+  for (int step = 0; step < 2; ++step)
+#pragma unroll
+    for (int b = 0; b < 2; ++b)
+#pragma unroll
+      for (int block = 0; block < kBlocks; ++block)
+        multiply_add(chain[b][block], a[2 * step + b], x[block][2 * step], x[block][2 * step + 1]);
 }
 
 /// A whole tile: chains go on from the tile before it, or end here.

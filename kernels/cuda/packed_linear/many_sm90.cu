@@ -1,0 +1,177 @@
+#include "cuda/base/launch.h"
+#include "cuda/base/warpgroup.h"
+#include "cuda/packed_linear/many_tile.h"
+
+// Products of many rows on chips of compute capability 9.0, by products of warpgroups. A block
+// makes 128 rows of the weight x 128 rows of x, each of its two warpgroups 64 of the latter; while
+// one scales its sums and decodes, the products of the other run. The arithmetic is that of tile.h,
+// in the same order; the sums of all slices so far are kept in shared memory.
+
+namespace llmkit::cuda {
+namespace {
+
+constexpr int kBlockRows = 128, kStages = 4, kBlocks = 8;
+/// Blocks from which on there is no need to share the slices.
+constexpr size_t kEnoughBlocks = 64;
+constexpr int kTotalBytes = kManyThreads * 2 * kBlocks * 4 * 4;
+
+template <class Codec>
+using Stage = ManyStage<Codec, kBlockRows>;
+
+#ifdef LLMKIT_WARPGROUPS
+
+/// Queues the products of 32 columns (half 0 or 1): chain [2, 64 rows of x] of this warp's tile.
+template <class Codec>
+__device__ __forceinline__ void queue_half(const WeightArgs& w, uint32_t codes, uint32_t groups,
+                                           uint32_t x, int half, uint32_t lane_table, bool keep,
+                                           uint32_t (&a)[4][4], Fragments<kBlocks>& chain) {
+  decode_rows<Codec>(w, codes, groups, half, lane_table, a);
+  begin_products(a);
+#pragma unroll
+  for (int step = 0; step < 2; ++step)
+#pragma unroll
+    for (int b = 0; b < 2; ++b)
+      multiply_add_group(chain[b], a[2 * step + b], shared_operand(x + (2 * half + step) * 32),
+                         keep || step > 0);
+  commit_products();
+}
+
+/// A whole tile. `keep`: its first chain goes on from the tile before it.
+template <class Codec>
+__device__ __forceinline__ void multiply_stage(const WeightArgs& w, uint32_t stage, bool keep,
+                                               bool ends_group, uint32_t lane_table,
+                                               Fragments<kBlocks>& chain,
+                                               Fragments<kBlocks>& slice) {
+  const int warp = threadIdx.x / kWarp, P = threadIdx.x % kWarp >> 2, i = warp % kBlockTiles;
+  const uint32_t codes = stage + Stage<Codec>::kXBytes + i * kTileBytes<Codec>;
+  const uint32_t groups = stage + Stage<Codec>::kGroups + i * kGroupSpace<Codec>;
+  const uint32_t x = stage + warp / kBlockTiles * 64 * 128;
+  uint32_t first[4][4], second[4][4];
+  queue_half<Codec>(w, codes, groups, x, 0, lane_table, keep, first, chain);
+  const bool halves = Codec::kScaled && w.half_tiles;
+  if (halves) {
+    wait_products<0>();
+    add_chain<Codec, kBlocks>(w, groups, P, chain, slice);
+  }
+  queue_half<Codec>(w, codes, groups, x, 1, lane_table, !halves, second, chain);
+  wait_products<0>();
+  const uint32_t scales = groups + (halves ? w.scale_stride : 0);
+  if (ends_group) add_chain<Codec, kBlocks>(w, scales, P, chain, slice);
+}
+
+/// Adds a slice to this thread's sums in shared memory, or sets them to the first.
+__device__ __forceinline__ void end_slice(float* totals, bool is_first, Fragments<kBlocks>& slice) {
+#pragma unroll
+  for (int i = 0; i < 8 * kBlocks; ++i) {
+    float& total = totals[i * kManyThreads];
+    const float sum = slice[i / (4 * kBlocks)][i / 4 % kBlocks][i % 4];
+    total = (is_first ? 0.0f : total) + sum;
+  }
+  set_zero<kBlocks>(slice);
+}
+
+/// All slices; the sums come back in `slice`.
+template <class Codec>
+__device__ __forceinline__ void multiply_slices(const ForwardArgs& args, const Place& place,
+                                                Fragments<kBlocks>& slice) {
+  constexpr int kStage = Stage<Codec>::kBytes;
+  char* const shared = dynamic_shared();
+  const WeightArgs& w = place.layer->weight;
+  const uint32_t ring = shared_address(shared) + Codec::kTableBytes;
+  const uint32_t lane_table = shared_address(shared) + threadIdx.x % kWarp * 4;
+  float* const totals =
+      reinterpret_cast<float*>(shared + Codec::kTableBytes + kStages * kStage) + threadIdx.x;
+  const auto copy = [&](int tile) {
+    if (tile < w.column_tiles)
+      copy_stage<Codec, kBlockRows>(args, place, tile, ring + tile % kStages * kStage);
+    commit_copies();
+  };
+  for (int s = 0; s < kStages - 1; ++s) copy(s);
+  Codec::fill(shared, w.values);
+  Fragments<kBlocks> chain;
+  set_zero<kBlocks>(chain);
+  set_zero<kBlocks>(slice);
+  int index = 0;
+  for (; w.slice(index + 1) == 0; ++index) end_slice(totals, index == 0, slice);
+  for (int tile = 0; tile < w.column_tiles; ++tile) {
+    wait_copies<kStages - 2>();
+    publish_shared();
+    __syncthreads();
+    copy(tile + kStages - 1);
+    const bool keep = tile > 0 && !w.ends_group(tile - 1);
+    multiply_stage<Codec>(w, ring + tile % kStages * kStage, keep, w.ends_group(tile), lane_table,
+                          chain, slice);
+    for (; index < kSlices && w.slice(index + 1) == tile + 1; ++index)
+      end_slice(totals, index == 0, slice);
+  }
+#pragma unroll
+  for (int i = 0; i < 8 * kBlocks; ++i)
+    slice[i / (4 * kBlocks)][i / 4 % kBlocks][i % 4] = totals[i * kManyThreads];
+}
+
+template <class Codec>
+__device__ __forceinline__ void multiply_block(const ForwardArgs& args) {
+  const Place place = place_of_block<kBlockRows>(args);
+  Fragments<kBlocks> total;
+  multiply_slices<Codec>(args, place, total);
+  const int warp = threadIdx.x / kWarp, row_tile = place.row_tile + warp % kBlockTiles;
+  if (row_tile < place.layer->weight.row_tiles)
+    finish_and_store<kBlocks>(args, *place.layer, row_tile * kTileRows,
+                              place.m + warp / kBlockTiles * 64, total);
+}
+
+#endif
+
+template <class Codec>
+__global__ void __launch_bounds__(kManyThreads, 1)
+    multiply_by_groups(const __grid_constant__ ForwardArgs args) {
+#ifdef LLMKIT_WARPGROUPS
+  multiply_block<Codec>(args);
+#endif
+}
+
+template <class Codec>
+cudaError_t launch_multiply(const ForwardArgs& args, cudaStream_t stream) {
+  constexpr int kBytes = Codec::kTableBytes + kStages * Stage<Codec>::kBytes + kTotalBytes;
+  static_assert(kBytes <= 227 * 1024, "what a chip of compute capability 9.0 has for a block");
+  const dim3 grid(blocks_of(args.m, kBlockRows), row_blocks(args));
+  return launch(multiply_by_groups<Codec>, {grid, kManyThreads, kBytes, stream}, args);
+}
+
+}  // namespace
+
+bool products_of_groups() {
+  static const bool found = [] {
+#ifdef LLMKIT_EMULATED
+    int bytes = 0;
+    return cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, 0) ==
+               cudaSuccess &&
+           bytes >= 227 * 1024;
+#else
+    cudaFuncAttributes code;
+    return cudaFuncGetAttributes(&code, multiply_by_groups<Int4Codec>) == cudaSuccess &&
+           code.binaryVersion == 90 && code.ptxVersion == 90;
+#endif
+  }();
+  return found;
+}
+
+bool prefers_groups(const ForwardArgs& args) {
+  return static_cast<size_t>(blocks_of(args.m, kBlockRows)) * row_blocks(args) >= kEnoughBlocks;
+}
+
+cudaError_t multiply_many_by_groups(const ForwardArgs& args, PackedCode code, cudaStream_t stream) {
+  switch (code) {
+    case PackedCode::kInt4:
+      return launch_multiply<Int4Codec>(args, stream);
+    case PackedCode::kTable:
+      return launch_multiply<TableCodec>(args, stream);
+    case PackedCode::kInt8:
+      return launch_multiply<Int8Codec>(args, stream);
+    case PackedCode::kBf16:
+      return launch_multiply<Bf16Codec>(args, stream);
+  }
+  return cudaErrorInvalidValue;
+}
+
+}  // namespace llmkit::cuda

@@ -149,7 +149,7 @@ int run_dry(const std::vector<Work>& works) {
 
 std::vector<Work> works_of(const std::regex& only) {
   std::vector<Work> works;
-  for (const auto& some : {linear_works(), token_works()})
+  for (const auto& some : {linear_works(), product_works(), token_works()})
     for (const Work& work : some)
       if (std::regex_search(work.name, only)) works.push_back(work);
   return works;

@@ -57,6 +57,7 @@ MemoryPointer copy_of(const void* host, size_t bytes);
 std::vector<Work> limit_works();
 std::vector<Work> linear_works();
 std::vector<Work> token_works();
+std::vector<Work> product_works();
 
 /// The rate of the matrix product of cuBLAS, where its library is found.
 std::vector<Work> blas_works();

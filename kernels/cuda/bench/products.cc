@@ -1,0 +1,141 @@
+#include <algorithm>
+
+#include "cuda/bench/work.h"
+#include "cuda/linear/linear.h"
+#include "cuda/lora_linear/lora_linear.h"
+#include "cuda/rounded/rounded.h"
+
+// Products in float32, those of weights that are trained, and what LoRA adds.
+
+namespace llmkit::cuda::bench {
+namespace {
+
+struct Sizes {
+  size_t m, rows, cols;
+};
+
+Sizes dry_sizes(const Sizes& s) { return {std::min<size_t>(s.m, 70), 160, 192}; }
+
+std::string title(const char* op, const Sizes& s) {
+  return std::string(op) + " " + std::to_string(s.rows) + "x" + std::to_string(s.cols) +
+         ", M=" + std::to_string(s.m);
+}
+
+double operations(const Sizes& s) { return 2.0 * static_cast<double>(s.m * s.rows * s.cols); }
+
+/// A work of these sizes; `open` makes its call.
+template <class Open>
+Work work_of(const char* op, const Sizes& sizes, Bound bound, double amount, const Open& open) {
+  return {title(op, sizes), bound, amount,
+          [=](bool dry) -> Call { return open(dry ? dry_sizes(sizes) : sizes); }};
+}
+
+Call open_rounded(const Sizes& s) {
+  const MemoryPointer x = random_floats(s.m * s.cols), weight = random_floats(s.rows * s.cols);
+  const MemoryPointer y = empty_memory(s.m * s.rows * sizeof(float));
+  RoundedLinearArgs args;
+  args.m = s.m;
+  args.rows = s.rows;
+  args.cols = s.cols;
+  const MemoryPointer workspace = empty_memory(rounded_linear_workspace(args));
+  return [=](size_t, cudaStream_t stream) {
+    RoundedLinearArgs now = args;
+    now.x = x->as<float>();
+    now.weight = weight->as<float>();
+    now.y = y->as<float>();
+    expect(rounded_linear(now, workspace->as<void>(), stream), "rounded_linear");
+  };
+}
+
+Call open_rounded_input(const Sizes& s) {
+  const MemoryPointer dy = random_floats(s.m * s.rows), weight = random_floats(s.rows * s.cols);
+  const MemoryPointer dx = empty_memory(s.m * s.cols * sizeof(float));
+  RoundedGradInputArgs args;
+  args.m = s.m;
+  args.rows = s.rows;
+  args.cols = s.cols;
+  const MemoryPointer workspace = empty_memory(rounded_grad_input_workspace(args));
+  return [=](size_t, cudaStream_t stream) {
+    RoundedGradInputArgs now = args;
+    now.dy = dy->as<float>();
+    now.weight = weight->as<float>();
+    now.dx = dx->as<float>();
+    expect(rounded_grad_input(now, workspace->as<void>(), stream), "rounded_grad_input");
+  };
+}
+
+Call open_rounded_weight(const Sizes& s) {
+  const MemoryPointer dy = random_floats(s.m * s.rows), x = random_floats(s.m * s.cols);
+  const MemoryPointer dweight = empty_memory(s.rows * s.cols * sizeof(float));
+  RoundedGradWeightArgs args;
+  args.m = s.m;
+  args.rows = s.rows;
+  args.cols = s.cols;
+  const MemoryPointer workspace = empty_memory(rounded_grad_weight_workspace(args));
+  return [=](size_t, cudaStream_t stream) {
+    RoundedGradWeightArgs now = args;
+    now.dy = dy->as<float>();
+    now.x = x->as<float>();
+    now.dweight = dweight->as<float>();
+    expect(rounded_grad_weight(now, workspace->as<void>(), stream), "rounded_grad_weight");
+  };
+}
+
+Call open_linear(const Sizes& s) {
+  const MemoryPointer x = random_floats(s.m * s.cols), weight = random_floats(s.rows * s.cols);
+  const MemoryPointer y = empty_memory(s.m * s.rows * sizeof(float));
+  LinearArgs args;
+  args.weight = dense_view(weight->as<float>(), s.rows, s.cols);
+  args.m = s.m;
+  const MemoryPointer workspace = empty_memory(linear_workspace(args) + 1);
+  return [=](size_t, cudaStream_t stream) {
+    LinearArgs now = args;
+    now.weight = dense_view(weight->as<float>(), s.rows, s.cols);
+    now.x = x->as<float>();
+    now.y = y->as<float>();
+    expect(linear(now, workspace->as<void>(), stream), "linear");
+  };
+}
+
+constexpr size_t kRank = 16;
+
+/// The pair beside a weight of no rows: what LoRA's first factor costs.
+Call open_low(const Sizes& s) {
+  const MemoryPointer x = random_floats(s.m * s.cols), a = random_floats(kRank * s.cols);
+  const MemoryPointer low = empty_memory(s.m * kRank * sizeof(float));
+  LoraWeight weight;
+  weight.weight = dense_view(nullptr, 0, s.cols);
+  weight.rank = kRank;
+  LoraArgs args = {};
+  args.m = s.m;
+  const MemoryPointer workspace = empty_memory(lora_linear_workspace(weight, args) + 1);
+  return [=](size_t, cudaStream_t stream) {
+    LoraWeight pair = weight;
+    pair.a = a->as<float>();
+    LoraArgs now = args;
+    now.x = now.dropped = x->as<float>();
+    now.low = low->as<float>();
+    expect(lora_linear(pair, now, workspace->as<void>(), stream), "lora_linear");
+  };
+}
+
+}  // namespace
+
+std::vector<Work> product_works() {
+  std::vector<Work> works;
+  for (const Sizes& s : {Sizes{4096, 4096, 4096}, Sizes{4096, 14336, 4096}}) {
+    works.push_back(work_of("rounded linear", s, Bound::kMatrix, operations(s), open_rounded));
+    works.push_back(work_of("rounded dX", s, Bound::kMatrix, operations(s), open_rounded_input));
+    works.push_back(work_of("rounded dW", s, Bound::kMatrix, operations(s), open_rounded_weight));
+    works.push_back(work_of("low = x·Aᵀ, rank 16, of", s, Bound::kCopy,
+                            static_cast<double>(s.m * s.cols * sizeof(float)), open_low));
+  }
+  const Sizes large = {1, 14336, 14336};  // no cache holds its weight
+  works.push_back(work_of("linear f32", large, Bound::kCopy,
+                          static_cast<double>(large.rows * large.cols * sizeof(float)),
+                          open_linear));
+  works.push_back(work_of("linear f32", {4096, 4096, 4096}, Bound::kNone, 1, open_linear));
+  return works;
+}
+
+}  // namespace llmkit::cuda::bench

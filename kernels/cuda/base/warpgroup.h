@@ -51,6 +51,14 @@ __device__ __forceinline__ void wait_products() {
   asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kPending) : "memory");
 }
 
+/// Comes after waiting and before reading sums: no reading of them moves before it.
+template <int kBlocks>
+__device__ __forceinline__ void settle_sums(float (&c)[kBlocks][4]) {
+#pragma unroll
+  for (int j = 0; j < kBlocks; ++j)
+    asm volatile("" : "+f"(c[j][0]), "+f"(c[j][1]), "+f"(c[j][2]), "+f"(c[j][3])::"memory");
+}
+
 /// c [64, 64] = (keep ? c : 0) + a [64, 16] · bᵀ, b [64, 16] in shared memory. Warp w of the four
 /// has rows 16 w to 16 w + 15 of a and c; c[j] is columns 8 j to 8 j + 7, a and c[j] as
 /// multiply_add has them.

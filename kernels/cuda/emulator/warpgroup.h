@@ -16,6 +16,8 @@ inline void begin_products() {}
 inline void commit_products() {}
 template <int kPending>
 void wait_products() {}
+template <int kBlocks>
+void settle_sums(float (&)[kBlocks][4]) {}
 
 /// Where the swizzle of 128 bytes puts a byte: bits 4 to 6 of its address are exchanged by bits 7
 /// to 9.

@@ -90,6 +90,8 @@ __device__ __forceinline__ void multiply_block(const Bf16GemmArgs& args) {
     wait_products<1>();
   }
   wait_products<0>();
+#pragma unroll
+  for (int part = 0; part < kParts; ++part) settle_sums(sums[part]);
   write_sums(args, row, col, sums);
 }
 

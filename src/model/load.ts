@@ -1,11 +1,13 @@
 import type { Checkpoint } from '../checkpoint/checkpoint.js';
 import { LlmkitError } from '../errors.js';
+import { deviceMemory } from '../tensor/backends/device-memory.js';
 import { packWeight } from '../tensor/backends/index.js';
 import { type ComputeRequest, computeOf } from '../tensor/compute.js';
 import { Weight, type WeightData, withoutCodes } from '../tensor/weight.js';
 import type { DecoderConfig } from './config.js';
 import { Decoder } from './decoder.js';
 import { decoderConfig } from './families/index.js';
+import { LayerPlacement, layerOf, type Placed } from './layer-placement.js';
 import { HEAD, moduleOf, type ParameterSpec, specsOf, storedNamesOf } from './layout.js';
 import { type ParameterValue, toVariable, type VariableComputes } from './modules.js';
 import { openPackedCache, type PackedCache } from './packed-cache.js';
@@ -24,10 +26,19 @@ export interface LoadOptions {
    * undefined leaves the layer as it is stored.
    */
   readonly quantize?: (module: string, read: () => WeightData) => Promise<WeightData | undefined>;
+  /** Layers that do not fit into the memory of the device that computes stay on the host; see `LayerPlacement`. */
+  readonly placement?: PlacementOptions | undefined;
   /** Packed weights are mapped from a file beside the checkpoint, which is made where it is missing. */
   readonly cachePacked?: boolean | undefined;
   /** Told when that cannot be. */
   readonly onWarning?: ((text: string) => void) | undefined;
+}
+
+/** How layers are placed, where the device has a memory of its own. */
+export interface PlacementOptions {
+  /** Bytes of it for all but frozen weights. */
+  readonly workingBytes: (config: DecoderConfig) => number;
+  readonly onPlaced?: (placed: Placed) => void;
 }
 
 /** Tensors that some writers keep and no model of ours reads: tables that follow from the config. */
@@ -52,12 +63,15 @@ export async function loadModel(
   const sources = findSources(checkpoint, config);
   refuseUnknown(checkpoint, config, sources);
   const values = new Map<string, ParameterValue>();
+  const placement = layerPlacement(checkpoint, sources, config, options);
   const packed = await packedCacheOf(checkpoint, sources, { ...options, tied: config.tiedHead });
   try {
     for (const source of sources) {
       const value = await read(checkpoint, source, { ...options, packed, tied: config.tiedHead });
       values.set(source.spec.name, value);
+      if (value instanceof Weight) placement?.add(source.spec, value);
     }
+    if (placement) options.placement?.onPlaced?.(placement.finish());
     await packed?.finish();
     const computes = variableComputes(checkpoint, sources, options.compute);
     return new Decoder(config, checkpoint.config, values, computes);
@@ -66,6 +80,23 @@ export async function loadModel(
     for (const value of values.values()) value.dispose();
     throw error;
   }
+}
+
+function layerPlacement(
+  checkpoint: Checkpoint,
+  sources: readonly Source[],
+  config: DecoderConfig,
+  { placement }: LoadOptions,
+): LayerPlacement | undefined {
+  const memory = placement && deviceMemory();
+  if (!memory) return undefined;
+  const ends = sources.filter(({ spec }) => spec.role === 'linear' && layerOf(spec, config) < 0);
+  const outside = ends.reduce((sum, { stored, spec }) => {
+    const [rows = 0, cols = 0] = spec.shape;
+    return sum + (checkpoint.tensors.get(stored)?.sizeBytes ?? rows * cols);
+  }, 0);
+  const working = placement.workingBytes(config);
+  return new LayerPlacement(memory, config, { working, outside });
 }
 
 async function packedCacheOf(

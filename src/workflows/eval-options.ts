@@ -1,11 +1,12 @@
 import type { DownloadProgress } from '../checkpoint/hub.js';
 import type { ComputeChoice } from '../tensor/compute.js';
+import type { DeviceMapOptions } from './device-map.js';
 
 /** lm-evaluation-harness's seed of few-shot draws. */
 export const DEFAULT_FEWSHOT_SEED = 1234;
 
 /** What to evaluate, and how. */
-export interface EvalOptions {
+export interface EvalOptions extends DeviceMapOptions {
   /** A folder or a hub id. */
   readonly model: string;
   /** A PEFT folder. */

@@ -52,7 +52,9 @@ export async function openGenerator(options: GeneratorOptions): Promise<Generato
       async complete(request) {
         expectLogprobs(options, request);
         const resolved = resolveRequest(settings, request);
-        const generation = await generate(open.model, tokenizer, { ...resolved, kvDtype });
+        const { onWarning } = options;
+        const asked = { ...resolved, kvDtype, onWarning };
+        const generation = await generate(open.model, tokenizer, asked);
         const source = { resolved, tokenizer, model, backend, compute, kvDtype, loadMs };
         return toCompletion(generation, source);
       },

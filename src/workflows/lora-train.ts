@@ -20,6 +20,7 @@ import {
 import { expectSameRun } from '../tune/resume.js';
 import { schedule } from '../tune/schedule.js';
 import { Trainer } from '../tune/trainer.js';
+import { deviceMapOf, placementOf } from './device-map.js';
 import { writeManifest } from './manifest.js';
 import { type Backend, openBackend } from './open-model.js';
 import { type Base, openBase } from './training/base.js';
@@ -36,6 +37,7 @@ import {
 import { parametersLine } from './training/parameters-line.js';
 import { type Provenance, provenanceOf } from './training/provenance.js';
 import { checkResources } from './training/resources.js';
+import { sizesOf, trainingBytes } from './training/sizes.js';
 import { openTrainee, type Trainee } from './training/trainee.js';
 
 /** How a run talks while it works. */
@@ -85,9 +87,13 @@ export async function runTraining(options: TrainingOptions): Promise<TrainingRes
     for (const note of dataNotes(data)) events.note(note);
     const shortage = await checkResources(config, base, data);
     if (shortage) events.warn(shortage);
-    const backend = await openBackend({ ...config, onWarning: (text) => events.warn(text) });
+    const onWarning = (text: string) => events.warn(text);
+    const map = deviceMapOf(config, (text) => events.note(text));
+    const backend = await openBackend({ ...config, ...map, onWarning });
     events.note(`backend: ${backend.description}`);
-    const trainee = await openTrainee(config, base, (text) => events.warn(text));
+    const working = () => trainingBytes(config, { base, data, sizes: sizesOf(config, base) });
+    const placement = placementOf(map, working);
+    const trainee = await openTrainee(config, base, { onWarning, ...placement });
     events.note(`compute: ${computeOf(config, trainee)}`);
     for (const note of trainee.quantization?.plan.notes ?? []) events.note(note);
     try {

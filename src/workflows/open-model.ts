@@ -3,17 +3,19 @@ import { type DownloadProgress, resolveModel } from '../checkpoint/hub.js';
 import type { Decoder } from '../model/decoder.js';
 import { describeCompute } from '../model/describe-compute.js';
 import { type LoadOptions, loadModel } from '../model/load.js';
+import { deviceMemory } from '../tensor/backends/device-memory.js';
 import { useBackend } from '../tensor/backends/index.js';
 import { type ComputeChoice, type ComputeUse, choiceOn } from '../tensor/compute.js';
 import { loadTokenizer, type Tokenizer } from '../tokenizer/tokenizer.js';
 import { type Adapter, loadAdapter } from '../tune/peft/index.js';
 import { anotherBaseThanTrained } from './adapter-base.js';
+import { type DeviceMapOptions, placementOf } from './device-map.js';
 
 /** The backend that computes; see `useBackend`. */
 export type Backend = Awaited<ReturnType<typeof useBackend>>;
 
 /** Which model to open, and how. */
-export interface OpenModelOptions {
+export interface OpenModelOptions extends DeviceMapOptions {
   /** A folder or a hub id. */
   readonly model: string;
   /** A PEFT folder. */
@@ -50,11 +52,12 @@ export interface OpenModel {
 
 /** Readies the backend. @param options.onWarning told why a better one does not load */
 export async function openBackend(
-  options: Pick<OpenModelOptions, 'backend' | 'device' | 'threads' | 'onWarning'>,
+  options: Pick<OpenModelOptions, 'backend' | 'device' | 'threads' | 'maxMemory' | 'onWarning'>,
 ): Promise<Backend> {
   const { threads, device } = options;
   const backend = await useBackend(options.backend, { threads, device });
   if (backend.warning) options.onWarning?.(backend.warning);
+  deviceMemory()?.limit(options.maxMemory);
   return backend;
 }
 
@@ -72,7 +75,8 @@ export async function openModel(options: OpenModelOptions): Promise<OpenModel> {
     const backend = await openBackend(options);
     const { cachePacked, onWarning } = options;
     const compute = { choice: choiceOn(backend.device, choice, use), use };
-    const model = await loadModel(checkpoint, { ...options.load, compute, cachePacked, onWarning });
+    const load = { ...options.load, ...placementOf(options) };
+    const model = await loadModel(checkpoint, { ...load, compute, cachePacked, onWarning });
     opened.push(model);
     const adapter = options.adapter ? await loadAdapter(model, options.adapter) : undefined;
     if (adapter) opened.push(adapter);

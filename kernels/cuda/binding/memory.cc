@@ -217,8 +217,9 @@ void BlockPool::empty() {
 void limit_device_memory(size_t bytes) { most_held_bytes = bytes; }
 
 size_t usable_device_bytes() {
-  const size_t allowed = held_bytes < most_held_bytes ? most_held_bytes - held_bytes : 0;
-  return std::min(free_device_bytes(), allowed) + common_pool().use().free;
+  const size_t idle = common_pool().use().free, used = held_bytes - idle;
+  const size_t allowed = used < most_held_bytes ? most_held_bytes - used : 0;
+  return std::min(free_device_bytes() + idle, allowed);
 }
 
 BlockPool& common_pool() { return *shared_common_pool(); }

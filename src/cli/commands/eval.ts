@@ -1,6 +1,7 @@
 import * as z from 'zod';
 import { LlmkitError } from '../../errors.js';
 import { didYouMean } from '../../suggest.js';
+import { deviceMapFlags, deviceMapOf, deviceMapShape } from '../../workflows/device-map.js';
 import { type ConfigOf, defineCommand, type ExitCode, type Io } from '../command.js';
 import { showDownloads } from '../downloads.js';
 
@@ -26,6 +27,7 @@ const shape = {
   log_samples: z.boolean().default(false),
   output: z.string().optional(),
   cache_packed: z.boolean().default(false),
+  ...deviceMapShape,
   min_acc: z.number().min(0).max(1).optional(),
   max_perplexity: z.number().positive().optional(),
   dry_run: z.boolean().default(false),
@@ -64,6 +66,7 @@ export const evalCommand = defineCommand({
     min_acc: { value: 'X', description: 'exit with 3 when an accuracy is lower' },
     max_perplexity: { value: 'X', description: 'exit with 3 when the perplexity is higher' },
     cache_packed: { description: 'keep packed weights beside the model, for a quicker start' },
+    ...deviceMapFlags,
     dry_run: { description: 'say what would be asked, load no weights' },
   },
   examples: [
@@ -180,6 +183,7 @@ async function runEvaluation(config: EvalConfig, io: Io): Promise<ExitCode> {
   const progress = taskProgress(io);
   const outcome = await evaluate({
     ...optionsOf(config),
+    ...deviceMapOf(config, io.note),
     onProgress: progress.update,
     onWarning: (text) => io.warn(text),
     onDownload: showDownloads(io),

@@ -1,6 +1,7 @@
 import * as z from 'zod';
 import { LlmkitError } from '../../errors.js';
 import { KV_DTYPE_CHOICES } from '../../tensor/kv-dtype.js';
+import { deviceMapFlags, deviceMapOf, deviceMapShape } from '../../workflows/device-map.js';
 import type { CompletionRequest, Generator } from '../../workflows/generate.js';
 import { converse } from '../chat.js';
 import { type ConfigOf, defineCommand, type Io } from '../command.js';
@@ -23,6 +24,7 @@ const shape = {
   logprobs: z.int().min(0).max(1000).optional(),
   kv_dtype: z.enum(KV_DTYPE_CHOICES).default('auto'),
   cache_packed: z.boolean().default(false),
+  ...deviceMapShape,
   dry_run: z.boolean().default(false),
 };
 
@@ -53,6 +55,7 @@ export const generate = defineCommand({
     logprobs: { value: 'N', description: 'with --json: log-probabilities, and the N best tokens' },
     kv_dtype: { value: 'TYPE', description: 'what keys and values are kept in' },
     cache_packed: { description: 'keep packed weights beside the model, for a quicker start' },
+    ...deviceMapFlags,
     dry_run: { description: 'show the prompt as the model sees it, and sizes; load no weights' },
   },
   examples: [
@@ -105,7 +108,16 @@ async function open(config: GenerateConfig, io: Io): Promise<Generator> {
   const onDownload = showDownloads(io);
   const arithmetic = { backend, device, threads, compute, kvDtype: config.kv_dtype, logprobs };
   const cachePacked = config.cache_packed;
-  return openGenerator({ model, adapter, ...arithmetic, cachePacked, onWarning, onDownload });
+  const map = deviceMapOf(config, io.note);
+  return openGenerator({
+    model,
+    adapter,
+    ...arithmetic,
+    ...map,
+    cachePacked,
+    onWarning,
+    onDownload,
+  });
 }
 
 async function showPlan(config: GenerateConfig, text: string, io: Io): Promise<0> {

@@ -1,3 +1,4 @@
+import { deviceMapFlags } from '../../workflows/device-map.js';
 import type { TrainingResult } from '../../workflows/lora-train.js';
 import { checkTraining, trainingShape } from '../../workflows/training/config.js';
 import { parametersLine } from '../../workflows/training/parameters-line.js';
@@ -21,6 +22,7 @@ export const loraTrain = defineCommand({
     output_dir: { short: 'o', value: 'DIR', description: 'where the run writes' },
     resume: { description: "go on from output_dir's newest checkpoint" },
     cache_packed: { description: 'keep packed weights beside the model, for a quicker start' },
+    ...deviceMapFlags,
     force: { description: 'start anew in an output_dir that an earlier run wrote' },
     dry_run: { description: 'show two examples, lengths and sizes, and train nothing' },
   },

@@ -1,8 +1,9 @@
 import * as z from 'zod';
+import { sizeInBytes, sizeSchema } from '../../workflows/byte-size.js';
 import type { MergeResult } from '../../workflows/merge.js';
 import { defineCommand, type Io } from '../command.js';
 import { showDownloads } from '../downloads.js';
-import { megabytes, sizeInBytes, sizeSchema } from '../sizes.js';
+import { megabytes } from '../sizes.js';
 
 const shape = {
   model: z.string(),

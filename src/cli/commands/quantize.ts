@@ -1,9 +1,10 @@
 import * as z from 'zod';
 import { schemes } from '../../quant/schemes/index.js';
+import { sizeInBytes, sizeSchema } from '../../workflows/byte-size.js';
 import type { QuantizeResult } from '../../workflows/quantize.js';
 import { type ConfigOf, defineCommand, type Io } from '../command.js';
 import { showDownloads } from '../downloads.js';
-import { megabytes, sizeInBytes, sizeSchema } from '../sizes.js';
+import { megabytes } from '../sizes.js';
 
 /** The scheme that `--bits` alone means. */
 const SCHEME_OF_BITS = { 4: 'nf4', 8: 'int8' } as const;

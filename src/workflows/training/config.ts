@@ -3,6 +3,7 @@ import { dataFormats, type FormatName } from '../../data/formats/index.js';
 import { schemes } from '../../quant/schemes/index.js';
 import type { ComputeChoice } from '../../tensor/compute.js';
 import { schedulerNames } from '../../tune/schedule.js';
+import { deviceMapShape } from '../device-map.js';
 
 const sourceSchema = z.strictObject({
   path: z.string().min(1),
@@ -79,6 +80,7 @@ export const trainingShape = {
   save_total_limit: z.int().min(1).optional(),
   dtype: z.enum(['f32', 'bf16', 'f16']).optional(),
   cache_packed: z.boolean().default(false),
+  ...deviceMapShape,
   resume: z.boolean().default(false),
   force: z.boolean().default(false),
   dry_run: z.boolean().default(false),
@@ -114,6 +116,9 @@ export function checkTraining(
   }
   if (config.compute === 'int8') {
     problem('compute', 'int8 has no gradients: rounding x to integers has none; use bf16 or f32');
+  }
+  if (config.device_map !== undefined && config.method === 'full') {
+    problem('device_map', 'needs `method: lora`: weights that are trained stay on the GPU');
   }
   if (config.eval_data) return;
   for (const key of ['early_stopping_patience', 'load_best_at_end', 'eval_steps'] as const) {

@@ -83,16 +83,25 @@ function weightBytesOf(config: TrainingConfig, { checkpoint }: Base): number {
   return bytes;
 }
 
+/** What a run works on. */
+interface Worked {
+  readonly base: Base;
+  readonly data: TrainingData;
+  readonly sizes: Sizes;
+}
+
 /** Weights, what is trained, and the activations that one micro-batch keeps for its backward pass. */
-export function memoryPeak(
-  config: TrainingConfig,
-  { base, data, sizes }: { base: Base; data: TrainingData; sizes: Sizes },
-): number {
+export function memoryPeak(config: TrainingConfig, worked: Worked): number {
+  return WORKING_BYTES + worked.sizes.weightBytes + trainingBytes(config, worked);
+}
+
+/** The same without the weights that are not trained. */
+export function trainingBytes(config: TrainingConfig, { base, data, sizes }: Worked): number {
   const longest = Math.max(...data.rows.map(rowLength));
   const tokens = longest * config.batch_size;
   const perToken = activationFloats(config, sizes);
   const trained = sizes.trainable * (TRAINED_COPIES - (base.checkpoint ? 0 : 1)) * FLOAT_BYTES;
-  return WORKING_BYTES + sizes.weightBytes + trained + tokens * perToken * FLOAT_BYTES;
+  return trained + tokens * perToken * FLOAT_BYTES;
 }
 
 /** Floats kept per token: what each fused op saves for its gradient. */

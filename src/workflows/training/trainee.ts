@@ -5,7 +5,7 @@ import { CheckpointWriter, toDtype } from '../../checkpoint/writer.js';
 import type { Decoder } from '../../model/decoder.js';
 import { initModel } from '../../model/init.js';
 import { parameterSpecs } from '../../model/layout.js';
-import { loadModel } from '../../model/load.js';
+import { type LoadOptions, loadModel } from '../../model/load.js';
 import { transposeFloats } from '../../model/transpose.js';
 import type { StoredDtype } from '../../quant/schemes/scheme.js';
 import { computeOf } from '../../tensor/compute.js';
@@ -31,25 +31,28 @@ export interface Trainee {
   dispose(): void;
 }
 
-/** Loads or makes the model of a run and what is trained of it. @param onWarning told when packed weights cannot be kept */
+/** How the frozen weights of a run are loaded. */
+type FrozenOptions = Pick<LoadOptions, 'onWarning' | 'placement'>;
+
+/** Loads or makes the model of a run and what is trained of it. */
 export function openTrainee(
   config: TrainingConfig,
   base: Base,
-  onWarning: (text: string) => void,
+  options: FrozenOptions,
 ): Promise<Trainee> {
-  return config.method === 'lora' ? openLora(config, base, onWarning) : openFull(config, base);
+  return config.method === 'lora' ? openLora(config, base, options) : openFull(config, base);
 }
 
 async function openLora(
   config: TrainingConfig,
   base: Base,
-  onWarning: (text: string) => void,
+  options: FrozenOptions,
 ): Promise<Trainee> {
   const checkpoint = base.checkpoint as Checkpoint;
   const quantization = quantizeOnLoad(config, checkpoint);
   const compute = { choice: config.compute ?? 'auto', use: 'train' } as const;
   const cachePacked = config.cache_packed;
-  const model = await loadModel(checkpoint, { ...quantization, compute, cachePacked, onWarning });
+  const model = await loadModel(checkpoint, { ...options, ...quantization, compute, cachePacked });
   const adapter = attachLora(model, loraConfig(config), config.seed);
   const save = (folder: string) => adapter.save(folder, { baseModel: config.model ?? '' });
   const variables = adapter.variables;

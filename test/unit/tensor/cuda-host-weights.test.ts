@@ -1,14 +1,11 @@
-import { createRequire } from 'node:module';
 import { describe, expect, test } from 'vitest';
 import type { WeightHandle } from '../../../src/tensor/backends/addon.js';
-import type { DeviceAddon } from '../../../src/tensor/backends/addon-device.js';
 import type { Compute } from '../../../src/tensor/compute.js';
+import { useCuda } from '../../helpers/cuda.js';
 import { randomNormal } from '../../helpers/random.js';
 import { randomWeight } from './weights.js';
 
-const addon = createRequire(import.meta.url)(
-  '../../../build/llmkit_cuda_emulated.node',
-) as DeviceAddon;
+const addon = await useCuda();
 
 /** Layers of two square weights, those of the third larger. */
 const LAYERS = 6;

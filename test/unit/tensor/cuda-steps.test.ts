@@ -1,16 +1,12 @@
-import { createRequire } from 'node:module';
-import { beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { drawKey, uniformAt } from '../../../src/generate/random.js';
-import type { DeviceAddon } from '../../../src/tensor/backends/addon-device.js';
 import { newDecodeSteps, recordsSteps } from '../../../src/tensor/backends/decode-steps.js';
-import { registerCuda } from '../../../src/tensor/backends/register-cuda.js';
 import type { DecodeSteps, DecodeStepsShape } from '../../../src/tensor/decode-steps.js';
 import { chooseToken } from '../../../src/tensor/sampling.js';
 import * as tf from '../../../src/tensor/tfjs.js';
+import { useCuda } from '../../helpers/cuda.js';
 
-const addon = createRequire(import.meta.url)(
-  '../../../build/llmkit_cuda_emulated.node',
-) as DeviceAddon;
+const addon = await useCuda();
 
 const GREEDY = { temperature: 0, topK: 0, topP: 1, repetitionPenalty: 1 };
 const SEED = 11;
@@ -60,11 +56,6 @@ function tokensOf(steps: DecodeSteps, count: number): number[][] {
 const values = (x: tf.Tensor | undefined) => [...(x as tf.Tensor).dataSync()];
 
 describe('steps on the device', () => {
-  beforeAll(async () => {
-    registerCuda(addon);
-    await tf.setBackend('cuda');
-  });
-
   test('each goes on where the one before it ended', () => {
     expect(recordsSteps()).toBe(true);
     withSteps({}, (steps) => {

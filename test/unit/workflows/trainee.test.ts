@@ -29,7 +29,7 @@ async function baseOf(folder: string): Promise<Base> {
 
 test.each(tinyModels)('%s: full training writes every tensor as it was stored', async (folder) => {
   const base = await baseOf(folder);
-  const trainee = await openTrainee(configOf({ method: 'full' }), base, unexpected);
+  const trainee = await openTrainee(configOf({ method: 'full' }), base, { onWarning: unexpected });
   const target = mkdtempSync(join(tmpdir(), 'full-'));
   await trainee.save(target);
   const written = await openCheckpoint(target);
@@ -51,12 +51,10 @@ test.each(tinyModels)('%s: full training writes every tensor as it was stored', 
 test('trained biases of the base are counted once', async () => {
   const base = await baseOf(join('fixtures', 'models', 'tiny-qwen2'));
   const lora = { r: 2, target_modules: ['q_proj'] };
-  const plain = await openTrainee(configOf({ lora }), base, unexpected);
-  const biased = await openTrainee(
-    configOf({ lora: { ...lora, bias: 'lora_only' } }),
-    base,
-    unexpected,
-  );
+  const plain = await openTrainee(configOf({ lora }), base, { onWarning: unexpected });
+  const biased = await openTrainee(configOf({ lora: { ...lora, bias: 'lora_only' } }), base, {
+    onWarning: unexpected,
+  });
   expect(biased.parameters.all).toBe(plain.parameters.all);
   expect(biased.parameters.trainable).toBeGreaterThan(plain.parameters.trainable);
   plain.dispose();

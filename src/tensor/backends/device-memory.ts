@@ -1,0 +1,28 @@
+import * as tf from '../tfjs.js';
+import type { Weight } from '../weight.js';
+import { CudaBackend } from './cuda-backend.js';
+
+/** The memory of a device that is not the host's. */
+export interface DeviceMemory {
+  /** Bytes that arrays, weights and caches may still take. */
+  freeBytes(): number;
+  /** Takes no more than this from now on; left out: all that is free. */
+  limit(bytes: number | undefined): void;
+  /** Puts a weight there now rather than at its first use. */
+  hold(weight: Weight): void;
+  /** Keeps a weight on the host, from where it visits the device with all weights of its group whenever it is used. */
+  keepOnHost(weight: Weight, group: number): void;
+}
+
+/** That of the backend in use; undefined where it computes in the host's memory. */
+export function deviceMemory(): DeviceMemory | undefined {
+  const backend = tf.backend();
+  if (!(backend instanceof CudaBackend)) return undefined;
+  const { addon } = backend;
+  return {
+    freeBytes: () => addon.deviceInfo().freeBytes,
+    limit: (bytes = Number.MAX_SAFE_INTEGER) => addon.limitDeviceMemory(bytes),
+    hold: (weight) => void backend.weight(weight),
+    keepOnHost: (weight, group) => addon.keepOnHost(backend.weight(weight), group),
+  };
+}

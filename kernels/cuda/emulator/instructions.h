@@ -39,6 +39,12 @@ inline void multiply_add(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uin
   emulator::multiply_add(c, a, b0, b1, emulator::Float16::kBf16, LLMKIT_SITE);
 }
 
+inline void multiply(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1,
+                     LLMKIT_CALLER) {
+  c[0] = c[1] = c[2] = c[3] = 0;
+  emulator::multiply_add(c, a, b0, b1, emulator::Float16::kBf16, LLMKIT_SITE);
+}
+
 uint4 load_shared_16(uint32_t address);
 uint2 load_shared_8(uint32_t address);
 uint32_t load_shared_4(uint32_t address);
@@ -47,6 +53,7 @@ void store_shared_4(uint32_t address, uint32_t value);
 inline void let_next_begin() {}
 inline void wait_for_inputs() { emulator::note_wait(); }
 
+inline float power_of_2(float x) { return x < -126 ? 0 : exp2f(x); }
 inline uint32_t and_or(uint32_t a, uint32_t b, uint32_t c) { return (a & b) | c; }
 
 }  // namespace llmkit::cuda

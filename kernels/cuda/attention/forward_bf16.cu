@@ -1,0 +1,187 @@
+#include "cuda/attention/forward_bf16.h"
+#include "cuda/attention/kernels.h"
+#include "cuda/base/launch.h"
+
+namespace llmkit::cuda {
+namespace {
+
+/// How a block shares its work: kRowWarps times 16 * kTiles rows, and of wide heads two warps sum
+/// up half of the columns each of the same rows, for one would not have the registers.
+template <int kE>
+struct Shares {
+  static constexpr int kTiles = kE > 64 ? 1 : 2;
+  static constexpr int kParts = kE > 128 ? 2 : 1;
+  static constexpr int kRowWarps = 4, kWarps = kRowWarps * kParts, kThreads = kWarps * kWarp;
+  static constexpr int kRows = kRowWarps * 16 * kTiles;
+  static constexpr int kColumns = kE / kParts;
+};
+
+template <int kE>
+constexpr size_t shared_bytes() {
+  return SharedRows<kE>::bytes(Shares<kE>::kRows) + 2 * SharedRows<kE>::bytes(kBlockKeys);
+}
+
+/// What a warp has summed up of its rows, in columns from `begin` on.
+template <int kE>
+struct RowSums {
+  static constexpr int kTiles = Shares<kE>::kTiles, kColumns = Shares<kE>::kColumns;
+  float values[kTiles][kColumns / 8][4];
+  int begin;
+
+  __device__ __forceinline__ explicit RowSums(int column) : begin(column) {
+#pragma unroll
+    for (int i = 0; i < kTiles * kColumns / 2; ++i)
+      values[i / (kColumns / 2)][i / 4 % (kColumns / 8)][i % 4] = 0;
+  }
+
+  /// Puts what is known on a new scale, which most blocks do not change.
+  __device__ __forceinline__ void rescale(const Rescale (&factors)[kTiles][2]) {
+    bool changed = false;
+#pragma unroll
+    for (int i = 0; i < 2 * kTiles; ++i) changed |= factors[i / 2][i % 2].before != 1;
+    if (!__any_sync(kAllLanes, changed)) return;
+#pragma unroll
+    for (int tile = 0; tile < kTiles; ++tile)
+#pragma unroll
+      for (int n = 0; n < kColumns / 8; ++n)
+#pragma unroll
+        for (int i = 0; i < 4; ++i) values[tile][n][i] *= factors[tile][i / 2].before;
+  }
+
+  /// Adds a block of keys: its weights, and its values in shared memory. `softmax` is that of the
+  /// warp's rows, which stay in shared memory for want of registers.
+  __device__ __forceinline__ void add(const WeightTile<kTiles, kBlockKeys / 8>& weights,
+                                      const Softmax (&block)[kTiles][2], uint32_t v, int lane,
+                                      Softmax* softmax) {
+    Rescale factors[kTiles][2];
+    Softmax all[kTiles][2];
+#pragma unroll
+    for (int i = 0; i < 2 * kTiles; ++i) {
+      all[i / 2][i % 2] = softmax[8 * i + tile_row(lane)];
+      factors[i / 2][i % 2] = add_block(all[i / 2][i % 2], block[i / 2][i % 2]);
+    }
+    __syncwarp();
+#pragma unroll
+    for (int i = 0; i < 2 * kTiles; ++i)
+      if (lane % 4 == 0) softmax[8 * i + tile_row(lane)] = all[i / 2][i % 2];
+    rescale(factors);
+#pragma unroll
+    for (int n = 0; n < kColumns / 8; ++n) {
+      // Keeps the compiler from holding many values in registers.
+      if (n % 2 == 0) __syncwarp();
+      float sums[kTiles][4];
+      multiply_weights<kE>(sums, weights, v + 2 * begin, n, lane);
+#pragma unroll
+      for (int tile = 0; tile < kTiles; ++tile)
+#pragma unroll
+        for (int i = 0; i < 4; ++i)
+          values[tile][n][i] = fmaf(sums[tile][i], factors[tile][i / 2].block, values[tile][n][i]);
+    }
+  }
+
+  __device__ __forceinline__ void write(const AttentionParams& p, int b, int kv, int warp_row,
+                                        int lane, const Softmax* softmax, float* y,
+                                        float* log_sum_exp) const {
+#pragma unroll
+    for (int tile = 0; tile < kTiles; ++tile)
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const int row = warp_row + tile * 16 + half * 8 + tile_row(lane);
+        if (row >= p.T * p.group) continue;
+        const size_t query = query_of(p, b, kv, row);
+        const Softmax all = softmax[tile * 16 + half * 8 + tile_row(lane)];
+        const bool none = all.total == 0;
+        const float inverse = __fdividef(1.0f, none ? 1.0f : all.total);
+        if (log_sum_exp != nullptr && begin == 0 && lane % 4 == 0)
+          log_sum_exp[query] = none ? 0.0f : fmaf(all.largest, kLn2, logf(all.total));
+        float* const to = y + query * p.E;
+#pragma unroll
+        for (int n = 0; n < kColumns / 8; ++n) {
+          const int column = begin + 8 * n + tile_column(lane);
+          if (column < p.E) to[column] = values[tile][n][2 * half] * inverse;
+          if (column + 1 < p.E) to[column + 1] = values[tile][n][2 * half + 1] * inverse;
+        }
+      }
+  }
+};
+
+/// A block of query rows against all keys that they see. While one product is made of keys the
+/// values come, and the other way round.
+template <int kE>
+__global__ __launch_bounds__(Shares<kE>::kThreads,
+                             kE > 128 ? 1 : 2) void attend_bf16(AttentionParams p, float* y,
+                                                                float* log_sum_exp) {
+  constexpr int kTiles = Shares<kE>::kTiles, kRows = Shares<kE>::kRows;
+  constexpr int kThreads = Shares<kE>::kThreads, kWarps = Shares<kE>::kWarps;
+  __shared__ RowTable<kRows> rows;
+  __shared__ Softmax softmaxes[kWarps][16 * kTiles];
+  __shared__ SeenLimits limits[kWarps];
+  char* const shared = dynamic_shared();
+  const uint32_t q = shared_address(shared);
+  const uint32_t k = q + SharedRows<kE>::bytes(kRows), v = k + SharedRows<kE>::bytes(kBlockKeys);
+  const int thread = threadIdx.x, lane = thread % kWarp, warp = thread / kWarp;
+  const int warp_row = warp % Shares<kE>::kRowWarps * 16 * kTiles;
+  Softmax* const softmax = softmaxes[warp];
+  const int kv = blockIdx.y, b = blockIdx.z;
+  // Under a causal mask the last rows take longest: they begin first.
+  const int begin = (gridDim.x - 1 - blockIdx.x) * kRows;
+  rows.fill(p, b, begin, thread, kThreads);
+  if (lane < 16 * kTiles) softmax[lane] = {-INFINITY, 0};
+  load_queries<kE, kRows>(shared, p, b, kv, begin, thread, kThreads);
+  __syncthreads();
+
+  const int keys = number_of_keys(p, b);
+  const ScoreRule rule(p);
+  const auto load = [&](const KeyRows& from, uint32_t to, int key) {
+    load_rows_async<kE, kBlockKeys>(to, from, b, kv, key, keys, thread, kThreads);
+    commit_copies();
+  };
+  RowSums<kE> sums(Shares<kE>::kParts == 1 ? 0
+                                           : warp / Shares<kE>::kRowWarps * Shares<kE>::kColumns);
+  SequenceKeys sequence;
+  while (next_sequence(rows, lane, sequence)) {
+    const SeenRows<kRows> seen(rows, limits[warp], warp_row, 16 * kTiles, sequence.start, lane);
+    int key = sequence.start + sequence.first_block() * kBlockKeys;
+    load(p.keys.keys, k, key);
+    for (; key <= sequence.last; key += kBlockKeys) {
+      const bool works = seen.any(key, key + kBlockKeys - 1);
+      wait_copies<0>();
+      __syncthreads();
+      load(p.keys.values, v, key);
+      Softmax block[kTiles][2];
+      WeightTile<kTiles, kBlockKeys / 8> weights;
+      if (works) {
+        float s[kTiles][kBlockKeys / 8][4];
+        multiply_rows<kE>(s, q + SharedRows<kE>::at(warp_row, 0), k, lane);
+        softmax_of_block(s, p, rule, seen, kv, begin + warp_row, key, lane, block);
+        weights.set(s);
+      }
+      wait_copies<0>();
+      __syncthreads();
+      if (key + kBlockKeys <= sequence.last) load(p.keys.keys, k, key + kBlockKeys);
+      if (works) sums.add(weights, block, v, lane, softmax);
+    }
+  }
+  sums.write(p, b, kv, begin + warp_row, lane, softmax, y, log_sum_exp);
+}
+
+template <int kE>
+cudaError_t launch_attend(const AttentionParams& p, size_t B, size_t K, float* y,
+                          float* log_sum_exp, cudaStream_t stream) {
+  const dim3 grid(blocks_of(static_cast<size_t>(p.T) * p.group, Shares<kE>::kRows),
+                  static_cast<unsigned>(K), static_cast<unsigned>(B));
+  return launch(attend_bf16<kE>, {grid, dim3(Shares<kE>::kThreads), shared_bytes<kE>(), stream}, p,
+                y, log_sum_exp);
+}
+
+}  // namespace
+
+cudaError_t attend_rounded(const AttentionParams& p, size_t B, size_t K, float* y,
+                           float* log_sum_exp, cudaStream_t stream) {
+  if (p.E <= 64) return launch_attend<64>(p, B, K, y, log_sum_exp, stream);
+  if (p.E <= 96) return launch_attend<96>(p, B, K, y, log_sum_exp, stream);
+  if (p.E <= 128) return launch_attend<128>(p, B, K, y, log_sum_exp, stream);
+  return launch_attend<256>(p, B, K, y, log_sum_exp, stream);
+}
+
+}  // namespace llmkit::cuda

@@ -1,0 +1,140 @@
+#pragma once
+
+#include "cuda/attention/query_rows.h"
+#include "cuda/base/instructions.h"
+
+// Products of tiles of query rows and keys on the tensor cores: what one warp does.
+
+namespace llmkit::cuda {
+
+/// Rows of kE bf16 values in shared memory, so that 8 neighbouring rows have the same 16 bytes of
+/// columns in different banks: 16 bytes lie between rows, whose addresses are then one register and
+/// constants. The widest rows have no room for that: the places of 16 bytes are turned instead.
+template <int kE>
+struct SharedRows {
+  static_assert(kE % 16 == 0, "rows are whole steps of mma.m16n8k16");
+  static constexpr int kChunks = kE / 8;
+  static constexpr bool kTurned = kE > 128;
+  static constexpr int kPitch = 2 * kE + (kTurned ? 0 : 16);
+
+  __host__ __device__ static constexpr size_t bytes(int rows) {
+    return static_cast<size_t>(rows) * kPitch;
+  }
+  /// Where 8 values of a row are.
+  __host__ __device__ static constexpr uint32_t at(int row, int chunk) {
+    const int place = kTurned ? chunk / 8 * 8 + (chunk % 8 ^ row % 8) : chunk;
+    return static_cast<uint32_t>(row * kPitch + place * 16);
+  }
+};
+
+/// The values and rows that the registers of a warp's mma tile hold: c[0], c[1] are columns
+/// column(lane) and the next one of row(lane), c[2] and c[3] those of the row 8 further on.
+__host__ __device__ constexpr int tile_row(int lane) { return lane / 4; }
+__host__ __device__ constexpr int tile_column(int lane) { return lane % 4 * 2; }
+
+/// The row and the chunk that a lane addresses of a 16x16 operand: A from [row][k], and B from
+/// [k][column] with load_matrices_transposed.
+__host__ __device__ constexpr int operand_row(int lane) { return lane / 8 % 2 * 8 + lane % 8; }
+__host__ __device__ constexpr int operand_chunk(int lane) { return lane / 16; }
+/// The same for B from [column][k].
+__host__ __device__ constexpr int columns_row(int lane) { return lane / 16 * 8 + lane % 8; }
+__host__ __device__ constexpr int columns_chunk(int lane) { return lane / 8 % 2; }
+
+/// One step of multiply_rows: c += or, at the first step, c = the product of 16 columns.
+template <int kE, bool kFirst, int kTiles, int kColumns>
+__device__ __forceinline__ void multiply_rows_step(float (&c)[kTiles][kColumns][4], uint32_t a,
+                                                   uint32_t b, int step, int lane) {
+  using Rows = SharedRows<kE>;
+  uint32_t left[kTiles][4];
+#pragma unroll
+  for (int tile = 0; tile < kTiles; ++tile)
+    load_matrices(left[tile],
+                  a + Rows::at(tile * 16 + operand_row(lane), 2 * step + operand_chunk(lane)));
+#pragma unroll
+  for (int pair = 0; pair < kColumns / 2; ++pair) {
+    uint32_t right[4];
+    load_matrices(right,
+                  b + Rows::at(pair * 16 + columns_row(lane), 2 * step + columns_chunk(lane)));
+#pragma unroll
+    for (int i = 0; i < 2 * kTiles; ++i) {
+      float(&to)[4] = c[i / 2][2 * pair + i % 2];
+      if (kFirst)
+        multiply(to, left[i / 2], right[i % 2 * 2], right[i % 2 * 2 + 1]);
+      else
+        multiply_add(to, left[i / 2], right[i % 2 * 2], right[i % 2 * 2 + 1]);
+    }
+  }
+}
+
+/// c[tile][n] = A[tile] · Bᵀ over kE: A [16 * kTiles, kE] and B [8 * kColumns, kE] rows in shared
+/// memory.
+template <int kE, int kTiles, int kColumns>
+__device__ __forceinline__ void multiply_rows(float (&c)[kTiles][kColumns][4], uint32_t a,
+                                              uint32_t b, int lane) {
+  multiply_rows_step<kE, true>(c, a, b, 0, lane);
+#pragma unroll 2
+  for (int step = 1; step < kE / 16; ++step) multiply_rows_step<kE, false>(c, a, b, step, lane);
+}
+
+/// Weights [16 * kTiles, 8 * kColumns] as the left operands of products over their columns.
+template <int kTiles, int kColumns>
+struct WeightTile {
+  uint32_t a[kTiles][kColumns / 2][4];
+
+  __device__ __forceinline__ void set(const float (&c)[kTiles][kColumns][4]) {
+#pragma unroll
+    for (int tile = 0; tile < kTiles; ++tile)
+#pragma unroll
+      for (int step = 0; step < kColumns / 2; ++step) {
+        a[tile][step][0] = pack_bf16(c[tile][2 * step][0], c[tile][2 * step][1]);
+        a[tile][step][1] = pack_bf16(c[tile][2 * step][2], c[tile][2 * step][3]);
+        a[tile][step][2] = pack_bf16(c[tile][2 * step + 1][0], c[tile][2 * step + 1][1]);
+        a[tile][step][3] = pack_bf16(c[tile][2 * step + 1][2], c[tile][2 * step + 1][3]);
+      }
+  }
+};
+
+/// c[tile] = weights · V for columns [8 * n, 8 * n + 8) of V [8 * kColumns, kE].
+template <int kE, int kTiles, int kColumns>
+__device__ __forceinline__ void multiply_weights(float (&c)[kTiles][4],
+                                                 const WeightTile<kTiles, kColumns>& weights,
+                                                 uint32_t values, int n, int lane) {
+  static_assert(kColumns % 4 == 0, "two steps of 16 rows are read at a time");
+#pragma unroll
+  for (int step = 0; step < kColumns / 2; step += 2) {
+    uint32_t right[4];
+    load_matrices_transposed(right, values + SharedRows<kE>::at(step * 16 + lane, n));
+#pragma unroll
+    for (int tile = 0; tile < kTiles; ++tile) {
+      if (step == 0)
+        multiply(c[tile], weights.a[tile][step], right[0], right[1]);
+      else
+        multiply_add(c[tile], weights.a[tile][step], right[0], right[1]);
+      multiply_add(c[tile], weights.a[tile][step + 1], right[2], right[3]);
+    }
+  }
+}
+
+/// Asks for keys [begin, begin + kRows) of a head as rows in shared memory, zeros where there is no
+/// key or column. Rows of bf16 only. `thread` of `threads` that share the work.
+template <int kE, int kRows>
+__device__ __forceinline__ void load_rows_async(uint32_t to, const KeyRows& rows, int b, int head,
+                                                int begin, int keys, int thread, int threads) {
+  using Shared = SharedRows<kE>;
+  // Neighbouring keys are in one page or two.
+  const int most = max(keys - 1, 0), before_end = min(begin + kRows - 1, most);
+  const uint8_t* const low = rows.at(b, head, min(begin, most));
+  const uint8_t* const high = rows.at(b, head, before_end);
+#pragma unroll 1
+  for (int i = thread; i < kRows * Shared::kChunks; i += threads) {
+    const int row = i / Shared::kChunks, chunk = i % Shared::kChunks, key = begin + row;
+    const bool valid = key < keys && chunk * 8 < rows.width;
+    const bool of_low = rows.pages == nullptr || key / kPageKeys == begin / kPageKeys;
+    const uint8_t* const at = of_low
+                                  ? low + static_cast<size_t>(row) * rows.row_bytes
+                                  : high - static_cast<size_t>(before_end - key) * rows.row_bytes;
+    copy_async_or_zero(to + Shared::at(row, chunk), valid ? at + chunk * 16 : low, valid);
+  }
+}
+
+}  // namespace llmkit::cuda

@@ -78,8 +78,4 @@ cudaError_t cached_attention(const AttentionArgs& args, const CacheStep& step,
                              const CachePages& pages, float* y, void* workspace,
                              cudaStream_t stream);
 
-/// Copies pages of `bytes`: to[i] = from[i], both lists on the device.
-cudaError_t copy_pages(uint8_t* const* from, uint8_t* const* to, size_t count, size_t bytes,
-                       cudaStream_t stream);
-
 }  // namespace llmkit::cuda

@@ -58,7 +58,7 @@ struct RowSums {
 #pragma unroll
     for (int i = 0; i < 2 * kTiles; ++i) {
       all[i / 2][i % 2] = softmax[8 * i + tile_row(lane)];
-      factors[i / 2][i % 2] = add_block(all[i / 2][i % 2], block[i / 2][i % 2]);
+      factors[i / 2][i % 2] = add_block<true>(all[i / 2][i % 2], block[i / 2][i % 2]);
     }
     __syncwarp();
 #pragma unroll
@@ -90,10 +90,9 @@ struct RowSums {
         if (row >= p.T * p.group) continue;
         const size_t query = query_of(p, b, kv, row);
         const Softmax all = softmax[tile * 16 + half * 8 + tile_row(lane)];
-        const bool none = all.total == 0;
-        const float inverse = __fdividef(1.0f, none ? 1.0f : all.total);
+        const float inverse = inverse_total<true>(all);
         if (log_sum_exp != nullptr && begin == 0 && lane % 4 == 0)
-          log_sum_exp[query] = none ? 0.0f : fmaf(all.largest, kLn2, logf(all.total));
+          log_sum_exp[query] = log_of_sum<true>(all);
         float* const to = y + query * p.E;
 #pragma unroll
         for (int n = 0; n < kColumns / 8; ++n) {
@@ -126,7 +125,7 @@ __global__ __launch_bounds__(Shares<kE>::kThreads,
   // Under a causal mask the last rows take longest: they begin first.
   const int begin = (gridDim.x - 1 - blockIdx.x) * kRows;
   rows.fill(p, b, begin, thread, kThreads);
-  if (lane < 16 * kTiles) softmax[lane] = {-INFINITY, 0};
+  if (lane < 16 * kTiles) softmax[lane] = empty_softmax();
   load_queries<kE, kRows>(shared, p, b, kv, begin, thread, kThreads);
   __syncthreads();
 

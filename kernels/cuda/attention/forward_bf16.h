@@ -1,23 +1,11 @@
 #pragma once
 
+#include "cuda/attention/read_rows.h"
 #include "cuda/attention/softmax_bf16.h"
 
 // What the kernels of the rounded forward pass share.
 
 namespace llmkit::cuda {
-
-/// 8 values of a row of `count` floats, zeros beyond its end.
-__device__ __forceinline__ void read_floats(const float* row, int from, int count, float (&x)[8]) {
-  if (from + 8 <= count && reinterpret_cast<uintptr_t>(row + from) % 16 == 0) {
-    const float4 low = *reinterpret_cast<const float4*>(row + from);
-    const float4 high = *reinterpret_cast<const float4*>(row + from + 4);
-    x[0] = low.x, x[1] = low.y, x[2] = low.z, x[3] = low.w;
-    x[4] = high.x, x[5] = high.y, x[6] = high.z, x[7] = high.w;
-    return;
-  }
-#pragma unroll
-  for (int i = 0; i < 8; ++i) x[i] = from + i < count ? row[from + i] : 0.0f;
-}
 
 __device__ __forceinline__ uint4 packed(const float (&x)[8], float factor) {
   return {pack_bf16(x[0] * factor, x[1] * factor), pack_bf16(x[2] * factor, x[3] * factor),

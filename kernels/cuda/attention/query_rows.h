@@ -15,7 +15,7 @@ struct AttentionParams {
   const int32_t* first;
   const int32_t* last;
   const int32_t* starts;     // [B, T]: the first key of a query's sequence; null: all are 0
-  const int32_t* positions;  // [B]: a row has positions[b] + T keys; null: it has S
+  const int32_t* positions;  // [B]: a row has positions[b] + T keys, S at most; null: it has S
   const float* slopes;
   float scale, softcap, inverse_cap;  // 1 / softcap
   KeysAndValues keys;
@@ -40,7 +40,7 @@ inline AttentionParams attention_params(const AttentionArgs& args, const KeysAnd
 }
 
 __device__ inline int number_of_keys(const AttentionParams& p, int b) {
-  return p.positions == nullptr ? p.S : p.positions[b] + p.T;
+  return p.positions == nullptr ? p.S : min(p.positions[b] + p.T, p.S);
 }
 /// Which query and head a row is, as an index of [B, T, H].
 __device__ inline size_t query_of(const AttentionParams& p, int b, int kv, int row) {

@@ -1,36 +1,12 @@
 #pragma once
 
+#include "cuda/attention/softmax.h"
 #include "cuda/attention/tiles_bf16.h"
 
 // The softmax of tiles of scores in the registers of a warp. Scores are in units of log 2, so that
 // weights are powers of 2.
 
 namespace llmkit::cuda {
-
-constexpr float kLog2E = 1.44269504f;
-constexpr float kLn2 = 0.693147181f;
-
-/// What is subtracted before the power is taken: the largest score, or 0 where there is none.
-__device__ __forceinline__ float shift_of(float largest) {
-  return largest == -INFINITY ? 0.0f : largest;
-}
-
-/// A softmax whose blocks of keys come one by one: the largest score, and the sum of
-/// 2^(score - largest).
-struct Softmax {
-  float largest, total;
-};
-/// Factors of what is known so far and of the next block, as both are put on one scale.
-struct Rescale {
-  float before, block;
-};
-__device__ __forceinline__ Rescale add_block(Softmax& all, const Softmax& block) {
-  const float most = fmaxf(all.largest, block.largest), shift = shift_of(most);
-  const Rescale factors = {power_of_2(all.largest - shift), power_of_2(block.largest - shift)};
-  all.largest = most;
-  all.total = fmaf(block.total, factors.block, all.total * factors.before);
-  return factors;
-}
 
 /// How products become scores: by a factor alone where there is neither a cap nor a slope.
 struct ScoreRule {

@@ -1,6 +1,8 @@
-#include "cuda/attention/test_problem.h"
+#include "cuda/attention/test_cache.h"
 
 using namespace llmkit::cuda::testing;
+namespace gpu = llmkit::cuda;
+using gpu::KvType;
 
 namespace {
 
@@ -29,6 +31,70 @@ void check_forward(Checks& checks, const Shape& shape, Features features, Seen s
   }
 }
 
+/// Rows [from, to) of a problem's only sequence, as if it had ended there, in a batch beside others
+/// and padded: the same bits.
+void check_batches(Checks& checks, const Shape& shape, Features features, Seen seen) {
+  Problem alone(shape, features, seen);
+  const size_t queries = shape.T * shape.H * shape.E, keys = shape.S * shape.K * shape.E;
+  const size_t padding = 5;
+  Shape wide = shape;
+  wide.B = 3;
+  wide.T += padding;
+  wide.S += padding;
+  Problem batch(wide, features, seen);
+  const size_t row = wide.T * wide.H * wide.E, key_row = wide.S * wide.K * wide.E;
+  std::copy(alone.q.begin(), alone.q.end(), batch.q.begin() + row);
+  std::copy(alone.k.begin(), alone.k.end(), batch.k.begin() + key_row);
+  std::copy(alone.v.begin(), alone.v.end(), batch.v.begin() + key_row);
+  std::copy(alone.first.begin(), alone.first.end(), batch.first.begin() + wide.T);
+  std::copy(alone.last.begin(), alone.last.end(), batch.last.begin() + wide.T);
+  for (size_t t = shape.T; t < wide.T; ++t) batch.last[wide.T + t] = -1;
+  for (size_t i = 0; i < padding * shape.K * shape.E; ++i) batch.k[key_row + keys + i] = NAN;
+  for (const bool rounded : {false, true}) {
+    const DeviceProblem one(alone, rounded), three(batch, rounded);
+    const Forward want = attend(one.args), got = attend(three.args);
+    checks.same("a sequence in a batch", got.y.data() + row, want.y.data(), queries);
+    checks.same("its sums", got.log_sum_exp.data() + wide.T * shape.H, want.log_sum_exp.data(),
+                shape.T * shape.H);
+    for (size_t i = queries; i < row; ++i) checks.that("padding sees nothing", got.y[row + i] == 0);
+  }
+}
+
+/// Packed segments: each has the bits of the sequence alone.
+void check_segments(Checks& checks, const Shape& shape, Features features, Seen seen) {
+  const Problem packed(shape, features, seen);
+  for (const bool rounded : {false, true}) {
+    const DeviceProblem device(packed, rounded);
+    const Forward got = attend(device.args);
+    for (size_t from = 0; from < shape.T; from += seen.segment) {
+      const size_t count = std::min<size_t>(seen.segment, shape.T - from);
+      const Shape one = {1, count, count, shape.H, shape.K, shape.E};
+      Problem alone(one, features, {seen.window});
+      const size_t q = from * shape.H * shape.E, k = from * shape.K * shape.E;
+      std::copy_n(packed.q.begin() + q, alone.q.size(), alone.q.begin());
+      std::copy_n(packed.k.begin() + k, alone.k.size(), alone.k.begin());
+      std::copy_n(packed.v.begin() + k, alone.v.size(), alone.v.begin());
+      const DeviceProblem by_itself(alone, rounded);
+      const Forward want = attend(by_itself.args);
+      checks.same("a packed segment", got.y.data() + q, want.y.data(), want.y.size());
+    }
+  }
+}
+
+/// A sequence in chunks over a cache of each type: the bits of attention to all keys at once.
+void check_cached(Checks& checks, const Shape& shape, Features features, Seen seen, size_t half) {
+  const Problem problem(shape, features, seen);
+  const Turns turns = {random_normal(shape.T * half, 11), random_normal(shape.T * half, 12), half};
+  for (const bool rounded : {false, true})
+    for (const KvType type : {KvType::kF32, KvType::kBf16, KvType::kInt8}) {
+      const std::vector<float> want = at_once(problem, rounded, type, turns);
+      for (const size_t chunk : {size_t{7}, size_t{90}, shape.T}) {
+        const std::vector<float> got = in_chunks(problem, rounded, type, chunk, turns);
+        checks.same("a sequence in chunks", got.data(), want.data(), want.size());
+      }
+    }
+}
+
 void check_all(Checks& checks) {
   const Shape shapes[] = {{1, 1, 1, 1, 1, 1},    {2, 5, 5, 2, 2, 8},    {1, 30, 30, 4, 2, 16},
                           {2, 17, 40, 6, 2, 20}, {1, 1, 130, 4, 1, 64}, {1, 70, 150, 2, 1, 33}};
@@ -36,6 +102,21 @@ void check_all(Checks& checks) {
     for (const int32_t window : {1000, 7, 1})
       for (const Features features : {Features{}, Features{2.5f, false}, Features{0, true, -0.2f}})
         check_forward(checks, shape, features, {window});
+  check_forward(checks, {1, 150, 150, 2, 2, 80}, {}, {});
+  check_forward(checks, {1, 70, 70, 3, 1, 128}, {}, {40});
+  check_forward(checks, {1, 70, 70, 1, 1, 131}, {1.5f, true}, {});
+  check_forward(checks, {1, 2, 300, 4, 1, 256}, {}, {});
+  check_forward(checks, {2, 1, 400, 33, 1, 12}, {}, {129});
+  check_forward(checks, {1, 150, 150, 2, 1, 24}, {}, {1000, 23});
+  check_batches(checks, {1, 70, 70, 4, 2, 20}, {}, {});
+  check_batches(checks, {1, 1, 131, 3, 1, 33}, {0, true}, {100});
+  check_batches(checks, {1, 40, 200, 2, 2, 72}, {2.5f, false}, {70});
+  check_segments(checks, {1, 200, 200, 2, 1, 20}, {}, {1000, 23});
+  check_segments(checks, {1, 200, 200, 2, 2, 20}, {0, true}, {9, 90});
+  check_cached(checks, {1, 200, 200, 3, 1, 20}, {}, {}, 10);
+  check_cached(checks, {1, 140, 140, 4, 2, 16}, {0, true}, {50}, 3);
+  check_cached(checks, {1, 131, 131, 17, 1, 33}, {2.5f, false}, {}, 16);
+  check_cached(checks, {1, 131, 131, 2, 2, 1}, {}, {7}, 0);
 }
 
 }  // namespace

@@ -65,7 +65,8 @@ struct AttentionReference {
       const size_t key = key_at(position, head, p.first[position] + static_cast<int32_t>(i));
       double dweight = 0;
       for (size_t e = 0; e < p.E; ++e) dweight += double{dy[at + e]} * p.v[key + e];
-      largest_term = std::fmax(largest_term, (std::fabs(dweight) + std::fabs(along)) * p.scale);
+      largest_term =
+          std::fmax(largest_term, (std::fabs(dweight) + std::fabs(along)) * std::fabs(p.scale));
       const double ds = weights[i] * (dweight - along) * bends[i] * p.scale;
       for (size_t e = 0; e < p.E; ++e) {
         dq[at + e] += ds * p.k[key + e];

@@ -87,7 +87,7 @@ struct RowSums {
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
         const int row = warp_row + tile * 16 + half * 8 + tile_row(lane);
-        if (row >= p.T * p.group) continue;
+        if (row >= p.rows()) continue;
         const size_t query = query_of(p, b, kv, row);
         const Softmax all = softmax[tile * 16 + half * 8 + tile_row(lane)];
         const float inverse = inverse_total<true>(all);

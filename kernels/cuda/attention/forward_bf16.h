@@ -17,7 +17,7 @@ template <int kE, int kRows>
 __device__ inline void load_queries(char* to, const AttentionParams& p, int b, int kv, int begin,
                                     int thread, int threads) {
   using Rows = SharedRows<kE>;
-  const int count = p.T * p.group;
+  const int count = p.rows();
   for (int i = thread; i < kRows * Rows::kChunks; i += threads) {
     const int row = i / Rows::kChunks, chunk = i % Rows::kChunks;
     float x[8] = {};

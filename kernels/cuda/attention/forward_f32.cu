@@ -51,8 +51,7 @@ struct ExactTile {
       const int row = at.row + i;
       const bool here = rows.start[row] == start;
       const int first = rows.first[row], last = here ? rows.last[row] : -1;
-      const float slope =
-          p.slopes == nullptr ? 0 : p.slopes[kv * p.group + (begin + row) % p.group];
+      const float slope = slope_of(p, kv, begin + row);
 #pragma unroll
       for (int j = 0; j < 4; ++j) {
         const int number = key + at.column + kTileThreads * j;
@@ -107,7 +106,7 @@ struct ExactTile {
   /// Whether there is such a row, and its place in [B, T, H].
   __device__ bool find(int i, size_t& query) const {
     const int row = begin + at.row + i;
-    if (row >= p.T * p.group) return false;
+    if (row >= p.rows()) return false;
     query = query_of(p, b, kv, row);
     return true;
   }

@@ -55,7 +55,7 @@ __device__ __forceinline__ void write_part(const AttentionParams& p, const Parts
   for (int half = 0; half < 2; ++half) {
     const int row = begin + half * 8 + tile_row(lane);
     rows[half] = nullptr;
-    if (row >= p.T * p.group) continue;
+    if (row >= p.rows()) continue;
     const size_t part = parts.at(query_of(p, b, kv, row), block);
     rows[half] = parts.values + part * p.E;
     if (lane % 4 == 0) parts.softmaxes[part] = softmax[0][half];

@@ -19,6 +19,11 @@ struct AttentionParams {
   const float* slopes;
   float scale, softcap, inverse_cap;  // 1 / softcap
   KeysAndValues keys;
+  bool by_head;
+
+  __device__ int rows() const { return T * group; }
+  __device__ int query_of_row(int row) const { return by_head ? row % T : row / group; }
+  __device__ int head_of_row(int row) const { return by_head ? row / T : row % group; }
 };
 
 inline AttentionParams attention_params(const AttentionArgs& args, const KeysAndValues& keys) {
@@ -42,10 +47,14 @@ inline AttentionParams attention_params(const AttentionArgs& args, const KeysAnd
 __device__ inline int number_of_keys(const AttentionParams& p, int b) {
   return p.positions == nullptr ? p.S : min(p.positions[b] + p.T, p.S);
 }
-/// Which query and head a row is, as an index of [B, T, H].
+/// Where a row is in an array [B, T, H].
 __device__ inline size_t query_of(const AttentionParams& p, int b, int kv, int row) {
-  const size_t query = static_cast<size_t>(b) * p.T + row / p.group;
-  return query * p.H + static_cast<size_t>(kv) * p.group + row % p.group;
+  const size_t query = static_cast<size_t>(b) * p.T + p.query_of_row(row);
+  return query * p.H + static_cast<size_t>(kv) * p.group + p.head_of_row(row);
+}
+/// What ALiBi adds for each key of distance.
+__device__ inline float slope_of(const AttentionParams& p, int kv, int row) {
+  return p.slopes == nullptr ? 0 : p.slopes[kv * p.group + p.head_of_row(row)];
 }
 
 constexpr int kNoSequence = 0x7fffffff;
@@ -60,9 +69,9 @@ struct RowTable {
   __device__ void fill(const AttentionParams& p, int b, int begin, int thread, int threads) {
     const int keys = number_of_keys(p, b);
     for (int i = thread; i < kRows; i += threads) {
-      const int query = (begin + i) / p.group;
+      const int query = p.query_of_row(begin + i);
       int low = 0, high = -1;
-      if (query < p.T) {
+      if (begin + i < p.rows()) {
         low = max(p.first[b * static_cast<size_t>(p.T) + query], 0);
         high = min(p.last[b * static_cast<size_t>(p.T) + query], keys - 1);
       }

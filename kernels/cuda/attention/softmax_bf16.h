@@ -27,10 +27,9 @@ __device__ __forceinline__ float rough_tanh(float x) {
   return 1 - __fdividef(2.0f, power_of_2(x * (2 * kLog2E)) + 1);
 }
 
-/// A score that is not plain, in units of log 2.
-__device__ __forceinline__ float bent_score(const AttentionParams& p, float product, float slope,
+/// A score that is not plain, in units of log 2; s is the product times the scale.
+__device__ __forceinline__ float bent_score(const AttentionParams& p, float s, float slope,
                                             int distance) {
-  float s = product * fabsf(p.scale);
   if (p.softcap > 0) s = p.softcap * rough_tanh(s * p.inverse_cap);
   return fmaf(slope, static_cast<float>(distance), s) * kLog2E;
 }
@@ -79,14 +78,14 @@ __device__ __forceinline__ void bend_scores(float (&s)[kTiles][kBlockKeys / 8][4
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       const int at = tile * 16 + half * 8 + tile_row(lane);
-      const float slope = p.slopes == nullptr ? 0 : p.slopes[kv * p.group + (row + at) % p.group];
+      const float slope = slope_of(p, kv, row + at);
       const int from = key + tile_column(lane) - seen.rows.last[seen.begin + at];
 #pragma unroll
       for (int n = 0; n < kBlockKeys / 8; ++n)
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
           float& score = s[tile][n][2 * half + i];
-          score = bent_score(p, score, slope, from + 8 * n + i);
+          score = bent_score(p, score * fabsf(p.scale), slope, from + 8 * n + i);
         }
     }
 }

@@ -31,6 +31,25 @@ void check_forward(Checks& checks, const Shape& shape, Features features, Seen s
   }
 }
 
+/// The gradient against the formula in double. Rounded, the weights and the scores' gradients have
+/// errors of half a unit of bf16 each, and largest_term tells how large these gradients are.
+void check_gradient(Checks& checks, const Shape& shape, Features features, Seen seen) {
+  Problem problem(shape, features, seen);
+  const double ulps = 4 * (ulps_of(shape.E) + ulps_of(shape.S * shape.H / shape.K));
+  for (const bool with_bf16 : {false, true}) {
+    if (with_bf16)
+      for (std::vector<float>* x : {&problem.q, &problem.k, &problem.v, &problem.dy})
+        *x = rounded(*x);
+    const llmkit::AttentionReference want(problem.host(), problem.dy.data());
+    const DeviceProblem device(problem, with_bf16);
+    const Gradients got = gradients_of(device, attend(device.args));
+    const double limit = ulps + (with_bf16 ? kBf16 : 0), term = want.largest_term;
+    near_all(checks, "dq", got.dq, want.dq, limit, term);
+    near_all(checks, "dk", got.dk, want.dk, limit, term);
+    near_all(checks, "dv", got.dv, want.dv, limit);
+  }
+}
+
 /// Rows [from, to) of a problem's only sequence, as if it had ended there, in a batch beside others
 /// and padded: the same bits.
 void check_batches(Checks& checks, const Shape& shape, Features features, Seen seen) {
@@ -100,14 +119,22 @@ void check_all(Checks& checks) {
                           {2, 17, 40, 6, 2, 20}, {1, 1, 130, 4, 1, 64}, {1, 70, 150, 2, 1, 33}};
   for (const Shape& shape : shapes)
     for (const int32_t window : {1000, 7, 1})
-      for (const Features features : {Features{}, Features{2.5f, false}, Features{0, true, -0.2f}})
+      for (const Features features :
+           {Features{}, Features{2.5f, false}, Features{0, true, -0.2f}}) {
         check_forward(checks, shape, features, {window});
+        check_gradient(checks, shape, features, {window});
+      }
   check_forward(checks, {1, 150, 150, 2, 2, 80}, {}, {});
   check_forward(checks, {1, 70, 70, 3, 1, 128}, {}, {40});
   check_forward(checks, {1, 70, 70, 1, 1, 131}, {1.5f, true}, {});
   check_forward(checks, {1, 2, 300, 4, 1, 256}, {}, {});
   check_forward(checks, {2, 1, 400, 33, 1, 12}, {}, {129});
   check_forward(checks, {1, 150, 150, 2, 1, 24}, {}, {1000, 23});
+  check_gradient(checks, {1, 150, 150, 2, 1, 80}, {}, {});
+  check_gradient(checks, {1, 70, 70, 3, 1, 128}, {}, {40});
+  check_gradient(checks, {1, 70, 70, 2, 1, 131}, {1.5f, true}, {});
+  check_gradient(checks, {2, 66, 130, 2, 2, 256}, {}, {});
+  check_gradient(checks, {1, 150, 150, 2, 1, 24}, {}, {1000, 23});
   check_batches(checks, {1, 70, 70, 4, 2, 20}, {}, {});
   check_batches(checks, {1, 1, 131, 3, 1, 33}, {0, true}, {100});
   check_batches(checks, {1, 40, 200, 2, 2, 72}, {2.5f, false}, {70});

@@ -92,6 +92,20 @@ inline Forward attend(const AttentionArgs& args) {
   return {y.values(), sums.values()};
 }
 
+struct Gradients {
+  std::vector<float> dq, dk, dv;
+};
+inline Gradients gradients_of(const DeviceProblem& problem, const Forward& forward) {
+  const AttentionArgs& args = problem.args;
+  const DeviceVector<float> y(forward.y), sums(forward.log_sum_exp);
+  DeviceVector<float> dq(forward.y.size()), dk(args.B * args.S * args.K * args.E), dv(dk.size());
+  DeviceVector<char> workspace(attention_grad_workspace(args));
+  const AttentionGradArgs grad = {y.data(),  sums.data(), problem.dy.data(),
+                                  dq.data(), dk.data(),   dv.data()};
+  expect(attention_grad(args, grad, workspace.data(), stream()), "attention_grad");
+  return {dq.values(), dk.values(), dv.values()};
+}
+
 /// x rounded to bf16.
 inline std::vector<float> rounded(const std::vector<float>& x) {
   std::vector<float> y(x.size());

@@ -94,8 +94,8 @@ struct WeightTile {
   }
 };
 
-/// c[tile] = weights · V for columns [8 * n, 8 * n + 8) of V [8 * kColumns, kE].
-template <int kE, int kTiles, int kColumns>
+/// c[tile] = weights · V, or with kAdd +=, for columns [8 * n, 8 * n + 8) of V [8 * kColumns, kE].
+template <int kE, bool kAdd = false, int kTiles, int kColumns>
 __device__ __forceinline__ void multiply_weights(float (&c)[kTiles][4],
                                                  const WeightTile<kTiles, kColumns>& weights,
                                                  uint32_t values, int n, int lane) {
@@ -106,7 +106,7 @@ __device__ __forceinline__ void multiply_weights(float (&c)[kTiles][4],
     load_matrices_transposed(right, values + SharedRows<kE>::at(step * 16 + lane, n));
 #pragma unroll
     for (int tile = 0; tile < kTiles; ++tile) {
-      if (step == 0)
+      if (step == 0 && !kAdd)
         multiply(c[tile], weights.a[tile][step], right[0], right[1]);
       else
         multiply_add(c[tile], weights.a[tile][step], right[0], right[1]);

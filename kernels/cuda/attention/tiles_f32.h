@@ -36,7 +36,7 @@ __device__ inline void load_slice(float* to, const KeyRows& rows, int b, int hea
 __device__ inline void load_row_slice(float* to, const AttentionParams& p, const float* from,
                                       float factor, int b, int kv, int begin, int count, int slice,
                                       int thread, int threads) {
-  const int rows = p.T * p.group;
+  const int rows = p.rows();
   for (int i = thread; i < count * kSliceColumns / 8; i += threads) {
     const int row = i / (kSliceColumns / 8), column = i % (kSliceColumns / 8) * 8;
     float x[8] = {};

@@ -8,7 +8,7 @@ import {
   type Variable,
 } from '../tensor/tfjs.js';
 import type { Visibility } from './batch.js';
-import { forwardAll, forwardOnto } from './linear.js';
+import { computeOfLinear, forwardAll, forwardOnto } from './linear.js';
 import { linearOf, type ModelParts, type Pass } from './modules.js';
 import { Norm } from './norm.js';
 
@@ -41,7 +41,10 @@ export class Attention {
     if (this.#headNorms) [q, k] = [this.#headNorms[0].forward(q), this.#headNorms[1].forward(k)];
     const { angles, last, positions } = visibility;
     const first = visibility.firsts.get(config.windows[this.#layer]) as Tensor2D;
-    const options = { first, last, scale: config.attentionScales[this.#layer] ?? 1 };
+    const scale = config.attentionScales[this.#layer] ?? 1;
+    // Keys and queries are no more exact than the products that make them.
+    const compute = computeOfLinear(linearOf(this.#parts, this.#qkv[0] as string));
+    const options = { first, last, scale, compute };
     const mixed = cache
       ? cachedAttention(
           cache.layer(this.#layer),

@@ -1,7 +1,7 @@
 import type { Compute, ComputeChoice } from '../tensor/compute.js';
 import { Weight } from '../tensor/weight.js';
 import type { Decoder } from './decoder.js';
-import { DenseLinear, type Linear } from './linear.js';
+import { computeOfLinear } from './linear.js';
 
 /**
  * The arithmetic of a model's linear layers, for people: `int8 (auto: int4 weights), bf16 (auto: bf16 weights)`.
@@ -25,10 +25,4 @@ export function describeCompute(model: Decoder, choice?: ComputeChoice): string 
 /** Whether every product with a linear layer's weight is float32. */
 export function computesInF32(model: Decoder): boolean {
   return [...model.linears.values()].every((linear) => computeOfLinear(linear) === 'f32');
-}
-
-/** Of products with its weight. */
-function computeOfLinear(linear: Linear): Compute {
-  if (linear.weight instanceof Weight) return linear.weight.compute;
-  return linear instanceof DenseLinear ? linear.compute : 'f32';
 }

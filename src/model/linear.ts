@@ -114,3 +114,9 @@ export function forwardOnto(
 export function trainable(values: readonly unknown[]): readonly Variable[] {
   return values.filter((value) => value instanceof Variable && value.trainable) as Variable[];
 }
+
+/** The arithmetic of products with a layer's weight. */
+export function computeOfLinear(linear: Linear): Compute {
+  if (linear.weight instanceof Weight) return linear.weight.compute;
+  return linear instanceof DenseLinear ? linear.compute : 'f32';
+}

@@ -6,7 +6,7 @@
 namespace llmkit::cuda {
 
 KvCache::KvCache(size_t rows, size_t heads, const PageLayout& layout, CacheMemory memory)
-    : rows_(rows), heads_(heads), layout_(layout), memory_(std::move(memory)) {}
+    : rows_(rows), lengths_(rows), heads_(heads), layout_(layout), memory_(std::move(memory)) {}
 
 KvCache::~KvCache() {
   for (const Row& row : rows_)
@@ -20,9 +20,25 @@ cudaError_t KvCache::reserve(const int32_t* positions, size_t count, cudaStream_
     const size_t first = static_cast<size_t>(positions[b]) / kPageKeys;
     const size_t last = (static_cast<size_t>(positions[b]) + count - 1) / kPageKeys;
     error = extend(rows_[b], first, last + 1, stream);
+    lengths_[b] = static_cast<size_t>(positions[b]) + count;
   }
   const cudaError_t uploaded = upload_table();
   return error == cudaSuccess ? uploaded : error;
+}
+
+cudaError_t KvCache::reserve_all(size_t count, cudaStream_t stream) {
+  cudaError_t error = cudaSuccess;
+  const size_t pages = (count + kPageKeys - 1) / kPageKeys;
+  for (size_t b = 0; b < rows_.size() && error == cudaSuccess; ++b)
+    error = extend(rows_[b], lengths_[b] / kPageKeys, pages, stream);
+  const cudaError_t uploaded = upload_table();
+  return error == cudaSuccess ? uploaded : error;
+}
+
+size_t KvCache::capacity() const {
+  size_t pages = rows_.empty() ? 0 : rows_[0].size();
+  for (const Row& row : rows_) pages = std::min(pages, row.size());
+  return pages * kPageKeys;
 }
 
 cudaError_t KvCache::extend(Row& row, size_t first, size_t count, cudaStream_t stream) {
@@ -74,6 +90,9 @@ void KvCache::select(size_t count, const int32_t* indices) {
     chosen[i] = rows_[static_cast<size_t>(indices[i])];
     for (Page* page : chosen[i]) ++page->users;
   }
+  std::vector<size_t> lengths(count);
+  for (size_t i = 0; i < count; ++i) lengths[i] = lengths_[static_cast<size_t>(indices[i])];
+  lengths_.swap(lengths);
   rows_.swap(chosen);
   for (const Row& row : chosen)
     for (Page* page : row) release(page);

@@ -37,6 +37,13 @@ class KvCache {
   /// the host. cudaErrorMemoryAllocation where there is no memory; what is held already stays.
   cudaError_t reserve(const int32_t* positions, size_t count, cudaStream_t stream);
 
+  /// The same for keys up to `count` in every row, beyond those that reserve() has seen; steps then
+  /// need the host for nothing.
+  cudaError_t reserve_all(size_t count, cudaStream_t stream);
+
+  /// Keys that every row has room for.
+  size_t capacity() const;
+
   /// Row indices[i] becomes row i.
   void select(size_t count, const int32_t* indices);
 
@@ -59,6 +66,7 @@ class KvCache {
   cudaError_t upload_table();
 
   std::vector<Row> rows_;
+  std::vector<size_t> lengths_;  // keys of each row as far as the host knows
   size_t heads_;
   PageLayout layout_;
   CacheMemory memory_;

@@ -13,6 +13,7 @@ Napi::Object init(Napi::Env, Napi::Object exports) {
   add_linears(exports);
   add_arrays(exports);
   add_layers(exports);
+  add_attention(exports);
   add_training(exports);
   add_matrices(exports);
   add_lora_linears(exports);

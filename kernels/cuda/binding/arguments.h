@@ -70,6 +70,7 @@ void add_weights(Napi::Object exports);
 void add_linears(Napi::Object exports);
 void add_arrays(Napi::Object exports);
 void add_layers(Napi::Object exports);
+void add_attention(Napi::Object exports);
 void add_training(Napi::Object exports);
 void add_matrices(Napi::Object exports);
 void add_lora_linears(Napi::Object exports);

@@ -21,7 +21,8 @@ export interface AddonAttention<F extends Floats, I extends Ints> {
   /**
    * y [B,T,H,E] = softmax over keys first..last of (scale·q·k, soft-capped when softcap > 0,
    * + slope[head]·(key - last)) · v, with q [B,T,H,E], k and v [B,S,K,E], first and last [B,T].
-   * last < first gives zeros. logSumExp [B,T,H] is kept for the gradient (null: not wanted).
+   * last < first gives zeros. logSumExp [B,T,H] is kept for the gradient (null: not wanted). `rounded`: the GPU
+   * may round what it multiplies to bf16, for its matrix units; the CPU never does.
    */
   attention(
     q: F,
@@ -35,6 +36,7 @@ export interface AddonAttention<F extends Floats, I extends Ints> {
     shape: AttentionShape,
     scale: number,
     softcap: number,
+    rounded: boolean,
   ): void;
   /** An empty cache of so many rows. */
   createKvCache(rows: number, heads: number, headSize: number, dtype: KvDtype): KvCacheHandle;
@@ -63,6 +65,7 @@ export interface AddonAttention<F extends Floats, I extends Ints> {
     shape: AttentionShape,
     scale: number,
     softcap: number,
+    rounded: boolean,
   ): number;
   attentionGrad(
     q: F,
@@ -80,5 +83,6 @@ export interface AddonAttention<F extends Floats, I extends Ints> {
     shape: AttentionShape,
     scale: number,
     softcap: number,
+    rounded: boolean,
   ): void;
 }

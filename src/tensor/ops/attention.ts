@@ -1,4 +1,5 @@
 import { LlmkitError } from '../../errors.js';
+import type { Compute } from '../compute.js';
 import * as tf from '../tfjs.js';
 import { expectShape, hasKernel, runKernel } from './fused.js';
 
@@ -18,6 +19,8 @@ export interface AttentionOptions {
   readonly softcap?: number;
   /** One slope per head: slope · (key − last) is added to the scores. */
   readonly alibiSlopes?: readonly number[];
+  /** What products may be rounded to where a device has units for it; by default they are exact to float32. */
+  readonly compute?: Compute | undefined;
 }
 
 /**

@@ -12,7 +12,7 @@ type AttentionInputs = Record<'q' | 'k' | 'v' | 'first' | 'last', TensorInfo>;
 
 const attention: NativeKernel = ({ inputs, attrs }, native) => {
   const { q, k, v, first, last } = inputs as AttentionInputs;
-  const { slopes, scale, softcap, shape } = settings(inputs, attrs, native);
+  const { slopes, scale, softcap, shape, rounded } = settings(inputs, attrs, native);
   const queries = native.floats(q);
   const y = native.output(q.shape, queries.length);
   const logSumExp = native.output(q.shape.slice(0, 3), queries.length / shape[5]);
@@ -28,6 +28,7 @@ const attention: NativeKernel = ({ inputs, attrs }, native) => {
     shape,
     scale,
     softcap,
+    rounded,
   );
   return [y.info, logSumExp.info];
 };
@@ -35,7 +36,7 @@ const attention: NativeKernel = ({ inputs, attrs }, native) => {
 const attentionGrad: NativeKernel = ({ inputs, attrs }, native) => {
   const { q, k, v, first, last, y, logSumExp, dy } = inputs as AttentionInputs &
     Record<'y' | 'logSumExp' | 'dy', TensorInfo>;
-  const { slopes, scale, softcap, shape } = settings(inputs, attrs, native);
+  const { slopes, scale, softcap, shape, rounded } = settings(inputs, attrs, native);
   const [queries, keys, values] = [native.floats(q), native.floats(k), native.floats(v)];
   const dq = native.output(q.shape, queries.length);
   const dk = native.output(k.shape, keys.length);
@@ -56,6 +57,7 @@ const attentionGrad: NativeKernel = ({ inputs, attrs }, native) => {
     shape,
     scale,
     softcap,
+    rounded,
   );
   return [dq.info, dk.info, dv.info];
 };
@@ -69,9 +71,10 @@ function settings<F extends Floats, I extends Ints>(
   const [B, T, H, E] = q.shape as [number, number, number, number];
   const [, S, K] = k.shape as [number, number, number, number];
   const shape: AttentionShape = [B, T, S, H, K, E];
-  const { alibiSlopes, scale, softcap = 0 } = attrs as Omit<AttentionOptions, 'first' | 'last'>;
+  const options = attrs as Omit<AttentionOptions, 'first' | 'last'>;
+  const { alibiSlopes, scale, softcap = 0, compute = 'f32' } = options;
   const slopes = alibiSlopes === undefined ? null : native.constant(alibiSlopes);
-  return { slopes, scale, softcap, shape };
+  return { slopes, scale, softcap, shape, rounded: compute !== 'f32' };
 }
 
 const cachedAttention: NativeKernel = ({ inputs, attrs }, native) => {
@@ -82,7 +85,7 @@ const cachedAttention: NativeKernel = ({ inputs, attrs }, native) => {
     positions: places,
   } = inputs as Partial<Record<'cos' | 'sin' | 'positions', TensorInfo>>;
   const { cache, positions } = attrs as { cache: LayerCache; positions?: Int32Array };
-  const { slopes, scale, softcap, shape } = settings(inputs, attrs, native);
+  const { slopes, scale, softcap, shape, rounded } = settings(inputs, attrs, native);
   const store = cache.store((sizes) => new NativeKvStore(native.addon, sizes));
   const queries = native.floats(q);
   const y = native.output(q.shape, queries.length);
@@ -101,6 +104,7 @@ const cachedAttention: NativeKernel = ({ inputs, attrs }, native) => {
     shape,
     scale,
     softcap,
+    rounded,
   );
   store.count(numBytes);
   return y.info;

@@ -42,7 +42,8 @@ struct GradTiles {
   template <int kRows>
   __device__ __forceinline__ void load(uint32_t to, const KeyRows& rows, int begin,
                                        int count) const {
-    load_rows_async<kE, kRows>(to, rows, b, kv, begin, count, thread, Shares::kThreads);
+    load_even_rows<kE, kRows>(to, rows.at(b, kv, begin), static_cast<int>(rows.row_bytes),
+                              rows.width, count - begin, thread, Shares::kThreads);
   }
   __device__ __forceinline__ uint32_t own_rows(int i) const {
     return own[i] + SharedRows<kE>::at(row, 0);
@@ -103,6 +104,7 @@ __global__ __launch_bounds__(QueryShares<kE>::kThreads,
     multiply_rows<kE>(dweight, tiles.own_rows(1), tiles.other[1], tiles.lane);
 #pragma unroll
     for (int i = 0; i < kTile / 2; ++i) {
+      if (i % 4 == 0) __syncwarp();  // as in add()
       float& product = s[0][i / 4][i % 4];
       product *= g.p.scale;
       table.template weigh<true>(g.p, tiles.row + i % 4 / 2 * 8 + tile_row(tiles.lane),
@@ -151,6 +153,7 @@ __global__ __launch_bounds__(KeyShares<kE>::kThreads,
     multiply_rows<kE>(dweight, tiles.own_rows(1), tiles.other[1], tiles.lane);
 #pragma unroll
     for (int i = 0; i < kTile / 2; ++i) {
+      if (i % 4 == 0) __syncwarp();  // as in add()
       float& product = s[0][i / 4][i % 4];
       product *= g.p.scale;
       table.template weigh<true>(g.p, i / 4 * 8 + tile_column(tiles.lane) + i % 2,

@@ -115,8 +115,23 @@ __device__ __forceinline__ void multiply_weights(float (&c)[kTiles][4],
   }
 }
 
+/// Asks for `count` rows of bf16 that lie evenly from `first` on, as kRows rows in shared memory,
+/// zeros where there is no row or column. `thread` of `threads` that share the work.
+template <int kE, int kRows>
+__device__ __forceinline__ void load_even_rows(uint32_t to, const uint8_t* first, int row_bytes,
+                                               int width, int count, int thread, int threads) {
+  using Shared = SharedRows<kE>;
+#pragma unroll 1
+  for (int i = thread; i < kRows * Shared::kChunks; i += threads) {
+    const int row = i / Shared::kChunks, chunk = i % Shared::kChunks;
+    const bool valid = row < count && chunk * 8 < width;
+    copy_async_or_zero(to + Shared::at(row, chunk),
+                       first + (valid ? row * row_bytes + chunk * 16 : 0), valid);
+  }
+}
+
 /// Asks for keys [begin, begin + kRows) of a head as rows in shared memory, zeros where there is no
-/// key or column. Rows of bf16 only. `thread` of `threads` that share the work.
+/// key or column. Rows of bf16 only, in pages or not.
 template <int kE, int kRows>
 __device__ __forceinline__ void load_rows_async(uint32_t to, const KeyRows& rows, int b, int head,
                                                 int begin, int keys, int thread, int threads) {

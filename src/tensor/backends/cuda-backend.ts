@@ -87,6 +87,11 @@ export class CudaBackend extends MathBackendCPU implements KernelDevice<DeviceFl
     return this.#storage.own(x.dataId).host as Int32Array | undefined;
   }
 
+  /** The values of a tensor of numbers; waits for the GPU where only it has them. */
+  valuesOnHost(x: tf.TensorInfo): Float32Array | Int32Array | Uint8Array {
+    return this.#storage.own(x.dataId).values as Float32Array;
+  }
+
   changing(x: tf.TensorInfo): DeviceFloats {
     return this.#storage.own(x.dataId).changing;
   }

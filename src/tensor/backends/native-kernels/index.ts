@@ -1,6 +1,6 @@
 import { attentionKernels } from './attention.js';
 import { blockKernels } from './blocks.js';
-import { castKernels } from './cast.js';
+import { castKernels, deviceCastKernels } from './cast.js';
 import { elementwiseKernels } from './elementwise.js';
 import { gatherKernels } from './gathers.js';
 import type { DeviceKernelTable, HostKernelTable, KernelTable } from './kernel.js';
@@ -31,4 +31,4 @@ export const nativeKernels: KernelTable = {
 export const hostKernels: HostKernelTable = { ...castKernels, ...sampleKernels };
 
 /** Those of tensors in memory of a GPU alone. */
-export const deviceKernels: DeviceKernelTable = sampleRowsKernels;
+export const deviceKernels: DeviceKernelTable = { ...deviceCastKernels, ...sampleRowsKernels };

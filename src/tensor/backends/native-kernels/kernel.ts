@@ -28,7 +28,11 @@ export type HostKernel = (
 ) => Outputs;
 
 /** One kernel for tensors in memory of a GPU. */
-export type DeviceKernel = (params: KernelParams, device: CudaBackend) => Outputs;
+export type DeviceKernel = (
+  params: KernelParams,
+  device: CudaBackend,
+  fallback: Fallback,
+) => Outputs;
 
 /** Kernels by name, as tfjs or llmkit's ops call them. */
 export type KernelTable = Readonly<Record<string, NativeKernel>>;

@@ -85,7 +85,9 @@ function report(error: unknown): number {
 }
 
 function describe(error: unknown): string {
-  if (error instanceof LlmkitError || isSystemError(error)) return clip(error.message);
+  if (error instanceof LlmkitError || isSystemError(error) || isGpuError(error)) {
+    return clip(error.message);
+  }
   const stack = error instanceof Error ? (error.stack ?? error.message) : String(error);
   return `${clip(stack, MAX_ERROR_LINES - 1)}\nThis is a bug in llmkit: please report it with these lines and the command.`;
 }
@@ -93,6 +95,11 @@ function describe(error: unknown): string {
 /** What the operating system refused (no space, no permission): no bug of ours. */
 function isSystemError(error: unknown): error is NodeJS.ErrnoException {
   return error instanceof Error && 'syscall' in error && 'code' in error;
+}
+
+/** What a GPU refused: no memory, mostly. */
+function isGpuError(error: unknown): error is Error {
+  return error instanceof Error && 'code' in error && String(error.code).startsWith('LLMKIT_CUDA');
 }
 
 function clip(text: string, lines = MAX_ERROR_LINES): string {

@@ -1,12 +1,13 @@
 import {
   type BackendInUse,
   type BackendStatus,
+  type CudaStatus,
   listBackends,
   useBackend,
 } from '../tensor/backends/index.js';
 
 export { VERSION } from './version.js';
-export type { BackendStatus };
+export type { BackendStatus, CudaStatus };
 
 /** Tries every backend: which load on this machine, and why the others do not. */
 export function describeBackends(): Promise<readonly BackendStatus[]> {

@@ -1,6 +1,6 @@
 import * as z from 'zod';
 import type { InstallResult } from '../../workflows/backend/install.js';
-import type { BackendStatus } from '../../workflows/backend.js';
+import type { BackendStatus, CudaStatus } from '../../workflows/backend.js';
 import { defineCommand, type Io } from '../command.js';
 
 const shape = {
@@ -92,7 +92,25 @@ function statusLines(status: BackendStatus): readonly string[] {
   if (folder !== undefined) lines.push(`in ${folder}`);
   if (status.warning !== undefined) lines.push(`warning: ${status.warning}`);
   if (status.loads) lines.push(`ops with kernels: ${opNames(kernels, composed)}`);
+  if (status.cuda !== undefined) lines.push(cudaLine(status.cuda));
   return lines;
+}
+
+/** What there is to say about the GPU; `cuda: ` begins the reasons too. */
+function cudaLine({ gpu, detail = '', tested_at: tested }: CudaStatus): string {
+  if (gpu === undefined) return detail;
+  const free = `${gibibytes(gpu.freeBytes)} of ${gibibytes(gpu.memoryBytes)} GiB free`;
+  const versions = `driver for CUDA ${gpu.driverCuda}, built with ${gpu.runtime}`;
+  const state = gpu.emulated
+    ? 'emulated on the host'
+    : tested === undefined
+      ? "compiled, never run on this build's hardware"
+      : `tests passed ${tested.slice(0, 10)}`;
+  return `cuda: ${gpu.name}, ${free}, compute capability ${gpu.computeCapability}, ${versions}: ${state}`;
+}
+
+function gibibytes(bytes: number): string {
+  return (bytes / 2 ** 30).toFixed(1);
 }
 
 function threadsOf({ device }: BackendStatus): string {

@@ -7,7 +7,7 @@ import { BACKEND_NAMES, BACKENDS, type BackendName, type EngineName } from './en
 import { loadAddon } from './native.js';
 
 export type { BackendName, EngineName } from './entries.js';
-export { type BackendStatus, listBackends } from './status.js';
+export { type BackendStatus, type CudaStatus, listBackends } from './status.js';
 
 /** The backend in use. */
 export interface BackendInUse {

@@ -1,5 +1,8 @@
 import { LlmkitError } from '../../errors.js';
 import * as tf from '../tfjs.js';
+import type { DeviceInfo } from './addon-device.js';
+import { loadCuda } from './cuda.js';
+import { testedAt } from './cuda-record.js';
 import { BACKEND_NAMES, BACKENDS, type BackendFacts, type EngineName } from './entries.js';
 import { hostKernels, nativeKernels } from './native-kernels/index.js';
 
@@ -11,10 +14,22 @@ export interface BackendStatus extends Partial<BackendFacts> {
   readonly detail: string;
   /** What one that loads lacks, and what mends that. */
   readonly warning?: string;
+  /** `native`: what it says of a GPU. */
+  readonly cuda?: CudaStatus;
   /** llmkit's own ops that it has kernels for. */
   readonly kernels?: readonly string[];
   /** Those that it composes of tfjs's ops. */
   readonly composed?: readonly string[];
+}
+
+/** The GPU that `native` can compute on, or why it cannot. */
+export interface CudaStatus {
+  readonly loads: boolean;
+  /** Why not, and what mends that. */
+  readonly detail?: string;
+  readonly gpu?: DeviceInfo;
+  /** ISO 8601; left out where this build has never run its tests on a GPU like this. */
+  readonly tested_at?: string;
 }
 
 /** Whether each backend loads on this machine or why it does not; every one unless named. */
@@ -27,12 +42,24 @@ export async function listBackends(
       const detail = describe();
       const lacks = warning?.();
       const lacking = lacks === undefined ? {} : { warning: lacks };
-      return { name, loads: true, detail, ...lacking, ...facts(), ...opsOf(name) };
+      const cuda = name === 'native' ? { cuda: cudaStatus() } : {};
+      return { name, loads: true, detail, ...lacking, ...facts(), ...cuda, ...opsOf(name) };
     } catch (error) {
       if (error instanceof LlmkitError && error.code === 'usage') throw error;
       return { name, loads: false, detail: error instanceof Error ? error.message : String(error) };
     }
   });
+}
+
+function cudaStatus(): CudaStatus {
+  try {
+    const cuda = loadCuda();
+    const tested = testedAt(cuda);
+    return { loads: true, gpu: cuda.device, ...(tested !== undefined && { tested_at: tested }) };
+  } catch (error) {
+    if (!(error instanceof LlmkitError)) throw error;
+    return { loads: false, detail: error.message };
+  }
 }
 
 /** llmkit's own ops, by whether a backend has a kernel: `native` has one for every op. */

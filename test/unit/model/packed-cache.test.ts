@@ -28,7 +28,7 @@ const TRAILER_BYTES = 48;
 const compute = { choice: 'bf16', use: 'generate' } as const;
 const weights = 'model.safetensors';
 
-beforeAll(() => useBackend('native'));
+beforeAll(() => useBackend('native', { device: 'cpu' }));
 
 /** A step of the file system's clock, and more: what has only just been written is not kept. */
 const CLOCK_STEP_MS = 50;

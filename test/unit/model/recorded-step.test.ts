@@ -20,7 +20,7 @@ const TOKENS = [
 const onNative = ['', 'native'].includes(process.env.LLMKIT_BACKEND ?? '');
 
 beforeAll(async () => {
-  await useBackend(onNative ? 'native' : undefined);
+  await useBackend(onNative ? 'native' : undefined, { device: 'cpu' });
   if (!onNative) process.stderr.write('skipped: recorded steps (only native records them)\n');
 });
 afterEach(() => vi.restoreAllMocks());

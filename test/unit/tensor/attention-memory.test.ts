@@ -56,7 +56,7 @@ describe.runIf(testedBackends.includes('native'))('attention of T tokens on nati
   };
 
   test.each(Object.keys(runs))('%s holds nothing of [T, T]', async (name) => {
-    await useBackend('native');
+    await useBackend('native', { device: 'cpu' });
     const grown = await growth(runs[name] as () => void);
     expect(grown.tensors).toBeLessThan(limit);
     expect(grown.process).toBeLessThan(limit);

@@ -73,7 +73,7 @@ describe('the environment of the addon', () => {
   test('is checked before the addon is loaded, wherever that is', async () => {
     vi.stubEnv('LLMKIT_THREADS', 'many');
     const usage = { code: 'usage', message: expect.stringContaining('LLMKIT_THREADS') };
-    await expect(useBackend('native')).rejects.toMatchObject(usage);
+    await expect(useBackend('native', { device: 'cpu' })).rejects.toMatchObject(usage);
     await expect(listBackends()).rejects.toMatchObject(usage);
     expect(() => mapFile('package.json')).toThrow('LLMKIT_THREADS');
     vi.unstubAllEnvs();

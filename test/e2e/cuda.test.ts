@@ -1,0 +1,117 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { testedBackends } from '../helpers/backends.js';
+import { runCli, runJson, temporaryFolder } from './helpers.js';
+import { writeTinyCheckpoint } from './tiny-checkpoint.js';
+
+const DEVICES = ['cpu', 'cuda'] as const;
+const TIMEOUT_MS = 300_000;
+const isTested = testedBackends.includes('cuda');
+const MODEL = isTested ? await writeTinyCheckpoint(join(temporaryFolder(), 'tiny')) : '';
+
+/** Runs a command on both devices; the documents in the order of DEVICES. */
+async function onBoth(args: (device: string) => readonly string[]) {
+  const documents = [];
+  for (const device of DEVICES) {
+    documents.push(await runJson([...args(device), '--device', device]));
+  }
+  return documents;
+}
+
+/** max |a − b| / max |b| */
+function difference(a: readonly number[], b: readonly number[]): number {
+  expect(a.length).toBe(b.length);
+  const largest = Math.max(...b.map(Math.abs));
+  return Math.max(...a.map((x, i) => Math.abs(x - (b[i] ?? Number.NaN)))) / largest;
+}
+
+function lossesOf(folder: string): number[] {
+  const lines = readFileSync(join(folder, 'metrics.jsonl'), 'utf8').trim().split('\n');
+  return lines.flatMap((line) => (JSON.parse(line) as { loss?: number }).loss ?? []);
+}
+
+/** A training run of a few steps, and where it writes. */
+function trainingArgs(output: string, compute: string): string[] {
+  const data = join(temporaryFolder(), 'data.jsonl');
+  const text = (i: number) => `Nina went to the ${['lake', 'hotel', 'garden'][i % 3]} with Felix.`;
+  const lines = Array.from({ length: 12 }, (_, i) => JSON.stringify({ text: text(i) }));
+  writeFileSync(data, lines.join('\n'));
+  const sets = [
+    `model=${MODEL}`,
+    `output_dir=${output}`,
+    `data={path: ${data}, format: text}`,
+    'lora={r: 4, alpha: 8, dropout: 0.1}',
+    'learning_rate=1e-3',
+    'max_length=24',
+    'batch_size=2',
+    'max_steps=3',
+    'load_in_4bit=true',
+    `compute=${compute}`,
+  ];
+  return ['lora-train', ...sets.flatMap((set) => ['--set', set])];
+}
+
+describe.runIf(isTested)('--device cuda beside cpu', () => {
+  test.each(['nf4', 'int4'])(
+    'quantizes to %s with the same bytes',
+    async (scheme) => {
+      const out = temporaryFolder();
+      await onBoth((device) => [
+        ...['quantize', MODEL, '--output', join(out, device), '--scheme', scheme],
+      ]);
+      const [cpu, cuda] = DEVICES.map((device) =>
+        readFileSync(join(out, device, 'model.safetensors')),
+      );
+      expect(cuda?.equals(cpu as Buffer)).toBe(true);
+    },
+    TIMEOUT_MS,
+  );
+
+  test(
+    'writes the same greedy text',
+    async () => {
+      const [cpu, cuda] = await onBoth(() => [
+        ...['generate', MODEL, '--prompt', 'Nina went to the', '--temperature', '0'],
+        ...['--max-new-tokens', '6', '--compute', 'f32'],
+      ]);
+      expect(cuda.backend).toMatch(/^native \(cuda, /);
+      expect(cuda.choices[0].ids).toEqual(cpu.choices[0].ids);
+    },
+    TIMEOUT_MS,
+  );
+
+  test.each([
+    ['f32', 1e-4],
+    ['bf16', 2e-2],
+  ] as const)(
+    'trains QLoRA in %s with the same losses, merges and scores',
+    async (compute, tolerance) => {
+      const out = temporaryFolder();
+      await onBoth((device) => trainingArgs(join(out, device), compute));
+      const [cpu, cuda] = DEVICES.map((device) => lossesOf(join(out, device)));
+      expect(cpu?.length).toBe(3);
+      expect(difference(cuda ?? [], cpu ?? [])).toBeLessThan(tolerance);
+      expect(JSON.parse(readFileSync(join(out, 'cuda', 'llmkit.json'), 'utf8')).device).toBe(
+        'cuda',
+      );
+      const merged = join(out, 'merged');
+      const adapter = ['--adapter', join(out, 'cuda'), '--output', merged];
+      await runJson(['merge', MODEL, ...adapter, '--device', 'cuda']);
+      const scores = await onBoth(() => [
+        ...['eval', merged, '--tasks', 'perplexity', '--limit', '1', '--compute', compute],
+        ...['--data', 'perplexity=fixtures/data/tales-heldout.txt'],
+      ]);
+      const [exact, ours] = scores.map(({ results }) => results.perplexity['perplexity,none']);
+      expect(difference([ours], [exact])).toBeLessThan(tolerance);
+    },
+    TIMEOUT_MS,
+  );
+
+  test('refuses int8 products', async () => {
+    const args = ['generate', MODEL, '--prompt', 'x', '--device', 'cuda', '--compute', 'int8'];
+    const { code, stderr } = await runCli(args);
+    expect(stderr).toContain('--compute int8 has no CUDA kernels; use bf16');
+    expect(code).toBe(2);
+  });
+});

@@ -17,7 +17,7 @@ __device__ __forceinline__ NormStatistics statistics_of(const NormArgs& p, const
 }
 
 template <class R>
-__global__ void __launch_bounds__(R::Team::kBlock)
+__global__ void __launch_bounds__(R::Team::kBlock, 1)
     norm_kernel(NormArgs p, const float* bias, float* y, uint16_t* rounded) {
   let_next_begin();
   wait_for_inputs();
@@ -36,7 +36,7 @@ __global__ void __launch_bounds__(R::Team::kBlock)
 }
 
 template <class R>
-__global__ void __launch_bounds__(R::Team::kBlock)
+__global__ void __launch_bounds__(R::Team::kBlock, 1)
     statistics_kernel(NormArgs p, NormStatistics* statistics) {
   const size_t row = R::Team::row();
   if (row >= p.rows) return;
@@ -46,7 +46,7 @@ __global__ void __launch_bounds__(R::Team::kBlock)
 
 /// dx = scale · (g - mean(g) - x̂ · mean(g · x̂)), g = dy · weight; mean(g) only when centered.
 template <class R>
-__global__ void __launch_bounds__(R::Team::kBlock)
+__global__ void __launch_bounds__(R::Team::kBlock, 1)
     grad_input_kernel(NormArgs p, const float* dys, float* dxs) {
   const size_t row = R::Team::row();
   if (row >= p.rows) return;

@@ -6,5 +6,6 @@ import { useBackend } from '../../src/tensor/backends/index.js';
 installGlobals(globalThis);
 jasmine.getEnv().configure({ random: false, forbidDuplicateNames: false });
 const name = process.argv[2] ?? '';
-await useBackend(name);
+if (name === 'cuda') await useBackend('native', { device: 'cuda' });
+else await useBackend(name, { device: 'cpu' });
 setTestEnvs([{ name, backendName: name, isDataSync: true }]);

@@ -3,7 +3,7 @@ import { useBackend } from '../../../src/tensor/backends/index.js';
 import { LayerCache } from '../../../src/tensor/layer-cache.js';
 import * as ops from '../../../src/tensor/ops/index.js';
 import * as tf from '../../../src/tensor/tfjs.js';
-import { testedBackends } from '../../helpers/backends.js';
+import { isInvariant, testedBackends, useTestBackend } from '../../helpers/backends.js';
 import { randomNormal } from '../../helpers/random.js';
 import { bitsOf, scoped } from './bits.js';
 
@@ -77,12 +77,12 @@ function cachedAttentionOf(sequence: Sequence, chunks: readonly number[]) {
   return bits;
 }
 
-describe.runIf(testedBackends.includes('native'))('attention on native, bit for bit', () => {
+describe.each(testedBackends.filter(isInvariant))('attention on %s, bit for bit', (backend) => {
   const sequences = [sequenceOf(31, 1), sequenceOf(7, 10), sequenceOf(1, 20), sequenceOf(18, 30)];
   const alone = () => sequences.map((sequence) => attentionOf([sequence], sequence.length)[0]);
 
   beforeAll(async () => {
-    await useBackend('native', { device: 'cpu', threads: 2 });
+    await useTestBackend(backend);
   });
 
   test('does not depend on the batch and the padding', () => {
@@ -90,7 +90,7 @@ describe.runIf(testedBackends.includes('native'))('attention on native, bit for 
     expect(attentionOf([...sequences].reverse(), 40).reverse()).toEqual(alone());
   });
 
-  test('does not depend on the threads', async () => {
+  test.runIf(backend === 'native')('does not depend on the threads', async () => {
     const expected = alone();
     for (const threads of THREADS) {
       await useBackend('native', { device: 'cpu', threads });

@@ -80,6 +80,8 @@ __device__ __forceinline__ void write_row(const PageLayout& layout, const float 
 
 /// A warp for each new position and head; those of the queries come first.
 __global__ __launch_bounds__(kWarps* kWarp) void append_kernel(AppendParams p) {
+  wait_for_inputs();
+  let_next_begin();
   const int lane = threadIdx.x % kWarp, heads = (p.turned == nullptr ? 0 : p.H) + p.K;
   const size_t task = static_cast<size_t>(blockIdx.x) * kWarps + threadIdx.x / kWarp;
   const size_t position = task / heads;
@@ -134,8 +136,9 @@ cudaError_t append_keys(const AttentionArgs& args, const CacheStep& step, const 
                           pages.table,
                           turns ? turned : nullptr};
   const size_t tasks = args.B * args.T * ((turns ? args.H : 0) + args.K);
-  return launch(append_kernel, {dim3(blocks_of(tasks, kWarps)), dim3(kWarps * kWarp), 0, stream},
-                p);
+  Launch how = {dim3(blocks_of(tasks, kWarps)), dim3(kWarps * kWarp), 0, stream};
+  how.early = true;
+  return launch(append_kernel, how, p);
 }
 
 }  // namespace llmkit::cuda

@@ -11,6 +11,8 @@ constexpr int kAhead = 8;
 /// the query sees, in ascending order.
 template <bool kRounded>
 __global__ void combine_kernel(AttentionParams p, Parts parts, float* y, float* log_sum_exp) {
+  wait_for_inputs();
+  let_next_begin();
   const size_t query = blockIdx.x, position = query / p.H;
   const int keys = number_of_keys(p, static_cast<int>(position / p.T));
   const int first = max(p.first[position], 0), last = min(p.last[position], keys - 1);
@@ -44,7 +46,8 @@ __global__ void combine_kernel(AttentionParams p, Parts parts, float* y, float* 
 cudaError_t combine_parts(const AttentionParams& p, const Parts& parts, size_t B, bool rounded,
                           float* y, float* log_sum_exp, cudaStream_t stream) {
   const unsigned threads = blocks_of(p.E, kWarp) * kWarp;
-  const Launch how = {dim3(static_cast<unsigned>(B * p.T * p.H)), dim3(threads), 0, stream};
+  Launch how = {dim3(static_cast<unsigned>(B * p.T * p.H)), dim3(threads), 0, stream};
+  how.early = true;
   return launch(rounded ? combine_kernel<true> : combine_kernel<false>, how, p, parts, y,
                 log_sum_exp);
 }

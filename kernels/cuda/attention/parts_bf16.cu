@@ -82,6 +82,8 @@ __global__ __launch_bounds__(kWarpsOf<kE>* kWarp, 3) void parts_bf16(AttentionPa
   char* const shared = dynamic_shared();
   const int thread = threadIdx.x, lane = thread % kWarp, warp = thread / kWarp;
   const int kv = blockIdx.y / tiles, begin = blockIdx.y % tiles * kRows, b = blockIdx.z;
+  wait_for_inputs();
+  let_next_begin();
   rows.fill(p, b, begin, thread, kWarps * kWarp);
   load_queries<kE, kRows>(shared, p, b, kv, begin, thread, kWarps * kWarp);
   __syncthreads();
@@ -131,8 +133,9 @@ cudaError_t launch_parts(const AttentionParams& p, const Parts& parts, size_t B,
   const int each = warps >= 8192 ? 4 : warps >= 4096 ? 2 : 1;
   const dim3 grid(blocks_of(parts.blocks, static_cast<size_t>(kWarps) * each),
                   static_cast<unsigned>(K) * tiles, static_cast<unsigned>(B));
-  return launch(parts_bf16<kE>, {grid, dim3(kWarps * kWarp), shared_bytes<kE>(), stream}, p, parts,
-                static_cast<int>(tiles), each);
+  Launch how = {grid, dim3(kWarps * kWarp), shared_bytes<kE>(), stream};
+  how.early = true;
+  return launch(parts_bf16<kE>, how, p, parts, static_cast<int>(tiles), each);
 }
 
 }  // namespace

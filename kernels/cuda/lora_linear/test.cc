@@ -124,16 +124,16 @@ void check_forward(Checks& checks, const Layer& l) {
   }
 }
 
-/// The gradients of one layer on the device.
+/// The gradients of one layer on the device, of the last `m` rows.
 struct Gradients {
-  Gradients(const Layer& l, bool drops) {
-    DeviceVector<float> dx_there(l.m * l.cols), ddropped_there(l.m * l.cols);
+  Gradients(const Layer& l, bool drops, size_t m) {
+    DeviceVector<float> dx_there(m * l.cols), ddropped_there(m * l.cols);
     DeviceVector<float> da_there(l.rank * l.cols), db_there(l.rows * l.rank);
     LoraGradArgs args;
-    args.m = l.m;
-    args.dy = l.dy_there.data();
-    args.dropped = l.dropped_there.data();
-    args.low = l.low_there.data();
+    args.m = m;
+    args.dy = l.dy_there.data() + (l.m - m) * l.rows;
+    args.dropped = l.dropped_there.data() + (l.m - m) * l.cols;
+    args.low = l.low_there.data() + (l.m - m) * l.rank;
     args.dx = dx_there.data();
     args.ddropped = drops ? ddropped_there.data() : nullptr;
     args.da = da_there.data();
@@ -162,7 +162,7 @@ struct Dlow {
 };
 
 void check_gradient(Checks& checks, const Layer& l, bool drops) {
-  const Gradients got(l, drops);
+  const Gradients got(l, drops, l.m);
   const Dlow dlow(l);
   const Values frozen = gradient(l);
   const double ulps = ulps_added(l, l.rank) + ulps_of(l.rows);
@@ -174,6 +174,14 @@ void check_gradient(Checks& checks, const Layer& l, bool drops) {
     checks.near("dx", drops ? got.ddropped[i] : got.dx[i], sum.value, ulps, most.scale());
   }
   if (drops) checks.that("dx of the frozen weight", same_bytes(got.dx, frozen));
+  for (const size_t m : {1, 17}) {
+    if (m > l.m) continue;
+    const Gradients some(l, drops, m);
+    const size_t skip = (l.m - m) * l.cols;
+    checks.same("dx, any m", some.dx.data(), &got.dx[skip], some.dx.size());
+    if (drops)
+      checks.same("ddropped, any m", some.ddropped.data(), &got.ddropped[skip], m * l.cols);
+  }
   for (size_t i = 0; i < got.da.size(); ++i) {
     const size_t r = i / l.cols, col = i % l.cols;
     const Sum sum = dot_reference(l.m, &dlow.values[r], l.rank, &l.dropped[col], l.cols);

@@ -70,14 +70,15 @@ function zeros(shape: number[]): tf.Variable {
   return tf.tidy(() => tf.variable(tf.zeros(shape), false));
 }
 
-/** The 2-norm over all gradients together. */
+/** The 2-norm over all gradients together. Read once: a read waits for all that a GPU has to do. */
 export function globalNorm(gradients: Iterable<tf.Tensor>): number {
+  const squares = tf.tidy(() => {
+    const sums = [...gradients].map((gradient) => tf.tidy(() => tf.sum(tf.square(gradient))));
+    return sums.length === 0 ? tf.zeros([0]) : tf.stack(sums);
+  });
   let sum = 0;
-  for (const gradient of gradients) {
-    const square = tf.tidy(() => tf.sum(tf.square(gradient)));
-    sum += square.dataSync()[0] ?? 0;
-    square.dispose();
-  }
+  for (const square of squares.dataSync()) sum += square;
+  squares.dispose();
   return Math.sqrt(sum);
 }
 

@@ -1,12 +1,21 @@
 #include "binding/arguments.h"
 #include "tensorflow/names.h"
 #include "tensorflow/op.h"
+#ifdef LLMKIT_TENSORFLOW_GPU
+#include "tensorflow/gpu/gpu.h"
+#endif
 
 // The Node addon with llmkit's ops for TensorFlow, loaded beside tfjs-node's. It holds the weights
 // that its ops name; src/tensor/backends/tensorflow/op-library.ts says what each function does.
 
 namespace llmkit::tensorflow {
 namespace {
+
+Napi::Value names_of(Napi::Env env, const std::vector<std::string>& ops) {
+  Napi::Array names = Napi::Array::New(env, ops.size());
+  for (size_t i = 0; i < ops.size(); ++i) names[static_cast<uint32_t>(i)] = ops[i];
+  return names;
+}
 
 /// registerOps() -> names
 Napi::Value register_ops(const Napi::CallbackInfo& info) {
@@ -21,10 +30,16 @@ Napi::Value register_ops(const Napi::CallbackInfo& info) {
   } catch (const OpError& error) {
     throw Napi::Error::New(env, error.what());
   }
-  const std::vector<std::string>& ops = registered_ops();
-  Napi::Array names = Napi::Array::New(env, ops.size());
-  for (size_t i = 0; i < ops.size(); ++i) names[static_cast<uint32_t>(i)] = ops[i];
-  return names;
+  return names_of(env, registered_ops());
+}
+
+/// registerGpuKernels() -> the ops that have one
+Napi::Value register_gpu_kernels(const Napi::CallbackInfo& info) {
+#ifdef LLMKIT_TENSORFLOW_GPU
+  return names_of(info.Env(), tensorflow_gpu::registered_kernels());
+#else
+  return names_of(info.Env(), {});
+#endif
 }
 
 }  // namespace
@@ -40,6 +55,7 @@ Napi::Object init(Napi::Env, Napi::Object exports) {
   binding::add_arrays(exports);
   tensorflow::add_names(exports);
   binding::add_function<tensorflow::register_ops>(exports, "registerOps");
+  binding::add_function<tensorflow::register_gpu_kernels>(exports, "registerGpuKernels");
   return exports;
 }
 

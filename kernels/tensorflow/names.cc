@@ -8,8 +8,15 @@ namespace {
 
 using binding::Arguments;
 
-Numbers<Matrix>& weights() {
-  static Numbers<Matrix>* const all = new Numbers<Matrix>;
+struct NamedWeight {
+  Matrix matrix;
+  bool bf16;
+};
+
+constexpr const char* kDisposed = "the weight has been disposed of";
+
+Numbers<NamedWeight>& weights() {
+  static Numbers<NamedWeight>* const all = new Numbers<NamedWeight>;
   return *all;
 }
 
@@ -22,15 +29,24 @@ Napi::Value number(Napi::Env env, int64_t value) {
   return Napi::Number::New(env, static_cast<double>(value));
 }
 
-/// nameWeight(handle): who holds the number keeps the handle alive.
+/// What else has to forget a weight.
+void (*&forgotten())(int64_t) {
+  static void (*callback)(int64_t) = nullptr;
+  return callback;
+}
+
+/// nameWeight(handle, bf16): who holds the number keeps the handle alive.
 Napi::Value name_weight(const Napi::CallbackInfo& info) {
   const Arguments args(info, "nameWeight");
   const WeightView& view = binding::weight_of_handle(args, info[0]);
-  return number(info.Env(), weights().add({view, binding::packed_of_handle(args, info[0])}));
+  return number(info.Env(),
+                weights().add({{view, binding::packed_of_handle(args, info[0])}, args.flag(1)}));
 }
 
 void forget_weight(const Napi::CallbackInfo& info) {
-  weights().forget(static_cast<int64_t>(Arguments(info, "forgetWeight").size(0, "number")));
+  const auto number = static_cast<int64_t>(Arguments(info, "forgetWeight").size(0, "number"));
+  weights().forget(number);
+  if (forgotten() != nullptr) forgotten()(number);
 }
 
 /// nameCache(handle): the same.
@@ -50,9 +66,11 @@ Napi::Value cache_bytes(const Napi::CallbackInfo& info) {
 
 }  // namespace
 
-Matrix named_weight(int64_t number) {
-  return weights().at(number, "the weight has been disposed of");
-}
+Matrix named_weight(int64_t number) { return weights().at(number, kDisposed).matrix; }
+
+bool is_named_bf16(int64_t number) { return weights().at(number, kDisposed).bf16; }
+
+void when_forgotten(void (*callback)(int64_t number)) { forgotten() = callback; }
 
 KvCache& named_cache(int64_t number) {
   return *caches().at(number, "the cache has been disposed of");

@@ -34,8 +34,8 @@ export interface TensorflowDescription {
 const MEND = 'install it with `llmkit backend install tensorflow`';
 /** For the life of the process: TensorFlow cannot be unloaded. */
 let loaded: { readonly tensorflow: LoadedPackage; readonly library: OpLibrary } | undefined;
-/** Runs the ops, once the backend is in use and has some. */
-let runner: OpRunner | undefined;
+/** Packs weights for the ops on a CPU, once the backend is in use and has some. */
+let packer: OpRunner | undefined;
 
 /**
  * The TensorFlow that the backend computes with.
@@ -50,13 +50,16 @@ export function describeTensorflow(): TensorflowDescription {
     folder,
     packageVersion: version,
     tensorflowVersion: binding.TF_Version,
-    device: binding.isUsingGpuDevice() ? 'gpu' : 'cpu',
+    device: deviceOf(tensorflow),
     ops: library.ops,
     ...('why' in library
       ? {
           opsMissing: `tensorflow backend: without llmkit's ops, slower: ${library.why}; ${MEND}`,
         }
       : {
+          ...(library.lacks !== undefined && {
+            opsMissing: `tensorflow backend: ${library.lacks}; compositions take their place`,
+          }),
           compute: library.addon.computeIsas(),
           isa: library.addon.isa(),
           threads: library.addon.threads(),
@@ -80,12 +83,17 @@ export function registerTensorflow(): void {
   const { name, binding, Backend } = tensorflow;
   const backend = owningBackend(Backend, binding, name);
   tf.registerBackend('tensorflow', () => backend);
-  if ('addon' in library) registerOps(new OpRunner(backend, library.addon));
+  if (!('addon' in library)) return;
+  const device = deviceOf(tensorflow);
+  const ops = new OpRunner(backend, library.addon, device);
+  registerOps(ops, library.ops);
+  if (device === 'cpu') packer = ops;
 }
 
-function registerOps(ops: OpRunner): void {
-  runner = ops;
+/** @param names of the ops that the device has; others are computed by compositions */
+function registerOps(ops: OpRunner, names: readonly string[]): void {
   for (const [kernelName, kernel] of Object.entries({ ...opKernels, ...hostKernels })) {
+    if (kernelName in opKernels && !names.includes(kernelName)) continue;
     const kernelFunc: tf.KernelFunc = ({ inputs, attrs }) =>
       kernel(ops, inputs as tf.NamedTensorInfoMap, attrs as object);
     tf.registerKernel({ kernelName, backendName: 'tensorflow', kernelFunc });
@@ -93,23 +101,24 @@ function registerOps(ops: OpRunner): void {
   fusedGradients.forEach(tf.registerGradient);
 }
 
-/** Packs a weight for the ops; false where there are none. */
+/** Packs a weight for the ops; false where there are none, or a GPU's, which need the stored bytes. */
 export function packForTensorflow(weight: Weight): boolean {
-  runner?.weight({ weight });
-  return runner !== undefined;
+  packer?.weight({ weight });
+  return packer !== undefined;
 }
 
 function loadTensorflow() {
   if (loaded === undefined) {
     const tensorflow = firstThatLoads(findPackages());
-    const onGpu = tensorflow.binding.isUsingGpuDevice();
-    const library = onGpu ? NO_GPU_OPS : loadOpLibrary(Object.keys(opKernels));
+    const library = loadOpLibrary(Object.keys(opKernels), deviceOf(tensorflow));
     loaded = { tensorflow, library };
   }
   return loaded;
 }
 
-const NO_GPU_OPS: OpLibrary = { ops: [], why: 'they have no kernels for its GPU device' };
+function deviceOf({ binding }: LoadedPackage): TensorflowDescription['device'] {
+  return binding.isUsingGpuDevice() ? 'gpu' : 'cpu';
+}
 
 function firstThatLoads(packages: readonly FoundPackage[]): LoadedPackage {
   const problems: string[] = [];

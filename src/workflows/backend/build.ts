@@ -48,15 +48,20 @@ export function bindingOf(packageFolder: string): string {
  *
  * @param scratch an empty folder
  * @param target the addon to write
+ * @param gpu with kernels for TensorFlow's GPU device, where nvcc is found
  * @throws LlmkitError `unsupported` with the compiler's last lines
  */
 export async function buildOpLibrary(
-  { deps, scratch, target }: { deps: string; scratch: string; target: string },
+  { deps, scratch, target, gpu }: { deps: string; scratch: string; target: string; gpu: boolean },
   signal?: AbortSignal,
 ): Promise<void> {
   const source = await kernelSources('.');
   const kernels = await builtKernels(signal);
-  const flags = [`-DLLMKIT_TENSORFLOW_DIR=${deps}`, `-DLLMKIT_KERNELS=${kernels ?? ''}`];
+  const flags = [
+    `-DLLMKIT_TENSORFLOW_DIR=${deps}`,
+    `-DLLMKIT_TENSORFLOW_GPU=${gpu ? 'ON' : 'OFF'}`,
+    `-DLLMKIT_KERNELS=${kernels ?? ''}`,
+  ];
   await cmake({ source, scratch, signal, target: 'llmkit_tensorflow' }, flags);
   await copyFile(join(scratch, 'llmkit_tensorflow.node'), target);
 }

@@ -66,7 +66,7 @@ export async function fillInstall(
   await buildBinding(packageFolder, await emptyFolder(join(scratch, 'binding')), signal);
   step("building llmkit's ops");
   const ops = await emptyFolder(join(scratch, 'ops'));
-  await buildOpLibrary({ deps, scratch: ops, target: paths.opLibrary }, signal);
+  await buildOpLibrary({ deps, scratch: ops, target: paths.opLibrary, gpu }, signal);
   await rm(scratch, { recursive: true });
   step('checking a 4-bit product');
   const check = await checkInstalled({ folder, program, signal });

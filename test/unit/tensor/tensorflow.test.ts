@@ -150,8 +150,8 @@ describe.runIf(hasOps)("llmkit's ops in TensorFlow", () => {
 
   test('refuse a weight that has been disposed of, and sizes that do not fit', async () => {
     await useBackend('tensorflow');
-    const { addon } = loadOpLibrary([]) as { addon: OpAddon };
-    const ops = new OpRunner(tf.backend() as NodeBackend, addon);
+    const { addon } = loadOpLibrary([], 'cpu') as { addon: OpAddon };
+    const ops = new OpRunner(tf.backend() as NodeBackend, addon, 'cpu');
     const weight = randomInt4();
     const attributes = ops.weight({ weight });
     const x = tf.ones([5, 96]);

@@ -19,8 +19,13 @@ export interface OpAddon
     KvAddon {
   /** Registers the ops with TensorFlow, once per process. @returns their names */
   registerOps(): readonly string[];
-  /** The number that ops know a weight by: it is theirs as long as the handle lives. */
-  nameWeight(weight: WeightHandle): number;
+  /** Registers the kernels for TensorFlow's GPU device. @returns the ops that have one; none without its headers or nvcc */
+  registerGpuKernels(): readonly string[];
+  /**
+   * The number that ops know a weight by: it is theirs as long as the handle lives. With bf16 a GPU multiplies by the
+   * stored bytes in bf16; the CPU does by what is packed.
+   */
+  nameWeight(weight: WeightHandle, bf16: boolean): number;
   forgetWeight(number: number): void;
   /** The same of keys and values. */
   nameCache(cache: KvCacheHandle): number;
@@ -29,9 +34,18 @@ export interface OpAddon
   cacheBytes(cache: KvCacheHandle): number;
 }
 
-/** The ops, or why there are none. */
+/** What TensorFlow's tensors are on. */
+export type TensorflowDevice = 'cpu' | 'gpu';
+
+/** The ops that have a kernel for the device, or why there are none. */
 export type OpLibrary =
-  | { readonly ops: readonly string[]; readonly addon: OpAddon; readonly path: string }
+  | {
+      readonly ops: readonly string[];
+      readonly addon: OpAddon;
+      readonly path: string;
+      /** Which are computed by compositions, and why, where some have no kernel. */
+      readonly lacks?: string;
+    }
   | { readonly ops: readonly []; readonly why: string };
 
 /**
@@ -40,7 +54,7 @@ export type OpLibrary =
  *
  * @param wanted the ops that it must have: one of another version may lack some
  */
-export function loadOpLibrary(wanted: readonly string[]): OpLibrary {
+export function loadOpLibrary(wanted: readonly string[], device: TensorflowDevice): OpLibrary {
   checkEnvironment();
   const path = managedPaths().opLibrary;
   if (!existsSync(path)) return { ops: [], why: `${path} is not built` };
@@ -53,12 +67,27 @@ export function loadOpLibrary(wanted: readonly string[]): OpLibrary {
       ...wanted.filter((name) => !ops.includes(name)),
       ...Object.keys(ADDON_FUNCTIONS).filter((name) => !(name in addon)),
     ];
-    if (missing.length === 0) return { ops, addon, path };
+    if (missing.length === 0) return ofDevice({ ops, addon, path }, device);
     return { ops: [], why: `${path} is of another version, without ${missing.join(', ')}` };
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error);
     return { ops: [], why: `${path} does not load: ${why}` };
   }
+}
+
+/** The ops that have kernels for the device. */
+function ofDevice(
+  library: { ops: readonly string[]; addon: OpAddon; path: string },
+  device: TensorflowDevice,
+): OpLibrary {
+  if (device === 'cpu') return library;
+  const ops = library.addon.registerGpuKernels();
+  if (ops.length === 0) {
+    const why = 'they were built without kernels for its GPU device, which needs nvcc';
+    return { ops: [], why };
+  }
+  const others = library.ops.filter((name) => !ops.includes(name));
+  return { ...library, ops, lacks: `no GPU kernels of ${others.join(', ')}` };
 }
 
 /** What a library built from this version has; complete by its type. */
@@ -74,6 +103,7 @@ const ADDON_FUNCTIONS: Readonly<Record<keyof OpAddon, true>> = {
   isa: true,
   nameCache: true,
   nameWeight: true,
+  registerGpuKernels: true,
   registerOps: true,
   sample: true,
   selectKvRows: true,
@@ -92,11 +122,13 @@ export class WeightNumbers {
   readonly #create: (data: WeightData, compute: Compute) => NamedWeight;
   readonly #release: (named: NamedWeight) => void;
 
-  constructor(addon: OpAddon) {
+  constructor(addon: OpAddon, device: TensorflowDevice) {
     const forget = new FinalizationRegistry((number: number) => addon.forgetWeight(number));
     this.#create = (data, compute) => {
-      const handle = addon.createWeight(data, compute);
-      const named = { handle, number: addon.nameWeight(handle) };
+      // What is packed for the CPU's kernels is nothing to a GPU.
+      const onGpu = device === 'gpu';
+      const handle = addon.createWeight(data, onGpu ? 'f32' : compute);
+      const named = { handle, number: addon.nameWeight(handle, onGpu && compute !== 'f32') };
       forget.register(named, named.number, named);
       return named;
     };

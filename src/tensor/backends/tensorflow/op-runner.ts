@@ -3,7 +3,7 @@ import type { Tensor, TensorInfo } from '../../tfjs.js';
 import type { Weight } from '../../weight.js';
 import type { NodeBackend, OpAttribute } from './node-backend.js';
 import { NumberedKvStore } from './numbered-kv-store.js';
-import { type OpAddon, WeightNumbers } from './op-library.js';
+import { type OpAddon, type TensorflowDevice, WeightNumbers } from './op-library.js';
 
 /** The number of a weight that is trained: it comes as an input. */
 const TRAINED = -1;
@@ -16,10 +16,10 @@ export class OpRunner {
   /** Stands for an input that is left out. */
   readonly #nothing: TensorInfo;
 
-  constructor(backend: NodeBackend, addon: OpAddon) {
+  constructor(backend: NodeBackend, addon: OpAddon, device: TensorflowDevice) {
     this.#backend = backend;
     this.#addon = addon;
-    this.#numbers = new WeightNumbers(addon);
+    this.#numbers = new WeightNumbers(addon, device);
     this.#nothing = this.#tensor(new Float32Array(0), 'float32');
   }
 

@@ -1,8 +1,10 @@
-// `npm run bench -- cpu`: llmkit beside its peers and the machine's limits, in turns.
+// `npm run bench -- cpu` and `-- cuda`: llmkit beside its peers and the machine's limits, in turns.
 import { cpus } from 'node:os';
 import { join } from 'node:path';
+import { gpuIsThere } from '../src/tensor/backends/device-choice.js';
 import { VERSION } from '../src/workflows/version.js';
 import type { BenchContext } from './context.js';
+import { cudaWorks, runCuda } from './cuda/run.js';
 import { interleave, type Runs } from './measure/interleave.js';
 import { buildLimits, type Limits, type LimitsProgram } from './measure/limits.js';
 import type { Work } from './measure/work.js';
@@ -18,6 +20,11 @@ const ROOT = process.cwd();
 
 async function main(): Promise<void> {
   const options = parseOptions(process.argv.slice(2));
+  const cuda = options.benchmark === 'cuda';
+  if (cuda && !options.list && !gpuIsThere()) {
+    process.stdout.write('skipped: no CUDA device\n');
+    return;
+  }
   const context: BenchContext = {
     options,
     root: ROOT,
@@ -25,9 +32,15 @@ async function main(): Promise<void> {
     peers: options.peers && !options.list ? await findPeers(ROOT, leftOut) : NO_PEERS,
     text: join(ROOT, 'fixtures', 'data', 'tales-heldout.txt'),
   };
-  const works = allWorks(context).filter(({ name }) => options.only.test(name));
+  const works = cuda
+    ? cudaWorks(context)
+    : allWorks(context).filter(({ name }) => options.only.test(name));
   if (options.list) {
     for (const { name } of works) process.stdout.write(`${name}\n`);
+    return;
+  }
+  if (cuda) {
+    await reportCuda(context);
     return;
   }
   const machine = await measureMachine(options.threads);
@@ -37,6 +50,16 @@ async function main(): Promise<void> {
   if (options.json !== undefined) writeRows(options.json, report);
   // A quick run is a check of the benchmark, not a measurement.
   if (!options.quick) appendHistory(join(ROOT, 'bench', 'history.jsonl'), report);
+}
+
+async function reportCuda(context: BenchContext): Promise<void> {
+  const { json, quick } = context.options;
+  const { device, rows } = await runCuda(context, note);
+  const report: Report = { ...reportOf(rows, undefined), gpu: device.device };
+  const limits = `copy ${device.copy} GB/s · bf16 product ${device.matrix} TFLOP/s`;
+  process.stdout.write(`\n${device.device}\nlimits: ${limits}\n\n${tableOf(rows)}`);
+  if (json !== undefined) writeRows(json, report);
+  if (!quick) appendHistory(join(ROOT, 'bench', 'history.jsonl'), report);
 }
 
 function leftOut(why: string): void {

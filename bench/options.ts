@@ -2,8 +2,12 @@ import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { parseShape, type Shape } from './models/shape.js';
 
+/** Where llmkit and its peers compute. */
+export type Benchmark = 'cpu' | 'cuda';
+
 /** What a run of the benchmark measures. */
 export interface BenchOptions {
+  readonly benchmark: Benchmark;
   /** File for the rows as JSON. */
   readonly json: string | undefined;
   /** Works whose name matches. */
@@ -22,9 +26,10 @@ export interface BenchOptions {
 }
 
 export const USAGE = `npm run bench -- cpu [options]
-  --shape NAME       tinyllama (left out), tinyllama-quarter, qwen2.5-0.5b, llama-15m, llama-24m, tiny,
-                     or HIDDEN/MLP/LAYERS/HEADS/KV_HEADS/VOCAB[/tied]
-  --threads 1,2      thread counts (left out: 1 and 2)
+npm run bench -- cuda [options]
+  --shape NAME       tinyllama (left out), tinyllama-quarter, llama-8b, qwen2.5-0.5b, llama-15m, llama-24m,
+                     tiny, or HIDDEN/MLP/LAYERS/HEADS/KV_HEADS/VOCAB[/tied]
+  --threads 1,2      cpu: thread counts (left out: 1 and 2)
   --group-size N     weights of int4 that share one scale (left out: 32)
   --only REGEX       works whose name matches; --list shows the names
   --rounds N         turns of each contender, of which the median counts (left out: 3)
@@ -53,10 +58,12 @@ export function parseOptions(args: readonly string[]): BenchOptions & { readonly
       list: { type: 'boolean', default: false },
     },
   });
-  if (positionals.length !== 1 || positionals[0] !== 'cpu') {
-    throw new Error(`expected one benchmark, cpu, got ${positionals.join(' ') || 'none'}`);
+  const [benchmark] = positionals;
+  if (positionals.length !== 1 || (benchmark !== 'cpu' && benchmark !== 'cuda')) {
+    throw new Error(`expected one benchmark, cpu or cuda, got ${positionals.join(' ') || 'none'}`);
   }
   return {
+    benchmark,
     json: values.json,
     only: new RegExp(values.only),
     quick: values.quick,

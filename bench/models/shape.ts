@@ -26,6 +26,7 @@ export const SHAPES: readonly Shape[] = [
   { name: 'tinyllama', ...llama, ...sizes(2048, 5632, 22, 32, 4, 32000) },
   // A quarter of tinyllama's matrices: how the cost grows with the model.
   { name: 'tinyllama-quarter', ...llama, ...sizes(1024, 2816, 22, 16, 2, 32000) },
+  { name: 'llama-8b', ...llama, context: 8192, ...sizes(4096, 14336, 32, 32, 8, 128256) },
   {
     name: 'qwen2.5-0.5b',
     family: 'qwen2',

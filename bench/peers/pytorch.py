@@ -1,6 +1,6 @@
 """Times training steps of PyTorch (with PEFT for LoRA) in bf16, in a process of its own.
 
-    python pytorch.py '{"model": DIR, "threads": 2, "method": "lora", "rank": 16, "batch": 1,
+    python pytorch.py '{"model": DIR, "device": "cpu", "threads": 2, "method": "lora", "rank": 16, "batch": 1,
                         "tokens": 512, "checkpointing": false, "steps": 2}'
 
 Prints {"step_seconds": median} as its last line. A step is what llmkit's is: forward, loss over all
@@ -37,8 +37,13 @@ def load(job):
     return peft.get_peft_model(model, config)
 
 
+def wait(device):
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
 def step(model, optimizer, ids):
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with torch.autocast(ids.device.type, dtype=torch.bfloat16):
         loss = model(input_ids=ids, labels=ids).loss
     loss.backward()
     trained = [p for p in model.parameters() if p.requires_grad]
@@ -51,15 +56,19 @@ def main():
     job = json.loads(sys.argv[1])
     torch.set_num_threads(job["threads"])
     torch.manual_seed(0)
-    model = load(job).train()
+    device = job["device"]
+    model = load(job).to(device).train()
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-4, weight_decay=0.0)
-    ids = torch.randint(0, model.config.vocab_size, (job["batch"], job["tokens"]))
+    shape = (job["batch"], job["tokens"])
+    ids = torch.randint(0, model.config.vocab_size, shape, device=device)
     step(model, optimizer, ids)
+    wait(device)
     seconds = []
     for _ in range(job["steps"]):
         begun = time.perf_counter()
         step(model, optimizer, ids)
+        wait(device)
         seconds.append(time.perf_counter() - begun)
     print(json.dumps({"step_seconds": statistics.median(seconds)}))
 

@@ -8,6 +8,7 @@ export interface PyTorch {
 
 export interface TrainJob {
   readonly model: string;
+  readonly device: 'cpu' | 'cuda';
   readonly threads: number;
   readonly method: 'lora' | 'full';
   /** Rank of LoRA on all linear layers. */

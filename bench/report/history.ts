@@ -8,6 +8,8 @@ export interface Report {
   readonly date: string;
   readonly cpu: string;
   readonly cores: number;
+  /** Where a GPU computed. */
+  readonly gpu?: string;
   readonly llmkit: string;
   /** Threads → peaks; null where they could not be measured. */
   readonly limits: Limits | null;

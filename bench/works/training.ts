@@ -41,8 +41,8 @@ export function trainingWorks(context: BenchContext): Work[] {
 }
 
 function runsOf({ options }: BenchContext): Run[] {
-  const { shape, quick } = options;
-  const tokens = quick ? 64 : 512;
+  const { shape, quick, benchmark } = options;
+  const tokens = quick ? 64 : benchmark === 'cuda' ? 1024 : 512;
   const lora = { shape, method: 'lora', batch: 1, passes: 2, checkpointing: false } as const;
   const bf16 = { arithmetic: 'bf16' } as const;
   return [
@@ -99,6 +99,7 @@ async function contenders(context: BenchContext, run: Run, threads: number): Pro
     const base = await models.checkpoint(run.shape, 'bf16', options.groupSize);
     const job: TrainJob = {
       ...{ model: base, threads, method, batch, tokens, checkpointing, steps },
+      device: options.benchmark,
       rank: RANK,
     };
     const name = method === 'lora' ? 'PyTorch + PEFT bf16' : 'PyTorch bf16';

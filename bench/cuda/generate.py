@@ -1,0 +1,60 @@
+"""Times a generation of transformers on a GPU, in a process of its own.
+
+    python generate.py '{"model": DIR, "promptTokens": 512, "newTokens": 256, "quantized": false}'
+
+Prints {"decode": tokens per second, "prefill": tokens per second} as its last line. Weights are
+bf16 and a step is compiled with a static cache, or NF4 of bitsandbytes.
+"""
+
+import json
+import sys
+import time
+
+import torch
+import transformers
+
+
+def load(job):
+    options = {"dtype": torch.bfloat16, "attn_implementation": "sdpa", "device_map": "cuda"}
+    if job["quantized"]:
+        options["quantization_config"] = transformers.BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_compute_dtype=torch.bfloat16,
+        )
+    model = transformers.AutoModelForCausalLM.from_pretrained(job["model"], **options).eval()
+    if not job["quantized"]:
+        model.forward = torch.compile(model.forward, mode="reduce-overhead")
+    return model
+
+
+def seconds(model, job, new_tokens):
+    shape = (1, job["promptTokens"])
+    ids = torch.randint(0, model.config.vocab_size, shape, device="cuda")
+    options = {"max_new_tokens": new_tokens, "min_new_tokens": new_tokens, "do_sample": False}
+    if not job["quantized"]:
+        options["cache_implementation"] = "static"
+    torch.cuda.synchronize()
+    begun = time.perf_counter()
+    with torch.inference_mode():
+        model.generate(ids, attention_mask=torch.ones_like(ids), **options)
+    torch.cuda.synchronize()
+    return time.perf_counter() - begun
+
+
+def main():
+    job = json.loads(sys.argv[1])
+    torch.manual_seed(0)
+    model = load(job)
+    count = job["newTokens"]
+    for _ in range(2):  # the first compiles
+        seconds(model, job, count)
+        seconds(model, job, 1)
+    whole, first = seconds(model, job, count), seconds(model, job, 1)
+    print(
+        json.dumps({"decode": (count - 1) / (whole - first), "prefill": job["promptTokens"] / first})
+    )
+
+
+if __name__ == "__main__":
+    main()

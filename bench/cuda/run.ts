@@ -1,0 +1,60 @@
+import type { BenchContext } from '../context.js';
+import { interleave } from '../measure/interleave.js';
+import type { Work } from '../measure/work.js';
+import { type Row, rowsOf } from '../report/rows.js';
+import { tableOf } from '../report/table.js';
+import { trainingWorks } from '../works/training.js';
+import { type DeviceReport, type KernelRow, measureDevice, peaksOf } from './device.js';
+import { openPyTorchCuda, type PyTorchCuda } from './pytorch.js';
+import { modelWorks } from './works.js';
+
+/** The works of whole models. */
+export function cudaWorks(context: BenchContext, pyTorch?: PyTorchCuda): Work[] {
+  const { only } = context.options;
+  return [...modelWorks(context, pyTorch), ...trainingWorks(context)].filter(({ name }) =>
+    only.test(name),
+  );
+}
+
+/**
+ * Measures the GPU's limits and kernels, then whole models beside their peers, all in one run.
+ *
+ * @param note told what is done, and what is left out
+ * @returns the GPU and the rows
+ */
+export async function runCuda(
+  context: BenchContext,
+  note: (text: string) => void,
+): Promise<{ device: DeviceReport; rows: Row[] }> {
+  const device = await measureDevice(context.root, context.options.only.source);
+  // The programs that are measured are processes of their own.
+  process.env.LLMKIT_DEVICE = 'cuda';
+  const pyTorch = await openPyTorchCuda(context.root).catch((error: Error) => {
+    note(`left out: PyTorch: ${error.message.split('\n').at(-1)}`);
+    return undefined;
+  });
+  const rows = device.rows.map(rowOfKernel);
+  for (const work of cudaWorks(context, pyTorch)) {
+    note(work.name);
+    try {
+      const options = { rounds: context.options.rounds, probe: async () => undefined };
+      const runs = await interleave(await work.open(), options);
+      for (const { error } of runs) if (error !== undefined) note(`left out: ${error}`);
+      const found = rowsOf(work, runs, peaksOf(device));
+      note(tableOf(found));
+      rows.push(...found);
+    } catch (error) {
+      note(`failed: ${(error as Error).message}`);
+      process.exitCode = 1;
+    }
+  }
+  return { device, rows };
+}
+
+function rowOfKernel({ work, unit, value, limit }: KernelRow): Row {
+  return {
+    ...{ work, unit, llmkit: value, peers: {}, ratio: {} },
+    limit: limit ?? null,
+    share_of_limit: limit === undefined ? null : value / limit,
+  };
+}

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { expect, test } from 'vitest';
 import type { Row } from '../../bench/report/rows.js';
+import { gpuIsThere } from '../../src/tensor/backends/device-choice.js';
 import { temporaryFolder } from './helpers.js';
 
 const run = promisify(execFile);
@@ -35,6 +36,18 @@ test.skipIf(!existsSync('build/llmkit.node'))(
       expect(llmkit, work).toBeGreaterThan(0);
       expect(stdout).toContain(work);
     }
+  },
+  TIMEOUT_MS,
+);
+
+test.skipIf(gpuIsThere())(
+  'the benchmark on a GPU says that there is none, and writes no figure',
+  async () => {
+    const json = join(temporaryFolder(), 'rows.json');
+    const args = ['scripts/bench.js', 'cuda', '--json', json];
+    const { stdout } = await run(process.execPath, args, { timeout: TIMEOUT_MS });
+    expect(stdout).toBe('skipped: no CUDA device\n');
+    expect(existsSync(json)).toBe(false);
   },
   TIMEOUT_MS,
 );

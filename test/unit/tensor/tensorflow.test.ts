@@ -148,6 +148,13 @@ describe.runIf(hasOps)("llmkit's ops in TensorFlow", () => {
     expect(results[1]).toEqual(results[0]);
   });
 
+  test('are none for a GPU where they were built without kernels for it', async () => {
+    await useBackend('tensorflow');
+    const library = loadOpLibrary([], 'gpu');
+    expect(library.ops).toEqual([]);
+    expect(library).toHaveProperty('why', expect.stringContaining('nvcc'));
+  });
+
   test('refuse a weight that has been disposed of, and sizes that do not fit', async () => {
     await useBackend('tensorflow');
     const { addon } = loadOpLibrary([], 'cpu') as { addon: OpAddon };

@@ -6,7 +6,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 export const ROOT = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..');
-export const KERNELS = path.join(ROOT, 'kernels');
+const KERNELS = path.join(ROOT, 'kernels');
 
 /** When the newest file below a folder was written. */
 function newest(directory) {
@@ -15,10 +15,10 @@ function newest(directory) {
   return Math.max(...files.map((f) => statSync(path.join(f.parentPath ?? f.path, f.name)).mtimeMs));
 }
 
-/** Whether a file is newer than all of a folder. */
-export function isCurrent(target, sources = KERNELS) {
+/** Whether a file is newer than all sources. */
+export function isCurrent(target) {
   const built = statSync(target, { throwIfNoEntry: false });
-  return built !== undefined && built.mtimeMs > newest(sources);
+  return built !== undefined && built.mtimeMs > newest(KERNELS);
 }
 
 export function isThere(command) {
@@ -39,12 +39,22 @@ export function run(command, args) {
   process.exit(1);
 }
 
-/** Configures a folder and builds it, or one target of it. */
-export function build({ sources = KERNELS, folder, flags, target }) {
+/** Configures a folder and builds all of it, or some targets. */
+export function build({ folder, flags, targets = [] }) {
   mkdirSync(folder, { recursive: true });
-  run('cmake', ['-S', sources, '-B', folder, '-DCMAKE_BUILD_TYPE=Release', ...flags]);
-  const only = target === undefined ? [] : ['--target', target];
+  run('cmake', ['-S', KERNELS, '-B', folder, '-DCMAKE_BUILD_TYPE=Release', ...flags]);
+  const only = targets.length > 0 ? ['--target', ...targets] : [];
   run('cmake', ['--build', folder, '-j', String(availableParallelism()), ...only]);
+}
+
+/** nvcc of version 12 or newer: of the path, CUDA_HOME, or where it is installed. */
+export function findNvcc() {
+  const folders = [process.env.CUDA_HOME, process.env.CUDA_PATH, '/usr/local/cuda'];
+  const installed = folders.filter(Boolean).map((folder) => path.join(folder, 'bin', 'nvcc'));
+  return ['nvcc', ...installed].find((nvcc) => {
+    const { stdout } = spawnSync(nvcc, ['--version'], { encoding: 'utf8' });
+    return Number(/release (\d+)\./.exec(stdout ?? '')?.[1]) >= 12;
+  });
 }
 
 /**

@@ -20,6 +20,18 @@ function buildAddon() {
   );
 }
 
+/** Where there is NVIDIA's driver: it takes minutes. The CPU's addon does not depend on it. */
+function buildCuda() {
+  if (!existsSync('/proc/driver/nvidia/version')) return;
+  const script = join(ROOT, 'scripts', 'build-cuda.js');
+  const built = spawnSync(process.execPath, [script], { cwd: ROOT, encoding: 'utf8' });
+  if (built.status === 0) return;
+  const output = lastLines(`${built.stdout ?? ''}${built.stderr ?? ''}${built.error ?? ''}`);
+  process.stderr.write(
+    `${output}\nllmkit: the addon of NVIDIA GPUs was not built. To try again: npm run build:cuda\n`,
+  );
+}
+
 async function bundle() {
   if (isFresh()) return;
   if (!existsSync(join(MODULES, 'esbuild'))) {
@@ -44,5 +56,6 @@ function linkBin() {
 }
 
 buildAddon();
+buildCuda();
 await bundle();
 linkBin();

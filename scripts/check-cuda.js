@@ -1,0 +1,142 @@
+// `npm run check:cuda`: what can be proved of the CUDA kernels without a GPU. The hot kernels keep their
+// registers on every chip they were built for, the instructions that make them fast are in them, and the addon
+// loads and says what is missing. Then the tests of the kernels, which run where there is a GPU. Exits 1 when
+// something does not hold; says `skipped: ...` where a tool lacks.
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { findNvcc, isThere, ROOT } from './native-build.js';
+
+const FOLDER = path.join(ROOT, 'build', 'cuda');
+const OBJECTS = path.join(FOLDER, 'CMakeFiles', 'cuda_kernels.dir', 'cuda');
+const ADDON = path.join(ROOT, 'build', 'llmkit_cuda.node');
+
+/** What must be found in the code of a file: in SASS, or where it cannot be shown in PTX. */
+const INSTRUCTIONS = {
+  products: { sass: /HMMA/, ptx: /mma\.sync/ },
+  copies: { sass: /LDGSTS/, ptx: /cp\.async/ },
+  matrices: { sass: /LDSM/, ptx: /ldmatrix/ },
+  warpgroups: { sass: /HGMMA/, ptx: /wgmma\.mma_async/, chip: '90a' },
+};
+/** The files whose kernels most of the time goes to. */
+const HOT = [
+  { file: 'packed_linear/few.cu', has: ['products', 'copies'] },
+  { file: 'packed_linear/many.cu', has: ['products', 'copies', 'matrices'] },
+  { file: 'packed_linear/grad_input.cu', has: ['products', 'copies', 'matrices'] },
+  { file: 'packed_linear/grad_input_sm90.cu', has: ['warpgroups'] },
+  { file: 'gemm_bf16/gemm_bf16.cu', has: ['products', 'copies', 'matrices'] },
+  { file: 'gemm_bf16/warpgroups.cu', has: ['warpgroups'] },
+];
+
+let failures = 0;
+function fail(message) {
+  failures += 1;
+  process.stdout.write(`FAIL ${message}\n`);
+}
+
+/** What ptxas said of each kernel and chip. */
+function kernelsIn(messages) {
+  const entry =
+    /Compiling entry function '(\S+)' for 'sm_(\w+)'\n.*\n\s+(\d+) bytes stack frame, (\d+) bytes spill/g;
+  return [...messages.matchAll(entry)].map(([, kernel, chip, stack, spills]) => ({
+    kernel,
+    chip,
+    bytes: Math.max(Number(stack), Number(spills)),
+  }));
+}
+
+/** No hot kernel keeps registers in memory; others that do are counted. */
+function checkSpills() {
+  const files = readdirSync(OBJECTS, { recursive: true }).filter((f) => f.endsWith('.messages'));
+  const chips = new Set();
+  const others = new Set();
+  let count = 0;
+  for (const name of files) {
+    const file = name.replace(/\.o\.messages$/, '');
+    for (const found of kernelsIn(readFileSync(path.join(OBJECTS, name), 'utf8'))) {
+      count += 1;
+      chips.add(found.chip);
+      if (found.bytes === 0) continue;
+      if (!HOT.some((hot) => hot.file === file)) others.add(file);
+      else fail(`${file}: ${found.kernel} has ${found.bytes} bytes on the stack, sm_${found.chip}`);
+    }
+  }
+  for (const { file } of HOT)
+    if (!files.includes(`${file}.o.messages`)) fail(`${file} was not built`);
+  const rest =
+    others.size === 0 ? 'none uses the stack' : `not hot, with a stack: ${[...others].join(', ')}`;
+  process.stdout.write(`registers: ${count} kernels of sm_${[...chips].join(', ')}; ${rest}\n`);
+  return chips;
+}
+
+/** The SASS of an object, for one chip or all. */
+function sassOf(file, chip) {
+  const only = chip === undefined ? [] : ['-arch', `sm_${chip}`];
+  const object = path.join(OBJECTS, `${file}.o`);
+  return spawnSync('cuobjdump', [...only, '--dump-sass', object], {
+    encoding: 'utf8',
+    maxBuffer: 1 << 30,
+  }).stdout;
+}
+
+/** The PTX of a source, for one chip. */
+function ptxOf(file, chip = '80') {
+  const folder = mkdtempSync(path.join(tmpdir(), 'llmkit-ptx-'));
+  const ptx = path.join(folder, 'kernels.ptx');
+  const kernels = path.join(ROOT, 'kernels');
+  const options = ['-std=c++17', '-fmad=false', `-arch=compute_${chip}`, '-I', kernels, '-o', ptx];
+  const source = path.join(kernels, 'cuda', file);
+  const { status, stderr } = spawnSync(findNvcc(), ['--ptx', ...options, source], {
+    encoding: 'utf8',
+  });
+  if (status !== 0) fail(`${file}: ${stderr}`);
+  const text = status === 0 ? readFileSync(ptx, 'utf8') : '';
+  rmSync(folder, { recursive: true });
+  return text;
+}
+
+/** The hot kernels use tensor cores, copies that no thread waits for, and loads of whole matrices. */
+function checkInstructions(chips) {
+  const sass = isThere('cuobjdump');
+  const used = sass ? 'SASS, by cuobjdump' : 'PTX, for there is no cuobjdump';
+  const codes = new Map();
+  for (const { file, has } of HOT)
+    for (const name of has) {
+      const { chip, ...wanted } = INSTRUCTIONS[name];
+      if (chip !== undefined && !chips.has(chip)) continue;
+      const key = `${file} ${chip}`;
+      if (!codes.has(key)) codes.set(key, sass ? sassOf(file, chip) : ptxOf(file, chip));
+      if (!(sass ? wanted.sass : wanted.ptx).test(codes.get(key)))
+        fail(`${file} has no ${sass ? wanted.sass : wanted.ptx} (${used})`);
+    }
+  process.stdout.write(`instructions: ${HOT.length} files looked at (${used})\n`);
+}
+
+/** The addon loads on any machine; where no GPU can be used it says why. */
+function checkAddon() {
+  try {
+    const { name } = createRequire(import.meta.url)(ADDON).deviceInfo();
+    process.stdout.write(`addon: ${name}\n`);
+  } catch (error) {
+    process.stdout.write(`addon: ${error.message}\n`);
+    if (!/driver|device|GPU/.test(error.message)) fail('the addon does not say what is missing');
+  }
+}
+
+/** The tests of the kernels: a table, or why they were skipped. */
+function runTests() {
+  const tests = path.join(FOLDER, 'llmkit_cuda_test');
+  const { status } = spawnSync(tests, { stdio: 'inherit' });
+  if (status !== 0) fail('the tests of the kernels');
+}
+
+if (!existsSync(ADDON) || !existsSync(OBJECTS)) {
+  process.stdout.write('skipped: the checks of the CUDA kernels (llmkit_cuda.node is not built)\n');
+} else {
+  checkInstructions(checkSpills());
+  checkAddon();
+  runTests();
+  process.exitCode = failures === 0 ? 0 : 1;
+}

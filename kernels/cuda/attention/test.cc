@@ -114,6 +114,60 @@ void check_cached(Checks& checks, const Shape& shape, Features features, Seen se
     }
 }
 
+/// One step of a cache whose rows are all at `position`, which sees all that they hold.
+std::vector<float> next_step(gpu::KvCache& cache, Problem& problem, bool rounded,
+                             int32_t position) {
+  const Shape& s = problem.shape;
+  for (size_t i = 0; i < s.B * s.T; ++i) {
+    problem.first[i] = 0;
+    problem.last[i] = position + static_cast<int32_t>(i % s.T);
+  }
+  const DeviceProblem device(problem, rounded);
+  return step(cache, device.args, std::vector<int32_t>(s.B, position), nullptr, nullptr, 0, 0, 0);
+}
+
+/// Rows that are chosen again share their pages, and go on by themselves whatever the others write;
+/// so do rows with room made ahead.
+void check_select(Checks& checks, bool rounded, KvType type, bool ahead) {
+  Problem prefix({2, 80, 80, 4, 2, 20}, {}, {}), next({3, 1, 1, 4, 2, 20}, {}, {});
+  const std::vector<int32_t> chosen = {1, 1, 0};
+  TestMemory memory;
+  gpu::KvCache cache(2, 2, {20, type}, memory.functions());
+  next_step(cache, prefix, rounded, 0);
+  const size_t before = cache.bytes();
+  cache.select(3, chosen.data());
+  checks.that("shared pages count once", cache.bytes() == before);
+  if (ahead) expect(cache.reserve_all(81, stream()), "reserve_all");
+  const std::vector<float> got = next_step(cache, next, rounded, 80);
+  checks.that("a page of its own", cache.bytes() == before / 4 * 5);
+  checks.that("room for whole pages", cache.capacity() == 128);
+  for (size_t row = 0; row < 3; ++row) {
+    gpu::KvCache alone(2, 2, {20, type}, memory.functions());
+    next_step(alone, prefix, rounded, 0);
+    alone.select(1, &chosen[row]);
+    Problem one({1, 1, 1, 4, 2, 20}, {}, {});
+    std::copy_n(next.q.begin() + row * 80, 80, one.q.begin());
+    std::copy_n(next.k.begin() + row * 40, 40, one.k.begin());
+    std::copy_n(next.v.begin() + row * 40, 40, one.v.begin());
+    const std::vector<float> want = next_step(alone, one, rounded, 80);
+    checks.same("a chosen row", got.data() + row * want.size(), want.data(), want.size());
+  }
+}
+
+/// A key that is not finite makes NaN of what sees it and of nothing else.
+void check_extremes(Checks& checks) {
+  for (const float bad : {INFINITY, -INFINITY, NAN})
+    for (const bool rounded : {false, true})
+      for (const KvType type : {KvType::kF32, KvType::kBf16, KvType::kInt8}) {
+        Problem problem({1, 6, 6, 1, 1, 20}, {}, {});
+        problem.k[2 * 20 + 3] = bad;
+        problem.q[3] = 1;
+        const std::vector<float> y = in_chunks(problem, rounded, type, 6, {{}, {}, 0});
+        for (size_t i = 0; i < 2 * 20; ++i) checks.that("before", std::isfinite(y[i]));
+        if (std::isnan(bad) || type == KvType::kInt8) checks.that("after", std::isnan(y[3 * 20]));
+      }
+}
+
 void check_all(Checks& checks) {
   const Shape shapes[] = {{1, 1, 1, 1, 1, 1},    {2, 5, 5, 2, 2, 8},    {1, 30, 30, 4, 2, 16},
                           {2, 17, 40, 6, 2, 20}, {1, 1, 130, 4, 1, 64}, {1, 70, 150, 2, 1, 33}};
@@ -144,6 +198,10 @@ void check_all(Checks& checks) {
   check_cached(checks, {1, 140, 140, 4, 2, 16}, {0, true}, {50}, 3);
   check_cached(checks, {1, 131, 131, 17, 1, 33}, {2.5f, false}, {}, 16);
   check_cached(checks, {1, 131, 131, 2, 2, 1}, {}, {7}, 0);
+  check_select(checks, false, KvType::kF32, false);
+  check_select(checks, true, KvType::kBf16, true);
+  check_select(checks, true, KvType::kInt8, false);
+  check_extremes(checks);
 }
 
 }  // namespace

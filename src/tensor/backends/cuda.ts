@@ -3,6 +3,7 @@ import { createRequire } from 'node:module';
 import { join, resolve } from 'node:path';
 import { LlmkitError } from '../../errors.js';
 import type { DeviceAddon, DeviceInfo } from './addon-device.js';
+import { DEVICE_FUNCTIONS } from './cuda-functions.js';
 import { packageRoot } from './package-root.js';
 
 /** The GPU's addon, loaded, on a GPU that it can use. */
@@ -38,6 +39,8 @@ export function loadCuda(): LoadedCuda {
     );
   }
   const addon = requireAddon(path);
+  const missing = Object.keys(DEVICE_FUNCTIONS).filter((name) => !(name in addon));
+  if (missing.length > 0) throw doesNotLoad(path, `it is of another version, without ${missing}`);
   try {
     return { addon, device: addon.deviceInfo(), path };
   } catch (cause) {
@@ -50,10 +53,11 @@ function requireAddon(path: string): DeviceAddon {
   try {
     return createRequire(import.meta.url)(path) as DeviceAddon;
   } catch (cause) {
-    throw new LlmkitError(
-      'unsupported',
-      `cuda: ${path} does not load: ${cause}; build it anew with \`node scripts/build-cuda.js\``,
-      { cause },
-    );
+    throw doesNotLoad(path, String(cause), cause);
   }
+}
+
+function doesNotLoad(path: string, why: string, cause?: unknown): LlmkitError {
+  const mend = 'build it anew with `node scripts/build-cuda.js`';
+  return new LlmkitError('unsupported', `cuda: ${path} does not load: ${why}; ${mend}`, { cause });
 }

@@ -3,7 +3,6 @@ import { fusedGradients } from '../ops/index.js';
 import * as tf from '../tfjs.js';
 import type { DeviceAddon } from './addon-device.js';
 import { CudaBackend } from './cuda-backend.js';
-import { FUNCTIONS_OF } from './cuda-functions.js';
 import { deviceKernels, nativeKernels } from './native-kernels/index.js';
 import type { DeviceKernel, KernelParams, NativeKernel } from './native-kernels/kernel.js';
 import { useTensorTable } from './tensor-table.js';
@@ -23,8 +22,7 @@ export function registerCuda(addon: DeviceAddon): void {
     ...deviceKernels,
   };
   for (const kernelName of new Set([...cpuKernels.keys(), ...Object.keys(kernels)])) {
-    const built = FUNCTIONS_OF[kernelName]?.every((name) => name in addon) ?? true;
-    const kernel = built ? kernels[kernelName] : undefined;
+    const kernel = kernels[kernelName];
     const onHost = cpuKernels.get(kernelName);
     const kernelFunc = kernel === undefined ? onHost : withFallback(kernel, onHost ?? noFallback);
     if (kernelFunc) tf.registerKernel({ kernelName, backendName: 'cuda', kernelFunc });

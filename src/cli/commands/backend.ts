@@ -21,7 +21,8 @@ export const backend = defineCommand({
     "install  tensorflow: @tensorflow/tfjs-node with a current TensorFlow's library and llmkit's ops,\n" +
     '         built here (with npm, Python with pip, CMake and a C++17 compiler) and kept in\n' +
     '         LLMKIT_HOME (~/.cache/llmkit) once a 4-bit product has come out right on it; 1.3 GB\n' +
-    'check    computes a 4-bit product on a backend and compares it with plain arithmetic\n' +
+    'check    computes a 4-bit product on a backend (native: with --device) and compares it with\n' +
+    '         plain arithmetic\n' +
     'remove   tensorflow: undoes install',
   arguments: [
     { key: 'action', name: 'ACTION', description: 'list, install, check or remove' },
@@ -63,7 +64,7 @@ export const backend = defineCommand({
   async run(config, io) {
     const { action, name = '' } = config;
     if (action === 'list') await list(io);
-    else if (action === 'check') await check(name, io);
+    else if (action === 'check') await check(name, config.device, io);
     else if (action === 'remove') await remove(io);
     else await install(config, io);
     return 0;
@@ -126,9 +127,9 @@ function opNames(kernels: readonly string[], composed: readonly string[]): strin
   return `${kernels.length} of ${count} (${names.join(', ')}); the others are composed of tfjs's own`;
 }
 
-async function check(name: string, io: Io): Promise<void> {
+async function check(name: string, device: string, io: Io): Promise<void> {
   const { checkBackend } = await import('../../workflows/backend/check.js');
-  const result = await checkBackend(name);
+  const result = await checkBackend(name, device);
   if (io.json) return io.printJson(result);
   io.stdout(
     `${result.detail}: a 4-bit product and its gradient are right within ` +

@@ -1,5 +1,10 @@
 import { LlmkitError } from '../../errors.js';
-import { type BackendStatus, listBackends, useBackend } from '../../tensor/backends/index.js';
+import {
+  type BackendStatus,
+  backendInUse,
+  listBackends,
+  useBackend,
+} from '../../tensor/backends/index.js';
 import { linear } from '../../tensor/ops/index.js';
 import * as tf from '../../tensor/tfjs.js';
 import { dequantize, Weight, type WeightData } from '../../tensor/weight.js';
@@ -16,10 +21,11 @@ const [TOKENS, ROWS, COLS, GROUP] = [5, 24, 96, 32];
 /**
  * Computes a product with a 4-bit matrix, and its gradient, and compares them with plain arithmetic.
  *
+ * @param device of `native`; see `useBackend`
  * @throws LlmkitError `unsupported` when the backend does not load, `kernel` when it computes something else
  */
-export async function checkBackend(name: string): Promise<BackendCheck> {
-  const inUse = await useBackend(name);
+export async function checkBackend(name: string, device?: string): Promise<BackendCheck> {
+  const inUse = await useBackend(name, { device });
   const data = someMatrix();
   const x = Float32Array.from({ length: TOKENS * COLS }, (_, i) => Math.sin(i));
   const dy = Float32Array.from({ length: TOKENS * ROWS }, (_, i) => Math.cos(i));
@@ -41,7 +47,7 @@ export async function checkBackend(name: string): Promise<BackendCheck> {
       `${inUse.description}: a 4-bit product is off by ${difference}, where rounding allows ${allowed}`,
     );
   }
-  const [status] = await listBackends([inUse.name]);
+  const [status] = await listBackends([backendInUse()]);
   return {
     ...(status as BackendStatus),
     max_difference: difference,

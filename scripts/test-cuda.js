@@ -25,7 +25,13 @@ const EMULATED_SUITES = [
   'test/unit/tensor/linears.test.ts',
   'test/unit/tensor/gradients.test.ts',
   'test/unit/tensor/backends.test.ts',
+  'test/unit/tensor/cached-attention.test.ts',
   'test/unit/tensor/cuda-backend.test.ts',
+  'test/unit/tensor/dropout.test.ts',
+  'test/unit/tensor/in-place.test.ts',
+  'test/unit/tensor/rounded-linear.test.ts',
+  'test/unit/generate/decode.test.ts',
+  'test/parity/families.test.ts',
   'test/e2e/cuda.test.ts',
 ];
 

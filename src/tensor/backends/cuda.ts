@@ -40,7 +40,10 @@ export function loadCuda(): LoadedCuda {
   }
   const addon = requireAddon(path);
   const missing = Object.keys(DEVICE_FUNCTIONS).filter((name) => !(name in addon));
-  if (missing.length > 0) throw doesNotLoad(path, `it is of another version, without ${missing}`);
+  if (missing.length > 0) {
+    const names = missing.slice(0, 3).join(', ');
+    throw doesNotLoad(path, `it is of another version, without ${names}`);
+  }
   try {
     return { addon, device: addon.deviceInfo(), path };
   } catch (cause) {

@@ -16,7 +16,7 @@ struct RmsNorm {
     const Input<const float> x = call.floats(0);
     const NormArgs args = arguments(x, call.floats(1));
     const float* const bias = call.optional_floats(2, args.cols, "bias");
-    Call::check(cuda::norm(args, bias, call.output(0, x.shape), call.stream()));
+    Call::check(cuda::norm(args, bias, call.output(0, x.shape), nullptr, call.stream()));
   }
 
   float eps;

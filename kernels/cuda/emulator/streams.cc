@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstdlib>
+#include <cstring>
 
 #include "cuda/emulator/runtime.h"
 
@@ -25,6 +27,21 @@ void run_first(cudaStream_t stream) {
   if (operation.needs != nullptr)
     while (operation.needs->reached < operation.record) run_first(operation.recorded_by);
   if (operation.run) operation.run();
+}
+
+/// With LLMKIT_EMULATED_STREAMS=early, streams but for the first run what they can at once: a copy
+/// that does not wait for the kernels that still use its place is seen.
+bool runs_early(cudaStream_t stream) {
+  const char* const value = std::getenv("LLMKIT_EMULATED_STREAMS");
+  return value != nullptr && std::strcmp(value, "early") == 0 && stream != streams().front();
+}
+
+void run_ready(cudaStream_t stream) {
+  while (!stream->operations.empty()) {
+    const Operation& next = stream->operations.front();
+    if (next.needs != nullptr && next.needs->reached < next.record) return;
+    run_first(stream);
+  }
 }
 
 }  // namespace
@@ -79,6 +96,7 @@ cudaError_t queue(cudaStream_t stream, std::function<void()> run) {
   }
   stream->operations.push_back({std::move(run)});
   if (stream->operations.size() > kLongestQueue) run_first(stream);
+  if (runs_early(stream)) run_ready(stream);
   return cudaSuccess;
 }
 

@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, test } from 'vitest';
 import type { WeightHandle } from '../../../src/tensor/backends/addon.js';
 import type { Compute } from '../../../src/tensor/compute.js';
 import { useCuda } from '../../helpers/cuda.js';
@@ -54,6 +54,10 @@ function products(layers: readonly Layer[]): Float32Array[] {
   });
 }
 
+afterEach(() => {
+  delete process.env.LLMKIT_EMULATED_STREAMS;
+});
+
 describe.each([
   ['nf4 double', 'f32'],
   ['int4 with zeros', 'f32'],
@@ -62,7 +66,8 @@ describe.each([
   ['int4 with zeros', 'bf16'],
   ['bf16', 'bf16'],
 ] as const)('%s weights on the host in %s', (kind, compute) => {
-  test('give the products of weights on the device, bit for bit', () => {
+  test.each(['late', 'early'])('give the products of weights on the device, copied %s', (when) => {
+    process.env.LLMKIT_EMULATED_STREAMS = when;
     const here = makeLayers(kind, compute, false);
     const wanted = products(here);
     for (const weight of here.flat()) addon.disposeWeight(weight);

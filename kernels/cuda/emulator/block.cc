@@ -49,6 +49,7 @@ class Block {
  public:
   void begin(const Work& work);
   void run_threads();
+  void end() { work_ = nullptr; }
   bool next_thread();
   void meet(unsigned mask, Together together, void* payload, Site site);
   int barrier(bool predicate, Site site);
@@ -296,10 +297,12 @@ void Block::list_waiting() const {
 }
 
 void Block::fail(const char* format, va_list arguments) {
-  std::fprintf(stderr, "emulator: block (%u, %u, %u), thread (%u, %u, %u) of the launch at %s:%d: ",
-               blockIdx.x, blockIdx.y, blockIdx.z, threadIdx.x, threadIdx.y, threadIdx.z,
-               work_ != nullptr && work_->site.file != nullptr ? work_->site.file : "?",
-               work_ != nullptr ? work_->site.line : 0);
+  std::fputs("emulator: ", stderr);
+  if (work_ != nullptr)
+    std::fprintf(stderr,
+                 "block (%u, %u, %u), thread (%u, %u, %u) of the launch at %s:%d: ", blockIdx.x,
+                 blockIdx.y, blockIdx.z, threadIdx.x, threadIdx.y, threadIdx.z, work_->site.file,
+                 work_->site.line);
   std::vfprintf(stderr, format, arguments);
   std::fputc('\n', stderr);
   std::abort();
@@ -325,6 +328,7 @@ void run(const Work& work) {
     block.run_threads();
     shared.end_block();
   }
+  block.end();
 }
 
 bool next_thread() { return block.next_thread(); }

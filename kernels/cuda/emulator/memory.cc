@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "cuda/emulator/device.h"
+#include "cuda/emulator/device_heap.h"
 #include "cuda/emulator/runtime.h"
 #include "cuda/emulator/streams.h"
 
@@ -14,10 +15,7 @@ using namespace llmkit::cuda::emulator;
 
 namespace {
 
-/// New memory starts as NaN, or -1; more than this is left to the system, which zeroes it.
-constexpr size_t kPoisonedBytes = size_t{256} << 20;
-constexpr int kPoison = 0xff;
-constexpr size_t kAlignment = 256;
+constexpr size_t kAlignment = 256;  // of pinned memory
 
 struct Allocation {
   size_t bytes;
@@ -34,7 +32,7 @@ struct Memory {
     if (after == allocations.begin()) return nullptr;
     --after;
     const size_t offset = static_cast<size_t>(static_cast<const char*>(p) - after->first);
-    return offset < after->second.bytes || offset == 0 ? &*after : nullptr;
+    return offset <= after->second.bytes ? &*after : nullptr;
   }
 };
 
@@ -49,8 +47,11 @@ cudaError_t allocate(void** pointer, size_t bytes, cudaMemoryType type) {
   Memory& all = memory();
   const bool device = type == cudaMemoryTypeDevice;
   if (device && all.used + bytes > device_memory()) return report(cudaErrorMemoryAllocation);
-  if (posix_memalign(pointer, kAlignment, bytes) != 0) return report(cudaErrorMemoryAllocation);
-  if (bytes <= kPoisonedBytes) std::memset(*pointer, kPoison, bytes);
+  if (device)
+    *pointer = device_heap().allocate(bytes);
+  else if (posix_memalign(pointer, kAlignment, bytes) != 0)
+    *pointer = nullptr;
+  if (*pointer == nullptr) return report(cudaErrorMemoryAllocation);
   all.allocations[static_cast<char*>(*pointer)] = {bytes, type};
   if (device) all.used += bytes;
   all.most_used = std::max(all.most_used, all.used);
@@ -63,10 +64,14 @@ cudaError_t release(void* pointer, cudaMemoryType type) {
   const auto found = all.allocations.find(static_cast<char*>(pointer));
   if (found == all.allocations.end() || found->second.type != type)
     return report(cudaErrorInvalidValue);
-  if (type == cudaMemoryTypeDevice) all.used -= found->second.bytes;
-  if (found->second.bytes <= kPoisonedBytes) std::memset(pointer, kPoison, found->second.bytes);
+  const size_t bytes = found->second.bytes;
   all.allocations.erase(found);
-  std::free(pointer);
+  if (type != cudaMemoryTypeDevice) {
+    std::free(pointer);
+    return cudaSuccess;
+  }
+  all.used -= bytes;
+  device_heap().release(pointer, bytes);
   return cudaSuccess;
 }
 
@@ -198,6 +203,7 @@ cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind 
   drain_blocking();
   if (!is_valid_copy(to, from, bytes, known_kind(to, from, kind)))
     return report(cudaErrorInvalidValue);
+  const DeviceAccess access;
   std::memcpy(to, from, bytes);
   return cudaSuccess;
 }

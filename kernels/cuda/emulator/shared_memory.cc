@@ -11,13 +11,13 @@
 #define LLMKIT_ONE(n)                                                                      \
   extern "C" __attribute__((weak, visibility("hidden"))) char __start_llmkit_shared_##n[]; \
   extern "C" __attribute__((weak, visibility("hidden"))) char __stop_llmkit_shared_##n[];
-#define LLMKIT_TEN(n)                                                                  \
-  LLMKIT_ONE(n##0)                                                                     \
-  LLMKIT_ONE(n##1)                                                                     \
-  LLMKIT_ONE(n##2)                                                                     \
-  LLMKIT_ONE(n##3)                                                                     \
-  LLMKIT_ONE(n##4) LLMKIT_ONE(n##5) LLMKIT_ONE(n##6) LLMKIT_ONE(n##7) LLMKIT_ONE(n##8) \
-      LLMKIT_ONE(n##9)
+#define LLMKIT_TEN(n) \
+  LLMKIT_ONE(n##0)    \
+  LLMKIT_ONE(n##1)    \
+  LLMKIT_ONE(n##2)    \
+  LLMKIT_ONE(n##3)    \
+  LLMKIT_ONE(n##4)    \
+  LLMKIT_ONE(n##5) LLMKIT_ONE(n##6) LLMKIT_ONE(n##7) LLMKIT_ONE(n##8) LLMKIT_ONE(n##9)
 #define LLMKIT_HUNDRED \
   LLMKIT_TEN()         \
   LLMKIT_TEN(1)        \

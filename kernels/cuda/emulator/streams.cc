@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "cuda/emulator/device_heap.h"
 #include "cuda/emulator/runtime.h"
 
 namespace llmkit::cuda::emulator {
@@ -26,6 +27,7 @@ void run_first(cudaStream_t stream) {
   stream->operations.pop_front();
   if (operation.needs != nullptr)
     while (operation.needs->reached < operation.record) run_first(operation.recorded_by);
+  const DeviceAccess access;
   if (operation.run) operation.run();
 }
 
@@ -86,6 +88,7 @@ cudaError_t queue(cudaStream_t stream, std::function<void()> run) {
   if (stream == nullptr) {
     if (refuse_while_capturing() != cudaSuccess) return report(cudaErrorStreamCaptureImplicit);
     drain_blocking();
+    const DeviceAccess access;
     run();
     return cudaSuccess;
   }

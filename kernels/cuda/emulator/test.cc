@@ -1,3 +1,4 @@
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -14,14 +15,15 @@ using namespace llmkit::cuda::testing;
 
 namespace {
 
-/// What a child process that runs the mistake says before it aborts; empty when it does not.
-std::string last_words(Mistake mistake) {
+/// What a child process says before a signal ends it; empty when none does.
+template <class Body>
+std::string last_words(const Body& body) {
   int ends[2];
   if (pipe(ends) != 0) return "";
   const pid_t child = fork();
   if (child == 0) {
     dup2(ends[1], STDERR_FILENO);
-    expect(make_mistake(mistake, stream()), "make_mistake");
+    body();
     expect(cudaStreamSynchronize(stream()), "cudaStreamSynchronize");
     _exit(0);
   }
@@ -33,7 +35,7 @@ std::string last_words(Mistake mistake) {
   close(ends[0]);
   int status = 0;
   waitpid(child, &status, 0);
-  return WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT ? words : "";
+  return WIFSIGNALED(status) ? words : "";
 }
 
 void check_mistakes(Checks& checks) {
@@ -51,11 +53,33 @@ void check_mistakes(Checks& checks) {
       {Mistake::kMatrixRowNotAligned, "not aligned to 16"},
   };
   for (const auto& c : cases) {
-    const std::string words = last_words(c.mistake);
+    const std::string words =
+        last_words([&] { expect(make_mistake(c.mistake, stream()), "make_mistake"); });
     checks.that(c.words, words.find(c.words) != std::string::npos &&
                              words.find("test_kernels.cu") != std::string::npos);
   }
 }
+
+#if !defined(__SANITIZE_ADDRESS__)
+/// The sanitizer finds these by itself.
+void check_device_memory(Checks& checks) {
+  const std::string beyond = last_words([] {
+    float* p;
+    expect(cudaMalloc(&p, 10 * sizeof(float)), "cudaMalloc");
+    expect(write_ones(p, 11, stream()), "write_ones");
+    cudaFree(p);
+  });
+  checks.that("written behind a block", beyond.find("behind the 40 bytes") != std::string::npos);
+#if defined(__linux__) && defined(__x86_64__)
+  const int key = pkey_alloc(0, 0);
+  if (key < 0) return;  // the processor has none
+  pkey_free(key);
+  DeviceVector<float> x(1);
+  const std::string touched = last_words([&] { *const_cast<volatile float*>(x.data()) = 1; });
+  checks.that("touched by the host", touched.find("touched") != std::string::npos);
+#endif
+}
+#endif
 
 bool passes_on(int step, bool with_barrier) {
   DeviceVector<int> to(64);
@@ -171,6 +195,9 @@ void check_copies(Checks& checks) {
 
 void check_all(Checks& checks) {
   check_mistakes(checks);
+#if !defined(__SANITIZE_ADDRESS__)
+  check_device_memory(checks);
+#endif
   check_races(checks);
   check_poison(checks);
   check_floats(checks);

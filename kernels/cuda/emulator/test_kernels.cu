@@ -69,6 +69,10 @@ __global__ void read_unwritten_kernel(float* to) {
   row[threadIdx.x] = 1;
 }
 
+__global__ void write_ones_kernel(float* to, size_t n) {
+  for (size_t i = threadIdx.x; i < n; i += kThreads) to[i] = 1;
+}
+
 }  // namespace
 
 cudaError_t make_mistake(Mistake mistake, cudaStream_t stream) {
@@ -94,6 +98,10 @@ cudaError_t make_mistake(Mistake mistake, cudaStream_t stream) {
       return launch(load_unaligned, how, &sink);
   }
   return cudaErrorInvalidValue;
+}
+
+cudaError_t write_ones(float* to, size_t n, cudaStream_t stream) {
+  return launch(write_ones_kernel, {1, kThreads, 0, stream}, to, n);
 }
 
 cudaError_t pass_on(int* to, int step, bool with_barrier, cudaStream_t stream) {

@@ -20,6 +20,9 @@ enum class Mistake {
 /// A launch that ends the process when it runs.
 cudaError_t make_mistake(Mistake mistake, cudaStream_t stream);
 
+/// to [n] = 1.
+cudaError_t write_ones(float* to, size_t n, cudaStream_t stream);
+
 /// to [i] = i + step, by way of shared memory and the thread `step` further on; without a barrier
 /// in between some read what is not there yet. [64]
 cudaError_t pass_on(int* to, int step, bool with_barrier, cudaStream_t stream);

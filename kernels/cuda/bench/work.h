@@ -56,6 +56,7 @@ MemoryPointer copy_of(const void* host, size_t bytes);
 // One per file of this folder.
 std::vector<Work> limit_works();
 std::vector<Work> linear_works();
+std::vector<Work> attention_works();
 std::vector<Work> token_works();
 std::vector<Work> product_works();
 

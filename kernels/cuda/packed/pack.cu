@@ -112,18 +112,10 @@ __device__ float unpacked_value(const PackedWeight& w, size_t row, size_t column
   return unscaled_value(w, row, column, zero) * load_scale(w, index);
 }
 
-template <class T>
-__global__ void unpack(const PackedWeight weight, T* y, size_t count) {
+__global__ void unpack(const PackedWeight weight, float* y, size_t count) {
   const size_t index = thread_index();
   if (index >= count) return;
-  const float value = unpacked_value(weight, index / weight.cols, index % weight.cols);
-  y[index] = static_cast<T>(value);
-}
-
-template <class T>
-cudaError_t launch_unpack(const PackedWeight& weight, T* y, cudaStream_t stream) {
-  const size_t count = weight.rows * weight.cols;
-  return launch(unpack<T>, {blocks_of(count, kThreads), kThreads, 0, stream}, weight, y, count);
+  y[index] = unpacked_value(weight, index / weight.cols, index % weight.cols);
 }
 
 }  // namespace
@@ -142,10 +134,8 @@ cudaError_t pack_weight(const WeightView& view, const PackedWeight& weight, cuda
 }
 
 cudaError_t unpack_weight(const PackedWeight& weight, float* y, cudaStream_t stream) {
-  return launch_unpack(weight, y, stream);
-}
-cudaError_t unpack_weight(const PackedWeight& weight, bf16* y, cudaStream_t stream) {
-  return launch_unpack(weight, y, stream);
+  const size_t count = weight.rows * weight.cols;
+  return launch(unpack, {blocks_of(count, kThreads), kThreads, 0, stream}, weight, y, count);
 }
 
 }  // namespace llmkit::cuda

@@ -52,8 +52,7 @@ void place_packed(PackedWeight& weight, void* memory);
 /// Fills the memory of `weight`, packed_form of the view, from a view of device pointers.
 cudaError_t pack_weight(const WeightView& view, const PackedWeight& weight, cudaStream_t stream);
 
-/// y [rows, cols] = what products see of a packed weight, in float32 or rounded to bf16.
+/// y [rows, cols] = what products see of a packed weight, in float32.
 cudaError_t unpack_weight(const PackedWeight& weight, float* y, cudaStream_t stream);
-cudaError_t unpack_weight(const PackedWeight& weight, bf16* y, cudaStream_t stream);
 
 }  // namespace llmkit::cuda

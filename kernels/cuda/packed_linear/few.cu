@@ -188,7 +188,7 @@ __device__ __forceinline__ void add_update(const LayerArgs& layer, int row, int 
 }
 
 template <class Codec, class X, int kBlocks, int kStages>
-__global__ void __launch_bounds__(kWarps* kWarp)
+__global__ void __launch_bounds__(kWarps* kWarp, 2)
     multiply(const __grid_constant__ ForwardArgs args) {
   char* const shared = dynamic_shared();
   const Place place = place_of_block(args);

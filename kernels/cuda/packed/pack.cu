@@ -86,6 +86,10 @@ __global__ void pack_scales(const PackArgs args, size_t count) {
         static_cast<uint8_t>(real ? stored_zero(args.view, stored) : 0);
 }
 
+/// Does nothing, but after a packing: a product may begin early and read its weight while the
+/// kernel just before it ends, so that must not be the one that makes the weight.
+__global__ void follow_packing() {}
+
 /// What a product multiplies by the scale.
 __device__ float unscaled_value(const PackedWeight& w, size_t row, size_t column, int zero) {
   const PackedPlace place = packed_place(w.code, row, column, w.column_tiles());
@@ -126,11 +130,14 @@ cudaError_t pack_weight(const WeightView& view, const PackedWeight& weight, cuda
   for (int i = 0; i < 16; ++i) args.table[i] = table[i];
   const size_t words =
       weight.row_tiles() * weight.column_tiles() * planes_of(weight.code) * (kPlaneBytes / 4);
-  const cudaError_t error =
+  cudaError_t error =
       launch(pack_codes, {blocks_of(words, kThreads), kThreads, 0, stream}, args, words);
-  if (error != cudaSuccess || weight.scale_type == ScaleType::kNone) return error;
-  const size_t scales = weight.row_tiles() * kTileRows * weight.groups();
-  return launch(pack_scales, {blocks_of(scales, kThreads), kThreads, 0, stream}, args, scales);
+  if (error == cudaSuccess && weight.scale_type != ScaleType::kNone) {
+    const size_t scales = weight.row_tiles() * kTileRows * weight.groups();
+    error = launch(pack_scales, {blocks_of(scales, kThreads), kThreads, 0, stream}, args, scales);
+  }
+  if (error != cudaSuccess) return error;
+  return launch(follow_packing, {1, 1, 0, stream});
 }
 
 cudaError_t unpack_weight(const PackedWeight& weight, float* y, cudaStream_t stream) {

@@ -28,6 +28,7 @@ __device__ __forceinline__ Place place_of_block(const ForwardArgs& args) {
 template <int kBlocks>
 struct RoundedX {
   using Rows = SharedRows;
+  static constexpr bool kInRing = true;
   static constexpr int kStageBytes = kBlocks * 1024;
   static LLMKIT_HOST_DEVICE int warp_bytes(const ForwardArgs&, const WeightArgs&) { return 0; }
 
@@ -67,6 +68,7 @@ struct FloatX {
       return (lane & 7) < m ? x_address(x, lane & 7, piece) : zero + piece * 16;
     }
   };
+  static constexpr bool kInRing = false;
   static constexpr int kStageBytes = 0, kZeroBytes = 128;
   static LLMKIT_HOST_DEVICE int warp_bytes(const ForwardArgs& args, const WeightArgs& w) {
     const int per_group = 1 << w.group_shift, groups = (w.column_tiles + per_group - 1) / per_group;
@@ -143,7 +145,11 @@ __device__ __forceinline__ void multiply_slice(const ForwardArgs& args, const Pl
     }
     commit_copies();
   };
+  // The weight is nothing that the kernel before this one makes: its first tiles need not wait.
+  if (X::kInRing) wait_for_inputs();
   for (int i = 0; i < kStages - 1; ++i) copy(begin + i);
+  if (!X::kInRing) wait_for_inputs();
+  let_next_begin();
   x.round(begin, end);
   Codec::fill(shared, w.values);
   __syncthreads();
@@ -239,7 +245,9 @@ cudaError_t launch_multiply(const ForwardArgs& args, cudaStream_t stream) {
   const size_t bytes = block_bytes<Codec, X, kBlocks, kStages>(args);
   unsigned tiles = 0;
   for (int i = 0; i < args.count; ++i) tiles += args.layers[i].weight.row_tiles;
-  return launch(multiply<Codec, X, kBlocks, kStages>, {tiles, kWarps * kWarp, bytes, stream}, args);
+  Launch blocks = {tiles, kWarps * kWarp, bytes, stream};
+  blocks.early = true;
+  return launch(multiply<Codec, X, kBlocks, kStages>, blocks, args);
 }
 
 /// The kernels of a codec: how deep their rings are.

@@ -12,14 +12,14 @@
 // own, for a kernel that fails spoils all that follows in its process. `llmkit_cuda_test <op>...`
 // runs some.
 
-namespace {
-
 struct Test {
   const char* op;
   int (*run)();
 };
 
 #include "cuda/tests.inc"
+
+namespace {
 
 struct Outcome {
   const char* op;

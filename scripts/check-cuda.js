@@ -20,14 +20,18 @@ const INSTRUCTIONS = {
   matrices: { sass: /LDSM/, ptx: /ldmatrix/ },
   warpgroups: { sass: /HGMMA/, ptx: /wgmma\.mma_async/, chip: '90a' },
 };
-/** The files whose kernels most of the time goes to. */
+/** The files whose kernels most of the time goes to; `stack`: bytes that a few of them keep in memory on some chip. */
 const HOT = [
   { file: 'packed_linear/few.cu', has: ['products', 'copies'] },
   { file: 'packed_linear/many.cu', has: ['products', 'copies', 'matrices'] },
   { file: 'packed_linear/grad_input.cu', has: ['products', 'copies', 'matrices'] },
+  { file: 'packed_linear/many_sm90.cu', has: ['warpgroups'] },
   { file: 'packed_linear/grad_input_sm90.cu', has: ['warpgroups'] },
   { file: 'gemm_bf16/gemm_bf16.cu', has: ['products', 'copies', 'matrices'] },
   { file: 'gemm_bf16/warpgroups.cu', has: ['warpgroups'] },
+  { file: 'attention/forward_bf16.cu', has: ['products', 'copies', 'matrices'], stack: 8 },
+  { file: 'attention/backward_bf16.cu', has: ['products', 'copies', 'matrices'], stack: 20 },
+  { file: 'attention/parts_bf16.cu', has: ['products', 'copies', 'matrices'] },
 ];
 
 let failures = 0;
@@ -59,8 +63,10 @@ function checkSpills() {
       count += 1;
       chips.add(found.chip);
       if (found.bytes === 0) continue;
-      if (!HOT.some((hot) => hot.file === file)) others.add(file);
-      else fail(`${file}: ${found.kernel} has ${found.bytes} bytes on the stack, sm_${found.chip}`);
+      const hot = HOT.find((each) => each.file === file);
+      if (hot === undefined) others.add(file);
+      else if (found.bytes > (hot.stack ?? 0))
+        fail(`${file}: ${found.kernel} has ${found.bytes} bytes on the stack, sm_${found.chip}`);
     }
   }
   for (const { file } of HOT)

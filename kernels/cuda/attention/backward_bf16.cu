@@ -116,9 +116,10 @@ __global__ __launch_bounds__(QueryShares<kE>::kThreads,
     tiles.add(dq, weights, 0);
   }
   wait_copies<0>();
+#pragma unroll
   for (int half = 0; half < 2; ++half) {
     const int row = begin + tiles.row + 8 * half + tile_row(tiles.lane);
-    if (row >= rows) break;
+    if (row >= rows) continue;
     float* const to = g.dq + query_of(g.p, tiles.b, tiles.kv, row) * g.p.E;
     tiles.write(to, dq, half, g.p.scale, g.p.E);
   }
@@ -167,9 +168,10 @@ __global__ __launch_bounds__(KeyShares<kE>::kThreads,
     tiles.add(dk, dweights, 0);
   }
   wait_copies<0>();
+#pragma unroll
   for (int half = 0; half < 2; ++half) {
     const int number = key + tiles.row + 8 * half + tile_row(tiles.lane);
-    if (number >= g.p.S) break;
+    if (number >= g.p.S) continue;
     const size_t at = ((static_cast<size_t>(tiles.b) * g.p.S + number) * K + tiles.kv) * g.p.E;
     tiles.write(g.dk + at, dk, half, g.p.scale, g.p.E);
     tiles.write(g.dv + at, dv, half, 1, g.p.E);

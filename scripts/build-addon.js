@@ -3,6 +3,7 @@
 // undefined-behaviour sanitizers, --sanitize=thread under the thread sanitizer. --arm cross-compiles for
 // 64-bit Arm where there is a compiler for it, with --tests also runs the tests there, emulated.
 import { existsSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import path from 'node:path';
 import { build, install, isCurrent, isThere, ROOT, run } from './native-build.js';
 
@@ -37,7 +38,8 @@ if (arm && !isThere(ARM_COMPILER)) {
   build({ folder, flags });
   if (!sanitize && !arm) install(path.join(folder, 'llmkit.node'), target, started);
   if (tests || sanitize) {
-    const report = run('ctest', ['--test-dir', folder, '--output-on-failure']);
+    const jobs = String(availableParallelism());
+    const report = run('ctest', ['--test-dir', folder, '--output-on-failure', '-j', jobs]);
     const summary = report.split('\n').filter((line) => /tests passed|Total Test time/.test(line));
     process.stdout.write(`kernels: ${summary.join(', ')}\n`);
   }

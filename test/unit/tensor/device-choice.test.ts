@@ -31,6 +31,7 @@ describe('cuda that cannot be used', () => {
     vi.stubEnv('LLMKIT_CUDA_ADDON', 'nowhere.node');
     const unsupported = { code: 'unsupported', message: expect.stringContaining('is not built') };
     await expect(useBackend('native', { device: 'cuda' })).rejects.toMatchObject(unsupported);
+    vi.stubEnv('LLMKIT_BACKEND', 'native');
     vi.stubEnv('LLMKIT_DEVICE', 'cuda');
     await expect(useBackend()).rejects.toMatchObject(unsupported);
   });

@@ -38,6 +38,6 @@ build({
     '-DLLMKIT_TENSORFLOW_GPU=ON',
     '-DLLMKIT_CUDA_ARCHITECTURES=80;90a',
   ],
-  target: 'tensorflow_gpu',
+  targets: ['tensorflow_gpu'],
 });
 process.stdout.write("done: kernels for TensorFlow's GPU device compile\n");

@@ -66,6 +66,13 @@ function fakeLibrary(): string {
   return folder;
 }
 
+test('list says of a GPU addon that no GPU has run that it is compiled only', async () => {
+  const addon = join(temporaryFolder(), 'llmkit_cuda.node');
+  writeFileSync(addon, 'not a library');
+  const { stdout } = await runCli(['backend', 'list'], { env: { LLMKIT_CUDA_ADDON: addon } });
+  expect(stdout).toContain("(compiled, never run on this build's hardware)");
+});
+
 test('list names every backend, with what it is made of or why it does not load', async () => {
   const env = { LLMKIT_HOME: temporaryFolder() };
   const { node, backends } = await runJson(['backend', 'list'], { env });

@@ -98,14 +98,15 @@ function statusLines(status: BackendStatus): readonly string[] {
 }
 
 /** What there is to say about the GPU; `cuda: ` begins the reasons too. */
-function cudaLine({ gpu, detail = '', tested_at: tested }: CudaStatus): string {
-  if (gpu === undefined) return detail;
+function cudaLine({ gpu, detail = '', tested_at: tested, never_run }: CudaStatus): string {
+  const neverRun = "compiled, never run on this build's hardware";
+  if (gpu === undefined) return never_run ? `${detail} (${neverRun})` : detail;
   const free = `${gibibytes(gpu.freeBytes)} of ${gibibytes(gpu.memoryBytes)} GiB free`;
   const versions = `driver for CUDA ${gpu.driverCuda}, built with ${gpu.runtime}`;
   const state = gpu.emulated
     ? 'emulated on the host'
     : tested === undefined
-      ? "compiled, never run on this build's hardware"
+      ? neverRun
       : `tests passed ${tested.slice(0, 10)}`;
   return `cuda: ${gpu.name}, ${free}, compute capability ${gpu.computeCapability}, ${versions}: ${state}`;
 }

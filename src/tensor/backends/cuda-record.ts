@@ -30,6 +30,14 @@ export function testedAt({
   return records.find((record) => isOf(record, sha256, device))?.tested_at;
 }
 
+/** Whether the tests ever passed with this build, on whatever GPU. */
+export function everTested(path: string): boolean {
+  const records = readRecords(path);
+  if (records.length === 0) return false;
+  const sha256 = sha256Of(path);
+  return records.some((record) => record.addon_sha256 === sha256);
+}
+
 function isOf(record: TestRecord, sha256: string, device: DeviceInfo): boolean {
   return (
     record.addon_sha256 === sha256 &&

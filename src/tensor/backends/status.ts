@@ -1,8 +1,8 @@
 import { LlmkitError } from '../../errors.js';
 import * as tf from '../tfjs.js';
 import type { DeviceInfo } from './addon-device.js';
-import { loadCuda } from './cuda.js';
-import { testedAt } from './cuda-record.js';
+import { cudaAddonPath, cudaIsBuilt, loadCuda } from './cuda.js';
+import { everTested, testedAt } from './cuda-record.js';
 import { BACKEND_NAMES, BACKENDS, type BackendFacts, type EngineName } from './entries.js';
 import { hostKernels, nativeKernels } from './native-kernels/index.js';
 
@@ -30,6 +30,8 @@ export interface CudaStatus {
   readonly gpu?: DeviceInfo;
   /** ISO 8601; left out where this build has never run its tests on a GPU like this. */
   readonly tested_at?: string;
+  /** Whether the addon is built and has never passed its tests, on this GPU or, without one, on any. */
+  readonly never_run: boolean;
 }
 
 /** Whether each backend loads on this machine or why it does not; every one unless named. */
@@ -55,10 +57,12 @@ function cudaStatus(): CudaStatus {
   try {
     const cuda = loadCuda();
     const tested = testedAt(cuda);
-    return { loads: true, gpu: cuda.device, ...(tested !== undefined && { tested_at: tested }) };
+    const never_run = tested === undefined;
+    return { loads: true, gpu: cuda.device, never_run, ...(!never_run && { tested_at: tested }) };
   } catch (error) {
     if (!(error instanceof LlmkitError)) throw error;
-    return { loads: false, detail: error.message };
+    const never_run = cudaIsBuilt() && !everTested(cudaAddonPath());
+    return { loads: false, detail: error.message, never_run };
   }
 }
 

@@ -3,7 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import type { DeviceInfo } from '../../../src/tensor/backends/addon-device.js';
-import { testedAt } from '../../../src/tensor/backends/cuda-record.js';
+import { everTested, testedAt } from '../../../src/tensor/backends/cuda-record.js';
 import { temporaryFolder } from '../../helpers/temporary-folder.js';
 
 const H200: DeviceInfo = {
@@ -32,7 +32,9 @@ test('a passed test run is of one build and one kind of GPU', () => {
   writeFileSync(records, JSON.stringify([record]));
   expect(testedAt({ path, device: H200 })).toBe(record.tested_at);
   expect(testedAt({ path, device: { ...H200, name: 'NVIDIA L4' } })).toBeUndefined();
+  expect(everTested(path)).toBe(true);
   writeFileSync(path, 'another build');
+  expect(everTested(path)).toBe(false);
   expect(testedAt({ path, device: H200 })).toBeUndefined();
   writeFileSync(records, 'not JSON');
   expect(testedAt({ path, device: H200 })).toBeUndefined();

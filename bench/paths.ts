@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 
 /** Where the bundled drivers of bench/llmkit lie. */
-export function driverPath(root: string, name: 'generate' | 'score' | 'quantize'): string {
+export function driverPath(root: string, name: 'generate' | 'score'): string {
   return join(root, 'build', 'bench', 'llmkit', `${name}.js`);
 }
 

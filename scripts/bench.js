@@ -23,7 +23,6 @@ await build({
   entryPoints: {
     main: 'bench/main.ts',
     'llmkit/generate': 'bench/llmkit/generate.ts',
-    'llmkit/quantize': 'bench/llmkit/quantize.ts',
     'llmkit/score': 'bench/llmkit/score.ts',
   },
   outdir: OUTPUT,

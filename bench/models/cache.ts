@@ -1,9 +1,8 @@
 import { existsSync, mkdirSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import type { QuantizeJob } from '../llmkit/quantize.js';
 import { runChild } from '../measure/child.js';
 import { findTool } from '../measure/tools.js';
-import { driverPath, libraryPath } from '../paths.js';
+import { programPath } from '../paths.js';
 import { writeCheckpoint } from './checkpoint.js';
 import { writeGgufModel } from './gguf-model.js';
 import type { Shape } from './shape.js';
@@ -12,6 +11,14 @@ import { benchTokenizer } from './tokenizer.js';
 /** How the matrices of a checkpoint are stored. */
 export type Weights = 'bf16' | 'int4' | 'nf4';
 
+/** How the output projection of a quantized checkpoint is stored: a tied one as in llama.cpp's file, where it has 8 bits too. */
+export function headScheme(
+  { tied }: Shape,
+  weights: Exclude<Weights, 'bf16'>,
+): 'int4' | 'int8' | 'nf4' {
+  return tied && weights === 'int4' ? 'int8' : weights;
+}
+
 /** How the matrices of a GGUF file are stored. */
 export type GgufWeights = 'BF16' | 'Q4_0' | 'Q4_K_M';
 
@@ -19,7 +26,7 @@ export type GgufWeights = 'BF16' | 'Q4_0' | 'Q4_K_M';
 export interface ModelCache {
   /** Folder of the whole cache. */
   readonly folder: string;
-  /** A checkpoint's folder. int4 in groups of `groupSize`, nf4 in 64s; the head is quantized too. */
+  /** A checkpoint's folder. int4 in groups of `groupSize`, nf4 in 64s; the head by `headScheme`. */
   checkpoint(shape: Shape, weights: Weights, groupSize: number): Promise<string>;
   /** A GGUF file; undefined for what only llama-quantize can make when there is none. */
   gguf(shape: Shape, weights: GgufWeights): Promise<string | undefined>;
@@ -42,11 +49,12 @@ export function openModelCache(root: string, folder: string): ModelCache {
     async checkpoint(shape, weights, groupSize) {
       const source = await base(shape);
       if (weights === 'bf16') return source;
-      const scheme = weights === 'int4' ? { scheme: weights, groupSize } : { scheme: weights };
-      const name = weights === 'int4' ? `int4-g${groupSize}` : weights;
-      return place(`${shape.name}-${name}`, (output) =>
-        quantize(root, { model: source, output, ...scheme }),
-      );
+      const head = headScheme(shape, weights);
+      const group = weights === 'int4' ? `-g${groupSize}` : '';
+      const name = `${shape.name}-${weights}${group}${head === weights ? '' : `-${head}-head`}`;
+      const flags = ['--scheme', weights, '--head', head];
+      if (weights === 'int4') flags.push('--group-size', String(groupSize));
+      return place(name, (output) => quantize(root, [source, '-o', output, ...flags]));
     },
     async gguf(shape, weights) {
       if (weights === 'BF16') return bf16Gguf(shape);
@@ -64,9 +72,8 @@ export function openModelCache(root: string, folder: string): ModelCache {
   };
 }
 
-async function quantize(root: string, job: Omit<QuantizeJob, 'library'>): Promise<void> {
-  const whole: QuantizeJob = { ...job, library: libraryPath(root) };
-  await runChild(process.execPath, [driverPath(root, 'quantize'), JSON.stringify(whole)]);
+async function quantize(root: string, args: readonly string[]): Promise<void> {
+  await runChild(process.execPath, [programPath(root), 'quantize', ...args]);
 }
 
 /** Makes a file or folder under another name first, so that half of one is never taken for it. */

@@ -1,6 +1,6 @@
 import type { Arithmetic, Peaks } from '../measure/limits.js';
 import { peakOf } from '../measure/limits.js';
-import type { GgufWeights, Weights } from '../models/cache.js';
+import { type GgufWeights, headScheme, type Weights } from '../models/cache.js';
 import { matmulWeights, type Shape } from '../models/shape.js';
 
 /** Weights of llmkit, what they compute in, and the files that peers run for comparison. */
@@ -40,7 +40,8 @@ export function decodeLimit(bytes: number, sequences = 1) {
   return (peaks: Peaks) => (sequences * peaks.read * 1e9) / bytes;
 }
 
-const SCALE_BITS = { int4: 16, nf4: 32 } as const;
+const CODE_BITS = { int4: 4, int8: 8, nf4: 4 } as const;
+const SCALE_BITS = { int4: 16, int8: 16, nf4: 32 } as const;
 const NF4_BLOCK = 64;
 
 /** Bytes that a decoded token reads: every matrix once, codes and scales. */
@@ -48,8 +49,8 @@ export function bytesPerToken(shape: Shape, weights: Weights, groupSize: number)
   const all = matmulWeights(shape);
   if (weights === 'bf16') return 2 * all;
   const group = weights === 'nf4' ? NF4_BLOCK : groupSize;
-  const bits = 4 + SCALE_BITS[weights] / group;
-  // A head that is the embedding stays as it is.
-  const head = shape.tied ? shape.vocab * shape.hidden : 0;
-  return ((all - head) * bits) / 8 + 2 * head;
+  const bytes = (scheme: keyof typeof CODE_BITS, count: number) =>
+    (count * (CODE_BITS[scheme] + SCALE_BITS[scheme] / group)) / 8;
+  const head = shape.vocab * shape.hidden;
+  return bytes(weights, all - head) + bytes(headScheme(shape, weights), head);
 }

@@ -43,6 +43,13 @@ export function specsOf(config: DecoderConfig): readonly ParameterSpec[] {
   return specs;
 }
 
+/** The embedding that is the head's matrix too; undefined where the head has its own. */
+export function tiedTable(config: HfConfig): ParameterSpec | undefined {
+  const { tiedHead, names } = decoderConfig(config);
+  if (!tiedHead) return undefined;
+  return parameterSpecs(config).find(({ name }) => name === `${names.tokens}.weight`);
+}
+
 function attentionSpecs(config: DecoderConfig, layer: string): ParameterSpec[] {
   const { names, hiddenSize: D, headSize: E, transposedOnDisk } = config;
   const [queries, keys] = [config.numHeads * E, config.numKvHeads * E];

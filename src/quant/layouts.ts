@@ -17,6 +17,7 @@ import type { QuantScheme, StoredDtype } from './schemes/scheme.js';
 export interface PlannedMatrix {
   /** Module path as the file names it. */
   readonly module: string;
+  readonly scheme: QuantScheme;
   readonly rows: number;
   readonly cols: number;
   readonly groupSize: number;
@@ -31,6 +32,8 @@ export interface PlannedCheckpoint {
   readonly doubleQuant: boolean;
   readonly asymmetric: boolean;
   readonly dtype: StoredDtype;
+  /** Of the head, where the user chose one for it. */
+  readonly head?: QuantScheme | undefined;
   /** Linear modules left as they are. */
   readonly skipped: readonly string[];
 }
@@ -39,10 +42,16 @@ export interface PlannedCheckpoint {
 export interface Layout {
   /** Whether it can hold layers that the original stores transposed (GPT-2's Conv1D). */
   readonly holdsTransposed: boolean;
+  /** Whether its schemes may stand side by side in one checkpoint. */
+  readonly mixesSchemes: boolean;
   /** The tensors that `encode` will make. */
-  describe(scheme: QuantScheme, matrix: PlannedMatrix, plan: PlannedCheckpoint): TensorSpec[];
+  describe(matrix: PlannedMatrix, plan: PlannedCheckpoint): TensorSpec[];
   encode(matrix: PlannedMatrix, data: WeightData): NamedTensor[];
-  /** quantization_config for config.json. */
+  /**
+   * quantization_config for config.json.
+   *
+   * @param scheme of all layers but perhaps the head
+   */
   config(scheme: QuantScheme, plan: PlannedCheckpoint): Record<string, unknown>;
 }
 
@@ -54,8 +63,9 @@ const TORCH: Readonly<Record<StoredDtype, TorchDtype>> = {
 
 const bitsandbytes: Layout = {
   holdsTransposed: true,
-  describe({ format }, { module, rows, cols, groupSize, dtype }, { doubleQuant }) {
-    const quantType = format as 'nf4' | 'fp4';
+  mixesSchemes: false,
+  describe({ module, scheme, rows, cols, groupSize, dtype }, { doubleQuant }) {
+    const quantType = scheme.format as 'nf4' | 'fp4';
     const spec = { rows, cols, quantType, groupSize, doubleQuant, dtype: TORCH[dtype] };
     return describeBitsandbytes(module, spec);
   },
@@ -70,14 +80,20 @@ const bitsandbytes: Layout = {
 
 const compressedTensors: Layout = {
   holdsTransposed: false,
-  describe({ bits }, { module, rows, cols, groupSize, dtype }, { asymmetric }) {
+  mixesSchemes: true,
+  describe({ module, scheme: { bits }, rows, cols, groupSize, dtype }, { asymmetric }) {
     const spec = { rows, cols, bits, groupSize, symmetric: !asymmetric, scaleDtype: dtype };
     return describeCompressedTensors(module, spec);
   },
   encode: ({ module, dtype }, data) => encodeCompressedTensors(module, data, dtype),
-  config({ bits }, { asymmetric, groupSize, skipped }) {
-    const group = groupSize === undefined ? {} : { groupSize };
-    return compressedTensorsConfig({ bits, symmetric: !asymmetric, ignore: skipped, ...group });
+  config({ bits }, { asymmetric, groupSize, head, skipped }) {
+    return compressedTensorsConfig({
+      bits,
+      headBits: head?.bits ?? bits,
+      symmetric: !asymmetric,
+      groupSize,
+      ignore: skipped,
+    });
   },
 };
 

@@ -1,20 +1,16 @@
-import type { Dtype, HfConfig } from '../checkpoint/checkpoint.js';
+import type { HfConfig } from '../checkpoint/checkpoint.js';
 import { LlmkitError } from '../errors.js';
-import {
-  HEAD,
-  moduleOf,
-  type ParameterSpec,
-  parameterSpecs,
-  storedNames,
-} from '../model/layout.js';
+import { HEAD } from '../model/layout.js';
 import { layouts, type PlannedCheckpoint, type PlannedMatrix } from './layouts.js';
-import type { QuantScheme, StoredDtype } from './schemes/scheme.js';
-
-/** A stored tensor's header. */
-interface Header {
-  readonly dtype: Dtype;
-  readonly shape: readonly number[];
-}
+import { schemes } from './schemes/index.js';
+import type { QuantScheme } from './schemes/scheme.js';
+import {
+  type Header,
+  type StoredLinear,
+  storedLinears,
+  type TiedHead,
+  tiedHead,
+} from './stored-linears.js';
 
 /** What a user calls the options of a plan, for messages. */
 export type OptionNames = Readonly<
@@ -38,8 +34,15 @@ export interface PlanRequest {
   readonly asymmetric: boolean;
   /** Module paths, their endings or globs. */
   readonly skip: readonly string[];
+  /** How the output head is stored, whether or not `skip` names it; left out: as the other layers. */
+  readonly head?: QuantScheme | undefined;
   /** Left out: the flags of `llmkit quantize`. */
   readonly names?: OptionNames;
+}
+
+/** A matrix of a plan, and whether the file holds it transposed. */
+export interface PlannedTensor extends PlannedMatrix {
+  readonly transposedOnDisk: boolean;
 }
 
 /** Which matrices become what. */
@@ -47,7 +50,9 @@ export interface QuantPlan {
   readonly scheme: QuantScheme;
   readonly checkpoint: PlannedCheckpoint;
   /** By module path as the file names it. */
-  readonly matrices: ReadonlyMap<string, PlannedMatrix & { readonly transposedOnDisk: boolean }>;
+  readonly matrices: ReadonlyMap<string, PlannedTensor>;
+  /** Set where a head that was tied to the embedding becomes a matrix of its own. */
+  readonly untied?: TiedHead | undefined;
   /** What the user should know: said once. */
   readonly notes: readonly string[];
 }
@@ -63,10 +68,13 @@ export function planQuantization(
   tensors: ReadonlyMap<string, Header>,
   request: PlanRequest,
 ): QuantPlan {
-  const { scheme, doubleQuant, asymmetric, names = FLAGS } = request;
+  const { scheme, doubleQuant, asymmetric, head, names = FLAGS } = request;
   checkOptions(request, names);
-  const linears = storedLinears(config, tensors);
+  if (head) checkHead(head, scheme);
+  const untied = head && tiedHead(config, tensors);
+  const linears = [...storedLinears(config, tensors), ...(untied ? [untied.linear] : [])];
   const skipped = skippedModules(linears, request.skip, names);
+  if (head) skipped.delete(HEAD);
   const chosen = linears.filter(({ module }) => !skipped.has(module));
   if (chosen.length === 0) {
     throw new LlmkitError('usage', `quantize: ${names.skip} leaves no layer to quantize`);
@@ -76,7 +84,12 @@ export function planQuantization(
   const matrices = new Map(
     chosen.map((linear) => [
       linear.stored,
-      { ...linear, module: linear.stored, groupSize: groups.size ?? linear.cols },
+      {
+        ...linear,
+        module: linear.stored,
+        scheme: linear.module === HEAD ? (head ?? scheme) : scheme,
+        groupSize: groups.size ?? linear.cols,
+      },
     ]),
   );
   // A tied head is no matrix of its own, yet readers must be told to leave it alone.
@@ -84,12 +97,14 @@ export function planQuantization(
   return {
     scheme,
     matrices,
-    notes: groups.notes,
+    untied,
+    notes: [...groups.notes, ...(untied ? [untiedNote(untied, matrices)] : [])],
     checkpoint: {
       ...(groups.size === undefined ? {} : { groupSize: groups.size }),
       doubleQuant,
       asymmetric,
       dtype: chosen[0]?.dtype ?? 'F32',
+      head,
       skipped: [...skipped],
     },
   };
@@ -118,50 +133,26 @@ function checkOptions(
   }
 }
 
-interface StoredLinear {
-  /** Module path by Hugging Face's name. */
-  readonly module: string;
-  /** Module path as the file names it. */
-  readonly stored: string;
-  readonly rows: number;
-  readonly cols: number;
-  readonly dtype: StoredDtype;
-  readonly transposedOnDisk: boolean;
+function checkHead(head: QuantScheme, scheme: QuantScheme): void {
+  const stands = (layers: QuantScheme) =>
+    head === layers || (head.layout === layers.layout && layouts[layers.layout].mixesSchemes);
+  if (stands(scheme)) return;
+  const others = Object.values(schemes).filter(stands);
+  throw new LlmkitError(
+    'usage',
+    `--head: ${scheme.layout} holds no ${head.format} head beside ${scheme.format} layers; ` +
+      `use --head ${scheme.format}, or --scheme ${others.map(({ format }) => format).join(' or ')}`,
+  );
 }
 
-function storedLinears(config: HfConfig, tensors: ReadonlyMap<string, Header>): StoredLinear[] {
-  const names = storedNames(config, tensors);
-  return parameterSpecs(config)
-    .filter(({ role }) => role === 'linear')
-    .map((spec) => storedLinear(spec, names.get(spec.name) ?? spec.name, tensors));
-}
-
-function storedLinear(
-  { name, shape, transposedOnDisk }: ParameterSpec,
-  storedName: string,
-  tensors: ReadonlyMap<string, Header>,
-): StoredLinear {
-  const stored = tensors.get(storedName);
-  const onDisk = transposedOnDisk ? [...shape].reverse() : shape;
-  if (stored?.shape.join() !== onDisk.join()) {
-    const got = stored ? `[${stored.shape.join(', ')}]` : 'a checkpoint without it';
-    throw new LlmkitError('checkpoint', `${name}: expected [${onDisk.join(', ')}], got ${got}`);
-  }
-  const [rows = 0, cols = 0] = shape;
-  const dtype = storedDtype(name, stored.dtype);
-  return {
-    module: moduleOf(name),
-    stored: moduleOf(storedName),
-    rows,
-    cols,
-    dtype,
-    transposedOnDisk,
-  };
-}
-
-function storedDtype(name: string, dtype: Dtype): StoredDtype {
-  if (dtype === 'F32' || dtype === 'F16' || dtype === 'BF16') return dtype;
-  throw new LlmkitError('unsupported', `${name}: expected F32, F16 or BF16 weights, got ${dtype}`);
+function untiedNote(
+  { linear: { dtype } }: TiedHead,
+  matrices: ReadonlyMap<string, PlannedMatrix>,
+): string {
+  return (
+    `the head is tied to the embedding: it becomes a matrix of its own in ${matrices.get(HEAD)?.scheme.format}, ` +
+    `the embedding stays in ${dtype} (tie_word_embeddings: false)`
+  );
 }
 
 function skippedModules(

@@ -60,13 +60,14 @@ function denseDifference(
 
 /** The flags of `llmkit quantize` that do the same. */
 function flagsOf(record: QuantizationRecord): string {
-  const { scheme, group_size: size, double_quant: nested, asymmetric, skip } = record;
+  const { scheme, group_size: size, double_quant: nested, asymmetric, skip, head } = record;
   const flags = [
     `--scheme ${scheme}`,
     size ? `--group-size ${size}` : '',
     nested ? '--double-quant' : '',
     asymmetric ? '--asymmetric' : '',
     skip && skip.join() !== 'lm_head' ? `--skip ${skip.join()}` : '',
+    head ? `--head ${head}` : '',
   ];
   return flags.filter(Boolean).join(' ');
 }
@@ -100,9 +101,12 @@ function differingSettings(
   trained: QuantizationRecord,
   given: QuantizationRecord,
 ): readonly [string, string] {
-  const keys = Object.keys(trained) as (keyof QuantizationRecord)[];
-  const different = keys.filter((key) => String(trained[key]) !== String(given[key]));
+  // Of what a record does not name nothing is known, but a head that was chosen is always named.
+  const keys = [...new Set([...Object.keys(trained), 'head'])] as (keyof QuantizationRecord)[];
+  const text = (record: QuantizationRecord, key: keyof QuantizationRecord) =>
+    String(record[key] ?? 'none');
+  const different = keys.filter((key) => text(trained, key) !== text(given, key));
   const inWords = (record: QuantizationRecord) =>
-    different.map((key) => `${key} ${record[key]}`).join(', ');
+    different.map((key) => `${key} ${text(record, key)}`).join(', ');
   return [inWords(trained), inWords(given)];
 }

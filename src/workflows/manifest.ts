@@ -16,6 +16,8 @@ const quantizationSchema = z.object({
   double_quant: z.boolean().optional(),
   asymmetric: z.boolean().optional(),
   skip: z.array(z.string()).optional(),
+  /** Scheme of the output head, where it was given one. */
+  head: z.string().nullish(),
 });
 
 /** How weights were quantized; in `config` of a folder that `llmkit quantize` wrote. */

@@ -33,6 +33,8 @@ export interface QuantizeOptions {
   readonly doubleQuant: boolean;
   readonly asymmetric: boolean;
   readonly skip: readonly string[];
+  /** A name of `schemes` for the output head; left out: as the other layers, unless skipped. */
+  readonly head?: string | undefined;
   readonly maxShardBytes?: number | undefined;
   readonly force: boolean;
   /** Plans from headers alone and writes nothing. */
@@ -131,9 +133,10 @@ async function write(
 
 async function writeConfig({ checkpoint, plan }: QuantizeJob, folder: string): Promise<void> {
   const original = JSON.parse(await readFile(join(checkpoint.folder, 'config.json'), 'utf8'));
-  const { scheme } = plan;
+  const { scheme, untied } = plan;
   const quantization = layouts[scheme.layout].config(scheme, plan.checkpoint);
-  const config = { ...original, quantization_config: quantization };
+  const tied = untied ? { tie_word_embeddings: false } : {};
+  const config = { ...original, ...tied, quantization_config: quantization };
   await writeFile(join(folder, 'config.json'), `${JSON.stringify(config, null, 2)}\n`);
 }
 
@@ -141,7 +144,7 @@ async function manifestOf(
   { checkpoint, plan }: QuantizeJob,
   options: QuantizeOptions & { readonly output: string },
 ): Promise<Parameters<typeof writeManifest>[1]> {
-  const { model, scheme, groupSize, doubleQuant, asymmetric, skip, calib } = options;
+  const { model, scheme, head, groupSize, doubleQuant, asymmetric, skip, calib } = options;
   const inputs = [join(checkpoint.folder, 'config.json'), ...(calib === undefined ? [] : [calib])];
   const hashes = await Promise.all(
     inputs.map(async (path) => [path, await sha256OfFile(path)] as const),
@@ -155,6 +158,7 @@ async function manifestOf(
       double_quant: doubleQuant,
       asymmetric,
       skip,
+      head: head ?? null,
     },
     inputs: Object.fromEntries(hashes),
     ...(await tokenizerHashes(checkpoint.folder)),

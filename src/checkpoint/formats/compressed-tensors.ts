@@ -187,15 +187,41 @@ export function encodeCompressedTensors(
   }));
 }
 
-/** config.json's quantization_config for pack-quantized weights; groupSize undefined = one scale per channel. */
-export function compressedTensorsConfig(options: {
-  bits: 4 | 8;
-  symmetric: boolean;
-  groupSize?: number;
+/** What config.json says of pack-quantized weights. */
+export interface CompressedTensorsOptions {
+  readonly bits: 4 | 8;
+  /** Of the output head. */
+  readonly headBits: 4 | 8;
+  readonly symmetric: boolean;
+  /** Undefined: one scale per channel. */
+  readonly groupSize?: number | undefined;
   /** Linear modules left as they are. */
-  ignore: readonly string[];
-}): Record<string, unknown> {
-  const { bits, symmetric, groupSize, ignore } = options;
+  readonly ignore: readonly string[];
+}
+
+/** config.json's quantization_config for pack-quantized weights. */
+export function compressedTensorsConfig(
+  options: CompressedTensorsOptions,
+): Record<string, unknown> {
+  const { bits, headBits, ignore } = options;
+  const config_groups: Record<string, unknown> = { group_0: configGroup('Linear', bits, options) };
+  // Readers take the group of a module's name before that of its class.
+  if (headBits !== bits) config_groups.group_1 = configGroup('lm_head', headBits, options);
+  return {
+    config_groups,
+    format: 'pack-quantized',
+    ignore: [...ignore],
+    kv_cache_scheme: null,
+    quant_method: 'compressed-tensors',
+    quantization_status: 'compressed',
+  };
+}
+
+function configGroup(
+  target: string,
+  bits: 4 | 8,
+  { symmetric, groupSize }: CompressedTensorsOptions,
+): Record<string, unknown> {
   const weights = {
     actorder: null,
     block_structure: null,
@@ -208,14 +234,5 @@ export function compressedTensorsConfig(options: {
     symmetric,
     type: 'int',
   };
-  return {
-    config_groups: {
-      group_0: { input_activations: null, output_activations: null, targets: ['Linear'], weights },
-    },
-    format: 'pack-quantized',
-    ignore: [...ignore],
-    kv_cache_scheme: null,
-    quant_method: 'compressed-tensors',
-    quantization_status: 'compressed',
-  };
+  return { input_activations: null, output_activations: null, targets: [target], weights };
 }

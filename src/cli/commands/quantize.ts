@@ -20,6 +20,7 @@ const shape = {
   double_quant: z.boolean().default(false),
   asymmetric: z.boolean().default(false),
   skip: z.array(z.string()).default(['lm_head']),
+  head: z.enum(Object.keys(schemes)).optional(),
   calib: z.string().optional(),
   max_shard_size: sizeSchema.default('5GB'),
   force: z.boolean().default(false),
@@ -34,7 +35,8 @@ export const quantize = defineCommand({
   summary: 'Write a 4- or 8-bit copy of a model',
   description:
     'Rounds every linear layer to the nearest code, tensor by tensor. nf4 and fp4 are written in\n' +
-    'bitsandbytes’ layout, int4 and int8 in compressed-tensors’; embeddings, norms and the head stay.\n' +
+    'bitsandbytes’ layout, int4 and int8 in compressed-tensors’; embeddings, norms and, without\n' +
+    '--head, the head stay.\n' +
     'Without --group-size: nf4 and fp4 in blocks of 64, int8 one scale per row, int4 in groups of\n' +
     '128, else of 64 or 32.',
   arguments: [{ key: 'model', name: 'MODEL', description: 'folder or hub id', kind: 'model' }],
@@ -47,6 +49,10 @@ export const quantize = defineCommand({
     double_quant: { description: 'nf4, fp4: store the scales in 8 bits too' },
     asymmetric: { description: 'int4, int8: one zero point per group' },
     skip: { value: 'NAMES', description: 'layers left as they are: names, endings or globs' },
+    head: {
+      value: 'NAME',
+      description: 'scheme of the output head, which is untied where it is tied',
+    },
     calib: { value: 'FILE', description: 'measure the perplexity of this text before and after' },
     max_shard_size: { value: 'SIZE', description: 'largest file of weights' },
     force: { description: 'replace an existing output' },
@@ -57,6 +63,10 @@ export const quantize = defineCommand({
     {
       command: 'llmkit quantize org/name -o out --bits 4 --scheme int4 --group-size 128',
       does: 'integers that vLLM reads, from the hub',
+    },
+    {
+      command: 'llmkit quantize ./model --bits 4 --scheme int4 --head int8',
+      does: 'the head in 8 bits, also one that is the embedding',
     },
     {
       command: 'llmkit quantize ./model --bits 8 --calib text.txt',
@@ -107,6 +117,7 @@ function optionsOf(config: QuantizeConfig) {
     doubleQuant: config.double_quant,
     asymmetric: config.asymmetric,
     skip: skip.filter((name) => name !== ''),
+    head: config.head,
     maxShardBytes: sizeInBytes(config.max_shard_size),
     force,
     dryRun: config.dry_run,
@@ -125,7 +136,7 @@ function report(result: QuantizeResult): string {
   );
   const lines = [
     `${plan ? 'would write' : 'wrote'} ${result.output}`,
-    `${tensors.length} layers to ${result.scheme}, ${result.bits_per_weight.toFixed(2)} bits per weight` +
+    `${layersByScheme(tensors)}, ${result.bits_per_weight.toFixed(2)} bits per weight` +
       (result.skipped.length > 0 ? `; left as they are: ${result.skipped.join(', ')}` : ''),
     `${megabytes(result.bytes_before)} before, ${megabytes(result.bytes_after)} after`,
   ];
@@ -148,4 +159,12 @@ function report(result: QuantizeResult): string {
     );
   }
   return `${lines.join('\n')}\n`;
+}
+
+/** `168 layers to int4, 1 to int8`. */
+function layersByScheme(tensors: QuantizeResult['tensors']): string {
+  const counts = new Map<string, number>();
+  for (const { scheme } of tensors) counts.set(scheme, (counts.get(scheme) ?? 0) + 1);
+  const parts = [...counts].map(([scheme, count]) => `${count} to ${scheme}`);
+  return parts.join(', ').replace(' to', ' layers to');
 }

@@ -2,9 +2,16 @@ import type { Checkpoint } from '../../checkpoint/checkpoint.js';
 import { dtypeBits } from '../../checkpoint/dtype.js';
 import type { TensorSpec } from '../../checkpoint/writer.js';
 import { LlmkitError } from '../../errors.js';
-import { layouts, type PlannedMatrix } from '../../quant/layouts.js';
-import { type PlanRequest, planQuantization, type QuantPlan } from '../../quant/plan.js';
+import { HEAD } from '../../model/layout.js';
+import { layouts } from '../../quant/layouts.js';
+import {
+  type PlannedTensor,
+  type PlanRequest,
+  planQuantization,
+  type QuantPlan,
+} from '../../quant/plan.js';
 import { schemes } from '../../quant/schemes/index.js';
+import type { QuantScheme } from '../../quant/schemes/scheme.js';
 
 /** One quantized matrix. */
 export interface QuantizedTensor {
@@ -12,6 +19,7 @@ export interface QuantizedTensor {
   readonly scheme: string;
   readonly shape: readonly [rows: number, cols: number];
   readonly group_size: number;
+  /** 0 of a head that was tied. */
   readonly bytes_before: number;
   readonly bytes_after: number;
   /** ‖w − ŵ‖ / ‖w‖; absent in a dry run. */
@@ -52,7 +60,10 @@ export interface QuantizeJob {
  */
 export function planJob(
   checkpoint: Checkpoint,
-  options: Omit<PlanRequest, 'scheme'> & { readonly scheme: string },
+  options: Omit<PlanRequest, 'scheme' | 'head'> & {
+    readonly scheme: string;
+    readonly head?: string | undefined;
+  },
 ): QuantizeJob {
   if (checkpoint.quantized.size > 0 || checkpoint.config.quantization_config) {
     throw new LlmkitError(
@@ -60,33 +71,47 @@ export function planJob(
       `${checkpoint.folder}: is already quantized; start from the 16-bit checkpoint`,
     );
   }
-  const scheme = schemes[options.scheme];
-  if (scheme === undefined) {
-    const known = Object.keys(schemes).join(' ');
-    throw new LlmkitError('usage', `--scheme: expected one of ${known}, got ${options.scheme}`);
-  }
-  const plan = planQuantization(checkpoint.config, checkpoint.tensors, { ...options, scheme });
+  const scheme = schemeNamed('--scheme', options.scheme);
+  const head = options.head === undefined ? undefined : schemeNamed('--head', options.head);
+  const request = { ...options, scheme, head };
+  const plan = planQuantization(checkpoint.config, checkpoint.tensors, request);
   const parts = new Map<string, readonly TensorSpec[]>();
   const specs = [...checkpoint.tensors.values()].flatMap((tensor): readonly TensorSpec[] => {
-    const matrix = matrixOf(plan, tensor.name);
-    if (matrix === undefined) return [tensor];
-    const described = layouts[scheme.layout].describe(scheme, matrix, plan.checkpoint);
+    const { copy, matrix } = outcomeOf(plan, tensor.name);
+    const kept = copy === undefined ? [] : [{ ...tensor, name: copy }];
+    if (matrix === undefined) return kept;
+    const described = layouts[scheme.layout].describe(matrix, plan.checkpoint);
     parts.set(matrix.module, described);
-    return described;
+    return [...kept, ...described];
   });
   return { checkpoint, plan, specs, parts, bytesAfter: sizeOf(specs) };
 }
 
-/** The plan of a stored tensor; undefined where it stays as it is. */
-export function matrixOf(plan: QuantPlan, tensor: string): PlannedTensor | undefined {
-  return tensor.endsWith('.weight')
-    ? plan.matrices.get(tensor.slice(0, -'.weight'.length))
-    : undefined;
+function schemeNamed(flag: string, name: string): QuantScheme {
+  const scheme = schemes[name];
+  if (scheme !== undefined) return scheme;
+  const known = Object.keys(schemes).join(' ');
+  throw new LlmkitError('usage', `${flag}: expected one of ${known}, got ${name}`);
 }
 
-/** A matrix of the plan, and whether the file holds it transposed. */
-export interface PlannedTensor extends PlannedMatrix {
-  readonly transposedOnDisk: boolean;
+/** What becomes of a stored tensor. */
+export interface Outcome {
+  /** The name under which it stays as it is. */
+  readonly copy?: string;
+  /** The matrix that is made of it. */
+  readonly matrix?: PlannedTensor;
+}
+
+/** A tensor is copied or quantized; the table of a head that is untied is both, and a copy of it is left out. */
+export function outcomeOf({ matrices, untied }: QuantPlan, tensor: string): Outcome {
+  const head = `${HEAD}.weight`;
+  if (untied && (tensor === untied.source || tensor === head)) {
+    const matrix = matrices.get(HEAD);
+    return tensor === untied.source && matrix ? { copy: untied.table, matrix } : {};
+  }
+  const isWeight = tensor.endsWith('.weight');
+  const matrix = isWeight ? matrices.get(tensor.slice(0, -'.weight'.length)) : undefined;
+  return matrix ? { matrix } : { copy: tensor };
 }
 
 function sizeOf(specs: readonly TensorSpec[]): number {
@@ -97,9 +122,9 @@ function sizeOf(specs: readonly TensorSpec[]): number {
 
 /** The job's matrices, and its sizes, as far as headers tell. */
 export function describeJob({ checkpoint, plan, parts, bytesAfter }: QuantizeJob): JobSummary {
-  const tensors = [...plan.matrices.values()].map(({ module, rows, cols, groupSize }) => ({
+  const tensors = [...plan.matrices.values()].map(({ module, scheme, rows, cols, groupSize }) => ({
     name: `${module}.weight`,
-    scheme: plan.scheme.format,
+    scheme: scheme.format,
     shape: [rows, cols] as const,
     group_size: groupSize,
     bytes_before: checkpoint.tensors.get(`${module}.weight`)?.sizeBytes ?? 0,

@@ -8,6 +8,7 @@ import {
 import { CheckpointWriter } from '../../checkpoint/writer.js';
 import { transposeBytes } from '../../model/transpose.js';
 import { layouts } from '../../quant/layouts.js';
+import type { PlannedTensor } from '../../quant/plan.js';
 import { type Quantizer, quantizerInUse } from '../../quant/quantizer.js';
 import type { WeightData } from '../../tensor/weight.js';
 import { eachInFlight } from './in-flight.js';
@@ -15,8 +16,7 @@ import {
   bitsPerWeight,
   describeJob,
   type JobSummary,
-  matrixOf,
-  type PlannedTensor,
+  outcomeOf,
   type QuantizedTensor,
   type QuantizeJob,
 } from './job.js';
@@ -62,9 +62,9 @@ export async function writeTensors(
     const { name, sizeBytes } = tensor;
     const bytes = checkpoint.bytes(name);
     const writing = writeTensor({ tensor, bytes, job, quantizer, writer });
-    const [report, identified] = await Promise.all([writing, hash(tensor)]);
+    const [written, identified] = await Promise.all([writing, hash(tensor)]);
     checkpoint.release(name);
-    reports.set(name, report);
+    for (const [part, report] of written) reports.set(part, report);
     hashed.push(identified);
     done += sizeBytes;
   };
@@ -96,20 +96,24 @@ interface TensorToWrite {
   readonly writer: CheckpointWriter;
 }
 
-async function writeTensor(request: TensorToWrite): Promise<TensorReport> {
+/** @returns what was written, by name */
+async function writeTensor(request: TensorToWrite): Promise<readonly [string, TensorReport][]> {
   const { tensor, bytes, job, writer } = request;
-  const planned = matrixOf(job.plan, tensor.name);
-  if (planned !== undefined) return writeMatrix(planned, request);
-  await writer.write(tensor.name, bytes);
-  return { bytes_after: tensor.sizeBytes };
+  const { copy, matrix } = outcomeOf(job.plan, tensor.name);
+  const written: [string, TensorReport][] = [];
+  if (copy !== undefined) {
+    await writer.write(copy, bytes);
+    written.push([copy, { bytes_after: tensor.sizeBytes }]);
+  }
+  if (matrix) written.push([`${matrix.module}.weight`, await writeMatrix(matrix, request)]);
+  return written;
 }
 
 async function writeMatrix(
   planned: PlannedTensor,
   { tensor, bytes, job: { plan }, quantizer, writer }: TensorToWrite,
 ): Promise<TensorReport> {
-  const { scheme } = plan;
-  const { groupSize, dtype } = planned;
+  const { scheme, groupSize, dtype } = planned;
   const { doubleQuant, asymmetric } = plan.checkpoint;
   const matrix = { name: tensor.name, values: valuesOf(bytes, planned) };
   const options = { scheme, groupSize, dtype, doubleQuant, asymmetric };

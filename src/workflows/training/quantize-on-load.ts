@@ -7,6 +7,7 @@ import { layouts } from '../../quant/layouts.js';
 import { type OptionNames, planQuantization, type QuantPlan } from '../../quant/plan.js';
 import { quantizerInUse } from '../../quant/quantizer.js';
 import { schemes } from '../../quant/schemes/index.js';
+import type { QuantScheme } from '../../quant/schemes/scheme.js';
 import type { QuantizationRecord } from '../manifest.js';
 
 /** Quantizes a model while it is loaded, to the same codes as `llmkit quantize` writes. */
@@ -43,16 +44,17 @@ export function quantizeOnLoad(
   if (!load_in_4bit || checkpoint.quantized.size > 0) return undefined;
   const wish = quantization ?? { scheme: 'nf4' };
   const { scheme: name, group_size, double_quant = false, asymmetric = false } = wish;
-  const scheme = schemes[name];
-  if (!scheme) throw new LlmkitError('unsupported', `quantization.scheme: ${name}`);
+  const scheme = schemeNamed(name);
   const plan = planQuantization(checkpoint.config, checkpoint.tensors, {
     scheme,
     groupSize: group_size ?? undefined,
     doubleQuant: double_quant,
     asymmetric,
     skip: wish.skip ?? DEFAULT_SKIP,
+    head: wish.head ? schemeNamed(wish.head) : undefined,
     names: NAMES,
   });
+  if (plan.untied) throw tiedHead(checkpoint);
   const stored = storedNames(checkpoint.config, checkpoint.tensors);
   const encoded = new Map<string, HashedTensor[]>();
   return {
@@ -61,7 +63,7 @@ export function quantizeOnLoad(
       const weight = stored.get(`${module}.weight`) ?? `${module}.weight`;
       const planned = plan.matrices.get(weight.slice(0, -'.weight'.length));
       if (!planned) return undefined;
-      const { groupSize, dtype } = planned;
+      const { scheme, groupSize, dtype } = planned;
       const { data } = await quantizerInUse()(
         { name: weight, values: read() },
         { scheme, groupSize, dtype, doubleQuant: double_quant, asymmetric },
@@ -77,4 +79,18 @@ export function quantizeOnLoad(
     identity: (base) =>
       identityOfTensors(base.flatMap((tensor) => encoded.get(tensor.name) ?? [tensor])),
   };
+}
+
+function schemeNamed(name: string): QuantScheme {
+  const scheme = schemes[name];
+  if (scheme) return scheme;
+  throw new LlmkitError('unsupported', `quantization.scheme: ${name}`);
+}
+
+function tiedHead({ folder }: Checkpoint): LlmkitError {
+  return new LlmkitError(
+    'unsupported',
+    `${folder}: ties its head to the embedding, and the adapter was trained on weights with a head of ` +
+      'their own (quantize --head); give that quantized checkpoint itself as MODEL',
+  );
 }

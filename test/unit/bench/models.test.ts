@@ -12,6 +12,7 @@ import {
   tensorShapes,
 } from '../../../bench/models/shape.js';
 import { benchTokenizer } from '../../../bench/models/tokenizer.js';
+import { bytesPerToken } from '../../../bench/works/variants.js';
 import { toDtype } from '../../../src/checkpoint/writer.js';
 import { temporaryFolder } from '../../helpers/temporary-folder.js';
 
@@ -165,6 +166,15 @@ describe('shapes', () => {
     const shape = parseShape('qwen2.5-0.5b');
     expect(parameterCount(shape)).toBe(494_032_768);
     expect(matmulWeights(shape)).toBe(parameterCount(shape) - 24 * (2 * 896 + 1152) - 896);
+  });
+
+  test('a token reads the codes and scales of every matrix; a tied head has 8 bits beside int4', () => {
+    const shape = parseShape('qwen2.5-0.5b');
+    const head = 151936 * 896;
+    const layers = matmulWeights(shape) - head;
+    expect(bytesPerToken(shape, 'int4', 32)).toBe(layers * (0.5 + 2 / 32) + head * (1 + 2 / 32));
+    expect(bytesPerToken(shape, 'nf4', 32)).toBe(matmulWeights(shape) * (0.5 + 4 / 64));
+    expect(bytesPerToken(shape, 'bf16', 32)).toBe(2 * matmulWeights(shape));
   });
 
   test('any sizes can be named; what does not fit is refused', () => {

@@ -101,6 +101,45 @@ describe('what is quantized', () => {
   });
 });
 
+describe('the scheme of the head', () => {
+  const int8 = schemes.int8 as QuantScheme;
+  const tied = { ...LLAMA, tie_word_embeddings: true };
+
+  test('one of its own, in the groups of the other layers, though the head is skipped', () => {
+    const { matrices, checkpoint, untied, notes } = plan({ name: 'int4', head: int8 });
+    expect(matrices.get('lm_head')).toMatchObject({ scheme: int8, groupSize: 64, rows: 32 });
+    expect(matrices.get('model.layers.0.mlp.up_proj')?.scheme).toBe(schemes.int4);
+    expect(checkpoint).toMatchObject({ head: int8, skipped: [] });
+    expect([untied, notes.length]).toEqual([undefined, 1]);
+  });
+
+  test('a tied one becomes a matrix of its own, and that is said', () => {
+    const { matrices, untied, notes } = plan({ name: 'int8', head: int8, config: tied });
+    expect(matrices.get('lm_head')).toMatchObject({ scheme: int8, groupSize: 128, dtype: 'BF16' });
+    const embedding = 'model.embed_tokens.weight';
+    expect(untied).toMatchObject({ source: embedding, table: embedding });
+    expect(notes).toEqual([expect.stringMatching(/tied.*in int8.*stays in BF16/)]);
+  });
+
+  test('the embedding keeps its name where a file has the shared matrix as the head', () => {
+    const tensors = headers(tied);
+    const embedding = 'model.embed_tokens.weight';
+    tensors.set('lm_head.weight', tensors.get(embedding) as { dtype: Dtype; shape: number[] });
+    tensors.delete(embedding);
+    const flags = { doubleQuant: false, asymmetric: false, skip: [] };
+    const { untied } = planQuantization(tied, tensors, { ...flags, scheme: int8, head: int8 });
+    expect(untied).toMatchObject({ source: 'lm_head.weight', table: embedding });
+  });
+
+  test('a layout that holds one scheme refuses another for the head, with the fix', () => {
+    expect(() => plan({ name: 'nf4', head: int8 })).toThrow(
+      '--head: bitsandbytes holds no int8 head beside nf4 layers; use --head nf4, or --scheme int4 or int8',
+    );
+    expect(() => plan({ name: 'int4', head: schemes.nf4 })).toThrow(/or --scheme nf4$/);
+    expect(plan({ name: 'nf4', head: schemes.nf4 }).matrices.has('lm_head')).toBe(true);
+  });
+});
+
 describe('group sizes', () => {
   test('nf4 64; int8 a row; int4 the largest of 128, 64 and 32 that divides every row, said once', () => {
     expect(plan({}).checkpoint.groupSize).toBe(64);

@@ -21,10 +21,14 @@ const DENSE = join(ROOT, 'dense');
 const NF4 = join(ROOT, 'nf4');
 let identity = '';
 
-async function quantize(output: string, scheme: string, groupSize?: number): Promise<void> {
+async function quantize(
+  output: string,
+  scheme: string,
+  options: { groupSize?: number; head?: string } = {},
+): Promise<void> {
   const flags = { doubleQuant: false, asymmetric: false, skip: ['lm_head'] };
   const fixed = { ...flags, force: false, dryRun: false, backend };
-  await quantizeModel({ ...fixed, model: DENSE, output, scheme, groupSize });
+  await quantizeModel({ ...fixed, ...options, model: DENSE, output, scheme });
 }
 
 beforeAll(async () => {
@@ -33,7 +37,8 @@ beforeAll(async () => {
   identity = await identityOf(checkpoint);
   checkpoint.close();
   await quantize(NF4, 'nf4');
-  await quantize(join(ROOT, 'nf4-32'), 'nf4', 32);
+  await quantize(join(ROOT, 'nf4-32'), 'nf4', { groupSize: 32 });
+  await quantize(join(ROOT, 'nf4-head'), 'nf4', { head: 'nf4' });
   await quantize(join(ROOT, 'int4'), 'int4');
 });
 
@@ -91,6 +96,12 @@ describe('a doubt names both and the fix', () => {
     );
   });
 
+  test('the fix names the scheme of the head', async () => {
+    const quantization = { scheme: 'int4', head: 'int8' };
+    const record = { ...dense(), quantized: { identity: 'its own', scheme: 'int4' } };
+    expect(await doubt(record, DENSE, { quantization })).toContain('--scheme int4 --head int8`');
+  });
+
   test('trained on 16-bit weights, put on quantized ones', async () => {
     const said = await doubt(dense(), NF4);
     expect(said).toContain(`${DENSE}, which is not quantized, and ${NF4} is in nf4`);
@@ -99,6 +110,7 @@ describe('a doubt names both and the fix', () => {
   test('another scheme, other groups, another original', async () => {
     expect(await doubt(nf4(), join(ROOT, 'int4'))).toContain('is in int4; quantize with --scheme');
     expect(await doubt(nf4(), join(ROOT, 'nf4-32'))).toContain('group_size 64, and');
+    expect(await doubt(nf4(), join(ROOT, 'nf4-head'))).toContain('head none, and');
     expect(await doubt({ ...nf4(), identity: 'another' }, NF4)).toContain('from another model');
   });
 

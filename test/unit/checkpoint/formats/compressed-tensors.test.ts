@@ -10,7 +10,13 @@ import type { NamedTensor } from '../../../../src/checkpoint/writer.js';
 import { dequantize, type WeightData } from '../../../../src/tensor/weight.js';
 import { goldenFormats, goldenTensor, sourceOf } from './golden.js';
 
-const config = { bits: 4, symmetric: true, groupSize: 32, ignore: ['lm_head'] } as const;
+const config = {
+  bits: 4,
+  headBits: 4,
+  symmetric: true,
+  groupSize: 32,
+  ignore: ['lm_head'],
+} as const;
 const layout = layoutOf({ quantization_config: compressedTensorsConfig(config) }, 'config.json');
 const matrixOf = (tensors: readonly NamedTensor[]): WeightData => {
   const source = sourceOf(tensors);
@@ -124,6 +130,15 @@ test.each<[string, NamedTensor[], number[]]>([
   ['zero points', plain([0.5, 2], [-28, 1]), [-50, 14, 77.5, 0, 2, 4]],
 ])('int-quantized: %s', (_, tensors, expected) => {
   expect([...dequantize(matrixOf(tensors))]).toEqual(expected);
+});
+
+test('a head of other bits is a group of its own, by its name', () => {
+  const { config_groups } = compressedTensorsConfig({ ...config, headBits: 8, ignore: [] });
+  expect(config_groups).toMatchObject({
+    group_0: { targets: ['Linear'], weights: { num_bits: 4, group_size: 32 } },
+    group_1: { targets: ['lm_head'], weights: { num_bits: 8, group_size: 32 } },
+  });
+  expect(Object.keys(compressedTensorsConfig(config).config_groups as object)).toHaveLength(1);
 });
 
 test('what older files and other writers say besides is read', () => {

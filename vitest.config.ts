@@ -5,7 +5,7 @@ export default defineConfig(async () => ({
   resolve: { alias: await tfjsAliases() },
   test: {
     include: ['test/**/*.test.ts'],
-    globalSetup: ['test/e2e/global-setup.ts'],
+    globalSetup: ['test/helpers/run-folder.ts', 'test/e2e/global-setup.ts'],
     testTimeout: 30_000,
     pool: 'forks' as const,
     maxWorkers: 2,

@@ -9,22 +9,32 @@ export interface ValueAndGradients {
   readonly gradients: readonly (tf.Tensor | undefined)[];
 }
 
+export interface GradientOptions {
+  /** 1 if left out. */
+  readonly dy?: tf.Tensor | undefined;
+  /** Told of each gradient as soon as it is there, those of activations among them, and of each sum that replaces one. */
+  readonly onGradient?: ((x: tf.Tensor, gradient: tf.Tensor) => void) | undefined;
+}
+
 /**
- * f() and the gradients of the sum of f() · dy (1 if left out). As tf.variableGrads, but each
- * activation and each gradient of one is released as soon as the backward pass has used it, where
- * tfjs keeps them all to the end.
+ * f() and the gradients of the sum of f() · dy. As tf.variableGrads, but each activation and each
+ * gradient of one is released as soon as the backward pass has used it, where tfjs keeps them all
+ * to the end.
  *
  * @param xs what gradients are wanted for; nothing that f makes itself
  */
 export function valueAndGradients(
   f: () => tf.Tensor,
   xs: readonly tf.Tensor[],
-  dy?: tf.Tensor,
+  { dy, onGradient }: GradientOptions = {},
 ): ValueAndGradients {
   const { value, tape } = record(f);
   try {
     const start = () => (dy === undefined ? tf.onesLike(value) : tf.clone(dy));
-    const gradients = tf.tidy(() => walkBack(tape, xs, new Map([[value.id, start()]])));
+    const gradients = tf.tidy(() => {
+      const byId = new Map([[value.id, start()]]);
+      return walkBack(tape, xs, { byId, onGradient });
+    });
     return { value, gradients };
   } catch (error) {
     value.dispose();
@@ -52,25 +62,28 @@ function record(f: () => tf.Tensor): { value: tf.Tensor; tape: TapeNode[] } {
   }
 }
 
-/** Gradients by the id of their tensor. */
-type Gradients = Map<number, tf.Tensor>;
+/** Gradients by the id of their tensor, and who is told of some. */
+interface Gradients extends Pick<GradientOptions, 'onGradient'> {
+  readonly byId: Map<number, tf.Tensor>;
+}
 
 function walkBack(
   tape: readonly TapeNode[],
   xs: readonly tf.Tensor[],
   gradients: Gradients,
 ): (tf.Tensor | undefined)[] {
+  const { byId } = gradients;
   const reached = reachedFrom(xs, tape);
   for (const node of tape.toReversed()) {
-    const dys = node.outputs.map(({ id }) => gradients.get(id));
+    const dys = node.outputs.map(({ id }) => byId.get(id));
     if (node.outputs.some(({ id }) => reached.has(id)) && dys.some((dy) => dy !== undefined)) {
       addInputGradients(node, dys, { reached, gradients });
     }
     release(node);
     tf.dispose(dys as tf.Tensor[]);
-    for (const { id } of node.outputs) gradients.delete(id);
+    for (const { id } of node.outputs) byId.delete(id);
   }
-  return xs.map(({ id }) => gradients.get(id));
+  return xs.map(({ id }) => byId.get(id));
 }
 
 /** The ids of xs and of everything that was made of them. */
@@ -94,10 +107,13 @@ function addInputGradients(
     // A clone: what is returned may be a dy or a saved tensor, which are about to be released.
     return inputs.map(([name]) => tf.clone((gradientOf[name] ?? missing(node, name))()));
   });
-  inputs.forEach(([, { id }], i) => {
-    const [sum, dx] = [gradients.get(id), made[i] as tf.Tensor];
-    gradients.set(id, sum === undefined ? dx : tf.add(sum, dx));
-    if (sum !== undefined) tf.dispose([sum, dx]);
+  const { byId, onGradient } = gradients;
+  inputs.forEach(([, x], i) => {
+    const [before, dx] = [byId.get(x.id), made[i] as tf.Tensor];
+    const gradient = before === undefined ? dx : tf.add(before, dx);
+    byId.set(x.id, gradient);
+    onGradient?.(x, gradient);
+    if (before !== undefined) tf.dispose([before, dx]);
   });
 }
 

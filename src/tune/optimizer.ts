@@ -30,11 +30,21 @@ export class AdamW {
   private readonly parameters: ReadonlyMap<string, tf.Variable>;
   private readonly options: AdamWOptions;
 
-  constructor(parameters: ReadonlyMap<string, tf.Variable>, options: AdamWOptions) {
+  /** @param onState told of each tensor that is made, by the parameter's name */
+  constructor(
+    parameters: ReadonlyMap<string, tf.Variable>,
+    options: AdamWOptions,
+    onState: (name: string, state: tf.Variable) => void = () => undefined,
+  ) {
     this.parameters = parameters;
     this.options = options;
+    const state = (name: string, { shape }: tf.Variable) => {
+      const made = zeros(shape);
+      onState(name, made);
+      return made;
+    };
     this.moments = new Map(
-      [...parameters].map(([name, { shape }]) => [name, { m: zeros(shape), v: zeros(shape) }]),
+      [...parameters].map(([name, of]) => [name, { m: state(name, of), v: state(name, of) }]),
     );
   }
 

@@ -2,10 +2,12 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Row } from '../data/example.js';
 import { LlmkitError } from '../errors.js';
 import type { Decoder, ForwardOptions } from '../model/decoder.js';
+import { deviceMemory } from '../tensor/backends/device-memory.js';
 import { valueAndGradients } from '../tensor/gradients.js';
 import * as tf from '../tensor/tfjs.js';
 import { type TokenBatch, toBatch } from './batch.js';
 import { AdamW, type AdamWOptions, clipScale, globalNorm } from './optimizer.js';
+import type { Paging } from './paging.js';
 
 /** What the trainer needs of a model. */
 export type LanguageModel = Pick<Decoder, 'forward' | 'tokenLosses'>;
@@ -16,6 +18,8 @@ export interface TrainerOptions {
   readonly maxGradNorm: number;
   /** Recompute activations in the backward pass. */
   readonly checkpointing: boolean;
+  /** What does not fit into the device's memory. */
+  readonly paging?: Paging | undefined;
 }
 
 /** What one optimizer step runs with. */
@@ -51,7 +55,10 @@ export class Trainer {
     this.model = model;
     this.variables = variables;
     this.options = options;
-    this.optimizer = new AdamW(variables, options.optimizer);
+    const states = options.paging?.states;
+    this.optimizer = new AdamW(variables, options.optimizer, (name, state) => {
+      if (states?.has(name)) deviceMemory()?.page(state);
+    });
   }
 
   /**
@@ -62,6 +69,7 @@ export class Trainer {
    *   then as they were before the step
    */
   step(microBatches: readonly (readonly Row[])[], options: StepOptions): StepResult {
+    this.keepPaged();
     const batches = microBatches.map(toBatch);
     const trainedTokens = batches.reduce((sum, batch) => sum + batch.trainedTokens, 0);
     const gradients = new Map<string, tf.Tensor>();
@@ -81,6 +89,17 @@ export class Trainer {
     return { loss, trainedTokens, gradNorm };
   }
 
+  /** Sends home what belongs on the host: values that were put in since the last step, of a checkpoint, may not be. */
+  private keepPaged(): void {
+    const { paging } = this.options;
+    const memory = deviceMemory();
+    if (!paging || !memory) return;
+    for (const name of paging.weights) memory.page(this.variables.get(name) as tf.Variable);
+    for (const name of paging.states) {
+      for (const state of Object.values(this.optimizer.moments.get(name) ?? {})) memory.page(state);
+    }
+  }
+
   /** Adds one micro-batch's share to the gradients. @returns its share of the loss */
   private addGradients(
     batch: TokenBatch,
@@ -93,18 +112,32 @@ export class Trainer {
     const made = valueAndGradients(
       () => tf.div(this.lossSum(batch, forward), trainedTokens),
       [...this.variables.values()],
+      { onGradient: this.gradientPager() },
     );
     keys.dispose();
     for (const [i, name] of [...this.variables.keys()].entries()) {
       const gradient = made.gradients[i];
       if (!gradient) continue;
-      const sum = gradients.get(name);
-      gradients.set(name, sum ? tf.add(sum, gradient) : gradient);
-      if (sum) tf.dispose([sum, gradient]);
+      const before = gradients.get(name);
+      const sum = before ? tf.add(before, gradient) : gradient;
+      gradients.set(name, sum);
+      if (before) tf.dispose([before, gradient]);
+      if (this.options.paging?.gradients.has(name)) deviceMemory()?.page(sum);
     }
     const loss = made.value.dataSync()[0] ?? Number.NaN;
     made.value.dispose();
     return loss;
+  }
+
+  /** Sends the gradients home that belong on the host, as soon as they are there. */
+  private gradientPager(): ((x: tf.Tensor, gradient: tf.Tensor) => void) | undefined {
+    const memory = deviceMemory();
+    const names = this.options.paging?.gradients;
+    if (!memory || !names || names.size === 0) return undefined;
+    const ids = new Set([...names].map((name) => this.variables.get(name)?.id));
+    return ({ id }, gradient) => {
+      if (ids.has(id)) memory.page(gradient);
+    };
   }
 
   private trainingForward(keys: tf.Tensor2D, { dropoutSeed: seed }: StepOptions): ForwardOptions {

@@ -19,13 +19,14 @@ import {
 } from '../tune/loop.js';
 import { expectSameRun } from '../tune/resume.js';
 import { schedule } from '../tune/schedule.js';
-import { Trainer } from '../tune/trainer.js';
+import type { Trainer } from '../tune/trainer.js';
 import { deviceMapOf, placementOf } from './device-map.js';
 import { writeManifest } from './manifest.js';
 import { type Backend, openBackend } from './open-model.js';
 import { type Base, openBase } from './training/base.js';
 import type { TrainingConfig } from './training/config.js';
 import { dataNotes, loadTrainingData, type TrainingData } from './training/data.js';
+import { newTrainer } from './training/new-trainer.js';
 import {
   lastLoss,
   prepareOutput,
@@ -131,7 +132,7 @@ async function train(run: Run): Promise<TrainingResult> {
   const { trainable, all } = trainee.parameters;
   events.note(parametersLine(trainable, all));
   const begin = performance.now();
-  const trainer = newTrainer(run);
+  const trainer = newTrainer({ ...run, onNote: (text) => events.note(text) });
   try {
     const state = await startState(run, trainer);
     await prepareOutput(config.output_dir, startStep === 0);
@@ -148,19 +149,6 @@ async function train(run: Run): Promise<TrainingResult> {
   } finally {
     trainer.dispose();
   }
-}
-
-function newTrainer({ config, trainee }: Run): Trainer {
-  return new Trainer(trainee.model, trainee.variables, {
-    optimizer: {
-      beta1: config.adam_beta1,
-      beta2: config.adam_beta2,
-      eps: config.adam_eps,
-      weightDecay: config.weight_decay,
-    },
-    maxGradNorm: config.max_grad_norm,
-    checkpointing: config.gradient_checkpointing,
-  });
 }
 
 async function startState(run: Run, trainer: Trainer): Promise<TrainingState> {

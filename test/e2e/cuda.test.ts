@@ -1,4 +1,4 @@
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { testedBackends } from '../helpers/backends.js';
@@ -9,6 +9,21 @@ const DEVICES = ['cpu', 'cuda'] as const;
 const TIMEOUT_MS = 300_000;
 const isTested = testedBackends.includes('cuda');
 const MODEL = isTested ? await writeTinyCheckpoint(join(temporaryFolder(), 'tiny')) : '';
+
+/** Many weights, none of which is a large part of all. */
+const DEEP_MODEL = {
+  architectures: ['LlamaForCausalLM'],
+  model_type: 'llama',
+  vocab_size: 1024,
+  hidden_size: 128,
+  intermediate_size: 512,
+  num_hidden_layers: 8,
+  num_attention_heads: 4,
+  num_key_value_heads: 4,
+  max_position_embeddings: 64,
+  rms_norm_eps: 1e-5,
+  tie_word_embeddings: true,
+};
 
 /** Runs a command on both devices; the documents in the order of DEVICES. */
 async function onBoth(args: (device: string) => readonly string[]) {
@@ -31,16 +46,21 @@ function lossesOf(folder: string): number[] {
   return lines.flatMap((line) => (JSON.parse(line) as { loss?: number }).loss ?? []);
 }
 
-/** A training run of a few steps, and where it writes. */
-function trainingArgs(output: string, compute: string): string[] {
+/** A file of texts to train on. */
+function trainingData(): string {
   const data = join(temporaryFolder(), 'data.jsonl');
   const text = (i: number) => `Nina went to the ${['lake', 'hotel', 'garden'][i % 3]} with Felix.`;
   const lines = Array.from({ length: 12 }, (_, i) => JSON.stringify({ text: text(i) }));
   writeFileSync(data, lines.join('\n'));
+  return data;
+}
+
+/** A training run of a few steps, and where it writes. */
+function trainingArgs(output: string, compute: string): string[] {
   const sets = [
     `model=${MODEL}`,
     `output_dir=${output}`,
-    `data={path: ${data}, format: text}`,
+    `data={path: ${trainingData()}, format: text}`,
     'lora={r: 4, alpha: 8, dropout: 0.1}',
     'learning_rate=1e-3',
     'max_length=24',
@@ -104,6 +124,38 @@ describe.runIf(isTested)('--device cuda beside cpu', () => {
       ]);
       const [exact, ours] = scores.map(({ results }) => results.perplexity['perplexity,none']);
       expect(difference([ours], [exact])).toBeLessThan(tolerance);
+    },
+    TIMEOUT_MS,
+  );
+
+  test(
+    'trains all weights of a model that is larger than the GPU, to the same bytes',
+    async () => {
+      const out = temporaryFolder();
+      const sets = [
+        ...['method=full', 'init=random', 'tokenizer=fixtures/models/tales-2m', 'dtype=f32'],
+        `model_config=${join(out, 'config.json')}`,
+        `data={path: ${trainingData()}, format: text}`,
+        ...['max_length=4', 'batch_size=1', 'max_steps=2', 'save_steps=1'],
+      ];
+      writeFileSync(join(out, 'config.json'), JSON.stringify(DEEP_MODEL));
+      const train = (folder: string, ...args: string[]) => {
+        const flags = [...sets, `output_dir=${join(out, folder)}`].flatMap((set) => ['--set', set]);
+        return runJson(['lora-train', ...flags, '--device', 'cuda', ...args]);
+      };
+      await train('whole');
+      // 8.9 MB of weights, 36 MB with their gradients and the optimizer's states.
+      const memory = ['--set', 'device_map=auto', '--set', 'max_memory=8MB'];
+      await train('paged', ...memory);
+      const [whole, paged] = ['whole', 'paged'].map((folder) =>
+        readFileSync(join(out, folder, 'model.safetensors')),
+      );
+      expect(paged?.equals(whole as Buffer)).toBe(true);
+      rmSync(join(out, 'paged', 'checkpoint-2'), { recursive: true });
+      rmSync(join(out, 'paged', 'model.safetensors'));
+      await train('paged', ...memory, '--resume');
+      const resumed = readFileSync(join(out, 'paged', 'model.safetensors'));
+      expect(resumed.equals(whole as Buffer)).toBe(true);
     },
     TIMEOUT_MS,
   );

@@ -37,10 +37,9 @@ DeviceArray* array_of(napi_env env, napi_value value) {
 
 /// The array of an argument, which keeps what is made along with it.
 DeviceArray& kept_array(const Arguments& args, size_t index) {
-  DeviceArray* const array = array_of(args.env(), args.value(index));
-  if (array == nullptr) args.expected(index, "an array of the GPU");
-  if (array->released) args.range_error("the array has been released");
-  return *array;
+  DeviceArray& array = array_anywhere(args, index);
+  if (array.paged != nullptr) array_pager().bring_in(*array.paged);
+  return array;
 }
 
 template <typename T>
@@ -58,6 +57,13 @@ bool takes_rounded(size_t size, size_t cols) {
 }
 
 }  // namespace
+
+DeviceArray& array_anywhere(const Arguments& args, size_t index) {
+  DeviceArray* const array = array_of(args.env(), args.value(index));
+  if (array == nullptr) args.expected(index, "an array of the GPU");
+  if (array->released) args.range_error("the array has been released");
+  return *array;
+}
 
 DeviceArray& device_array(const Arguments& args, size_t index) {
   DeviceArray& array = kept_array(args, index);

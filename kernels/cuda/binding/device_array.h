@@ -2,8 +2,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 
 #include "cuda/binding/arguments.h"
+#include "cuda/binding/array_pager.h"
 
 namespace llmkit::cuda {
 
@@ -17,13 +19,17 @@ struct DeviceArray {
   bool released = false;
   /// The values in bf16, made along with them for the product that is to follow; mostly none.
   Block rounded;
+  std::unique_ptr<PagedArray> paged;  // null where its home is the device
 
   size_t bytes() const { return length * 4; }
   const char* type_name() const { return is_float ? "float32" : "int32"; }
 };
 
-/// The array of an argument; TypeError for anything else, RangeError once it is released.
+/// The array of an argument, on the device for what is queued next; TypeError for anything else,
+/// RangeError once it is released.
 DeviceArray& device_array(const Arguments& args, size_t index);
+/// The same, wherever it is.
+DeviceArray& array_anywhere(const Arguments& args, size_t index);
 
 // A product in bf16 rounds its x. For few rows, as in a step of decoding, the launch for that takes
 // as long as the work, so the call that makes x writes bf16 values as well, and the array keeps

@@ -26,9 +26,34 @@ Napi::Value allocate(const Napi::CallbackInfo& info) {
 
 /// release(array)
 void release(const Napi::CallbackInfo& info) {
-  DeviceArray& array = device_array(Arguments(info, "release"), 0);
+  DeviceArray& array = array_anywhere(Arguments(info, "release"), 0);
+  array.paged.reset();
   array.block = Block();
+  array.rounded = Block();
   array.released = true;
+}
+
+/// keepArrayOnHost(array)
+void keep_array_on_host(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "keepArrayOnHost");
+  DeviceArray& array = device_array(args, 0);
+  if (array.paged != nullptr) args.range_error("the array is on the host already");
+  if (array.length == 0) args.range_error("the array is empty");
+  array.paged = std::make_unique<PagedArray>(array_pager(), array.block, array.bytes());
+}
+
+/// changeArray(array)
+void change_array(const Napi::CallbackInfo& info) {
+  DeviceArray& array = array_anywhere(Arguments(info, "changeArray"), 0);
+  if (array.paged != nullptr) array_pager().will_change(*array.paged);
+}
+
+/// hostArrays()
+Napi::Value host_arrays(const Napi::CallbackInfo& info) {
+  Napi::Object object = Napi::Object::New(info.Env());
+  object["hostBytes"] = static_cast<double>(array_pager().host_bytes());
+  object["deviceBytes"] = static_cast<double>(array_pager().device_bytes());
+  return object;
 }
 
 /// The elements of a Float32Array or an Int32Array.
@@ -141,6 +166,9 @@ void copy(const Napi::CallbackInfo& info) {
 void add_device_arrays(Napi::Object exports) {
   add_function<allocate>(exports, "allocate");
   add_procedure<release>(exports, "release");
+  add_procedure<keep_array_on_host>(exports, "keepArrayOnHost");
+  add_procedure<change_array>(exports, "changeArray");
+  add_function<host_arrays>(exports, "hostArrays");
   add_function<upload>(exports, "upload");
   add_function<read_sync>(exports, "readSync");
   add_function<read>(exports, "read");

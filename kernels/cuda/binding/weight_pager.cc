@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "cuda/binding/copy_stream.h"
 #include "cuda/binding/error.h"
 #include "cuda/binding/held_weight.h"
 #include "cuda/binding/pinned.h"
@@ -13,16 +14,6 @@ constexpr const char* kOp = "weights on the host";
 constexpr size_t kAlignment = 512;
 
 size_t aligned(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
-
-/// Copies of groups run on it, beside the kernels.
-cudaStream_t copy_stream() {
-  static const cudaStream_t made = [] {
-    cudaStream_t result = nullptr;
-    check(cudaStreamCreateWithFlags(&result, cudaStreamNonBlocking), kOp);
-    return result;
-  }();
-  return made;
-}
 
 /// A piece of memory.
 struct Piece {
@@ -50,12 +41,6 @@ void move_pointers(HeldWeight& weight, Piece from, const char* to) {
   move_pointer(weight.packed->codes, from, to);
   move_pointer(weight.packed->scales, from, to);
   move_pointer(weight.packed->zeros, from, to);
-}
-
-cudaEvent_t new_event() {
-  cudaEvent_t event = nullptr;
-  check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), kOp);
-  return event;
 }
 
 }  // namespace
@@ -101,8 +86,8 @@ void WeightPager::make_slots() {
   has_slots_ = true;
   for (Slot& slot : slots_) {
     slot.memory = common_pool().acquire(slot_bytes_, kOp);
-    slot.copied = new_event();
-    slot.released = new_event();
+    slot.copied = new_event(kOp);
+    slot.released = new_event(kOp);
     // The memory may have had another use, which the stream knows of.
     check(cudaEventRecord(slot.released, stream()), kOp);
   }

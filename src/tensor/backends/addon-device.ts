@@ -51,6 +51,15 @@ export interface AddonDevice {
   allocate(length: number, type: 'int32'): DeviceInts;
   /** Using the array afterwards throws RangeError. What is queued may still use it. */
   release(array: DeviceFloats | DeviceInts): void;
+  /**
+   * Moves the array's home to pinned memory of the host. It visits the device when it is used, with those used last,
+   * and the array that followed it the last time is copied ahead.
+   */
+  keepArrayOnHost(array: DeviceFloats | DeviceInts): void;
+  /** The next call that uses the array changes it: the home of one that visits is to have the new values. */
+  changeArray(array: DeviceFloats | DeviceInts): void;
+  /** Bytes of those arrays, and of device memory for their visits. */
+  hostArrays(): { readonly hostBytes: number; readonly deviceBytes: number };
   /** A copy of the values, which may change as soon as this returns. */
   upload(values: Float32Array): DeviceFloats;
   upload(values: Int32Array): DeviceInts;

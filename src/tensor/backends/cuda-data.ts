@@ -21,6 +21,8 @@ export class CudaData {
   readonly #addon: DeviceAddon;
   #host: tf.backend_util.BackendValues | undefined;
   #device: DeviceFloats | DeviceInts | undefined;
+  /** Whether the home of the values is the host, from where they visit the device. */
+  #isPaged = false;
 
   constructor(addon: DeviceAddon, dtype: tf.DataType) {
     this.#addon = addon;
@@ -95,7 +97,17 @@ export class CudaData {
   get changing(): DeviceFloats {
     const { floats } = this;
     this.#host = undefined;
+    if (this.#isPaged) this.#addon.changeArray(floats);
     return floats;
+  }
+
+  /** The home of the values is the host's memory from now on. */
+  keepOnHost(): void {
+    if (this.#isPaged) return;
+    const { floats } = this;
+    this.#addon.keepArrayOnHost(floats);
+    this.#isPaged = true;
+    this.#host = undefined;
   }
 
   /** Lets go of the values. */
@@ -103,6 +115,7 @@ export class CudaData {
     if (this.#device !== undefined) this.#addon.release(this.#device);
     this.#device = undefined;
     this.#host = undefined;
+    this.#isPaged = false;
     this.owners = 0;
   }
 

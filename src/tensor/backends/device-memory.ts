@@ -12,7 +12,12 @@ export interface DeviceMemory {
   hold(weight: Weight): void;
   /** Keeps a weight on the host, from where it visits the device with all weights of its group whenever it is used. */
   keepOnHost(weight: Weight, group: number): void;
+  /** Moves the home of a float32 tensor to the host, from where it visits the device whenever it is used. */
+  page(tensor: tf.Tensor): void;
 }
+
+/** Paged tensors that visit together take so many times the bytes of the largest; kernels/cuda/binding/array_pager.h. */
+export const PAGED_PLACES = 6;
 
 /** That of the backend in use; undefined where it computes in the host's memory. */
 export function deviceMemory(): DeviceMemory | undefined {
@@ -23,6 +28,7 @@ export function deviceMemory(): DeviceMemory | undefined {
     freeBytes: () => addon.deviceInfo().freeBytes,
     limit: (bytes = Number.MAX_SAFE_INTEGER) => addon.limitDeviceMemory(bytes),
     hold: (weight) => void backend.weight(weight),
+    page: (tensor) => backend.keepOnHost(tensor),
     keepOnHost: (weight, group) => addon.keepOnHost(backend.weight(weight), group),
   };
 }

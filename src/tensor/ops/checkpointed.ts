@@ -35,7 +35,7 @@ function gradientsOf(
   dy: tf.Tensor,
 ): tf.Tensor[] {
   return tf.tidy(() => {
-    const { gradients } = valueAndGradients(() => fn(...inputs), inputs, dy);
+    const { gradients } = valueAndGradients(() => fn(...inputs), inputs, { dy });
     return gradients.map((gradient, i) => gradient ?? tf.zerosLike(inputs[i] as tf.Tensor));
   });
 }

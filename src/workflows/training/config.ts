@@ -117,9 +117,6 @@ export function checkTraining(
   if (config.compute === 'int8') {
     problem('compute', 'int8 has no gradients: rounding x to integers has none; use bf16 or f32');
   }
-  if (config.device_map !== undefined && config.method === 'full') {
-    problem('device_map', 'needs `method: lora`: weights that are trained stay on the GPU');
-  }
   if (config.eval_data) return;
   for (const key of ['early_stopping_patience', 'load_best_at_end', 'eval_steps'] as const) {
     if (config[key]) problem(key, 'needs eval_data');

@@ -9,7 +9,9 @@ import type { TrainingData } from './data.js';
 import { loraConfig } from './lora.js';
 import { quantizeOnLoad } from './quantize-on-load.js';
 
-const FLOAT_BYTES = 4;
+export const FLOAT_BYTES = 4;
+/** The two moments of an element. */
+export const STATE_BYTES = 2 * FLOAT_BYTES;
 /** Weight, gradient and two moments of each trained parameter. */
 const TRAINED_COPIES = 4;
 /** Node itself, the tokenizer, pooled buffers; measured. */
@@ -96,12 +98,16 @@ export function memoryPeak(config: TrainingConfig, worked: Worked): number {
 }
 
 /** The same without the weights that are not trained. */
-export function trainingBytes(config: TrainingConfig, { base, data, sizes }: Worked): number {
-  const longest = Math.max(...data.rows.map(rowLength));
-  const tokens = longest * config.batch_size;
-  const perToken = activationFloats(config, sizes);
+export function trainingBytes(config: TrainingConfig, worked: Worked): number {
+  const { base, sizes } = worked;
   const trained = sizes.trainable * (TRAINED_COPIES - (base.checkpoint ? 0 : 1)) * FLOAT_BYTES;
-  return trained + tokens * perToken * FLOAT_BYTES;
+  return trained + activationBytes(config, worked);
+}
+
+/** What one micro-batch keeps for its backward pass. */
+export function activationBytes(config: TrainingConfig, { data, sizes }: Worked): number {
+  const longest = Math.max(...data.rows.map(rowLength));
+  return longest * config.batch_size * activationFloats(config, sizes) * FLOAT_BYTES;
 }
 
 /** Floats kept per token: what each fused op saves for its gradient. */

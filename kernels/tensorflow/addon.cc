@@ -42,6 +42,15 @@ Napi::Value register_gpu_kernels(const Napi::CallbackInfo& info) {
 #endif
 }
 
+/// emulatesGpu()
+Napi::Value emulates_gpu(const Napi::CallbackInfo& info) {
+#ifdef LLMKIT_TENSORFLOW_GPU
+  return Napi::Boolean::New(info.Env(), tensorflow_gpu::is_emulated());
+#else
+  return Napi::Boolean::New(info.Env(), false);
+#endif
+}
+
 }  // namespace
 }  // namespace llmkit::tensorflow
 
@@ -56,6 +65,7 @@ Napi::Object init(Napi::Env, Napi::Object exports) {
   tensorflow::add_names(exports);
   binding::add_function<tensorflow::register_ops>(exports, "registerOps");
   binding::add_function<tensorflow::register_gpu_kernels>(exports, "registerGpuKernels");
+  binding::add_function<tensorflow::emulates_gpu>(exports, "emulatesGpu");
   return exports;
 }
 

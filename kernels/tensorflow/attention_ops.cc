@@ -9,7 +9,7 @@
 namespace llmkit::tensorflow {
 namespace {
 
-/// What attention and its gradient share.
+/// What attention and its gradient share. `rounded` allows a GPU to round products to bf16.
 struct AttentionOp {
   explicit AttentionOp(const Attributes& attributes)
       : scale(attributes.real("scale")),
@@ -143,7 +143,7 @@ void register_attention_ops() {
   const std::vector<const char*> inputs = {"q: float", "k: float", "v: float", "first: int32",
                                            "last: int32"};
   const std::vector<const char*> attributes = {"scale: float", "softcap: float",
-                                               "slopes: list(float)"};
+                                               "slopes: list(float)", "rounded: bool"};
   register_op<Attention>({"LlmkitAttention", inputs, {"y: float", "lse: float"}, attributes});
   std::vector<const char*> grad_inputs = inputs;
   grad_inputs.insert(grad_inputs.end(), {"y: float", "lse: float", "dy: float"});

@@ -1,31 +1,11 @@
 #include "tensorflow/gpu/device_weight.h"
 
-#include <map>
-#include <mutex>
-
+#include "cuda/packed_linear/packed_linear.h"
+#include "tensorflow/gpu/held.h"
 #include "tensorflow/names.h"
 
 namespace llmkit::tensorflow_gpu {
 namespace {
-
-using Pointer = std::shared_ptr<const DeviceWeight>;
-
-/// The weights on the GPU by number. Ops may run on any thread.
-struct Weights {
-  std::mutex mutex;
-  std::map<int64_t, Pointer> by_number;
-};
-
-Weights& weights() {
-  static Weights* const all = [] {
-    tensorflow::when_forgotten([](int64_t number) {
-      const std::lock_guard<std::mutex> lock(weights().mutex);
-      weights().by_number.erase(number);
-    });
-    return new Weights;
-  }();
-  return *all;
-}
 
 size_t code_bytes(const WeightView& view) {
   const size_t count = view.rows * view.cols;
@@ -36,7 +16,7 @@ size_t code_bytes(const WeightView& view) {
 /// Copies the parts of a stored weight.
 class Uploader {
  public:
-  Uploader(const Call& call, std::vector<tf::Tensor>& memory) : call_(call), memory_(memory) {}
+  Uploader(Call& call, std::vector<Memory>& memory) : call_(call), memory_(memory) {}
 
   WeightView upload(const WeightView& host) {
     WeightView view = host;
@@ -59,31 +39,31 @@ class Uploader {
   const T* copy(const T* host, size_t count) {
     if (host == nullptr || count == 0) return nullptr;
     memory_.push_back(call_.memory(count * sizeof(T)));
-    void* const data = memory_.back().data();
-    // Pageable memory is staged before this returns.
-    Call::check(
-        cudaMemcpyAsync(data, host, count * sizeof(T), cudaMemcpyHostToDevice, call_.stream()));
+    void* const data = memory_.back().get();
+    call_.upload(data, host, count * sizeof(T));
     return static_cast<const T*>(data);
   }
 
-  const Call& call_;
-  std::vector<tf::Tensor>& memory_;
+  Call& call_;
+  std::vector<Memory>& memory_;
 };
 
 /// Replaces the stored bytes by the packed form, which products in bf16 read.
-void pack(const Call& call, const WeightView& host, DeviceWeight& weight) {
-  const std::vector<tf::Tensor> stored = std::move(weight.memory);
+void pack(Call& call, const WeightView& host, DeviceWeight& weight) {
+  const std::vector<Memory> stored = std::move(weight.memory);
   weight.packed =
       std::make_unique<cuda::PackedWeight>(cuda::packed_form(host, cuda::exact_scale_type(host)));
   weight.memory = {call.memory(cuda::packed_bytes(*weight.packed))};
-  cuda::place_packed(*weight.packed, weight.memory[0].data());
+  cuda::place_packed(*weight.packed, weight.memory[0].get());
   Call::check(cuda::pack_weight(weight.view, *weight.packed, call.stream()));
+  void* const workspace = call.scratch(cuda::compare_products_workspace());
+  Call::check(cuda::compare_products(workspace, call.stream()));
   weight.view = {};
   weight.view.rows = host.rows;
   weight.view.cols = host.cols;
 }
 
-Pointer make(const Call& call, int64_t number) {
+std::shared_ptr<DeviceWeight> make(Call& call, int64_t number) {
   const tensorflow::Matrix host = tensorflow::named_weight(number);
   if (host.packed != nullptr) throw OpError("the weight is packed for the CPU");
   auto weight = std::make_shared<DeviceWeight>();
@@ -94,11 +74,8 @@ Pointer make(const Call& call, int64_t number) {
 
 }  // namespace
 
-Pointer device_weight(const Call& call, int64_t number) {
-  const std::lock_guard<std::mutex> lock(weights().mutex);
-  Pointer& weight = weights().by_number[number];
-  if (weight == nullptr) weight = make(call, number);
-  return weight;
+std::shared_ptr<const DeviceWeight> device_weight(Call& call, int64_t number) {
+  return held().weights.at(number, [&] { return make(call, number); });
 }
 
 }  // namespace llmkit::tensorflow_gpu

@@ -11,12 +11,11 @@ namespace llmkit::tensorflow_gpu {
 struct DeviceWeight {
   WeightView view;  // device pointers; null where it is packed
   std::unique_ptr<cuda::PackedWeight> packed;
-  std::vector<tf::Tensor> memory;
+  std::vector<Memory> memory;
 };
 
 /// The weight that nameWeight gave this number, copied to the GPU with the first call; in bf16 it
-/// is packed there. Its memory is TensorFlow's, given back by forgetWeight: what is queued by then
-/// runs before the next owner's work.
-std::shared_ptr<const DeviceWeight> device_weight(const Call& call, int64_t number);
+/// is packed there. forgetWeight gives its memory back.
+std::shared_ptr<const DeviceWeight> device_weight(Call& call, int64_t number);
 
 }  // namespace llmkit::tensorflow_gpu

@@ -1,4 +1,5 @@
-# The kernels for TensorFlow's GPU device, in the addon with its ops. They are C++ of one TensorFlow
+# The kernels for TensorFlow's GPU device, in the addon with its ops; and for tests an addon whose
+# kernels run on the emulated device, in the place of TensorFlow's CPU. They are C++ of one TensorFlow
 # version: the one whose headers lie in LLMKIT_TENSORFLOW_DIR.
 
 if(NOT EXISTS ${LLMKIT_TENSORFLOW_DIR}/include/tensorflow/core/framework/op_kernel.h)
@@ -6,13 +7,31 @@ if(NOT EXISTS ${LLMKIT_TENSORFLOW_DIR}/include/tensorflow/core/framework/op_kern
   return()
 endif()
 
-file(GLOB gpu_kernels CONFIGURE_DEPENDS tensorflow/gpu/*.cc)
-add_library(tensorflow_gpu OBJECT ${gpu_kernels})
-target_include_directories(tensorflow_gpu SYSTEM PRIVATE ${LLMKIT_TENSORFLOW_DIR}/include
-                                                        ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES})
-# As TensorFlow's own build has it: another value changes the size of its types.
-target_compile_definitions(tensorflow_gpu PRIVATE EIGEN_MAX_ALIGN_BYTES=64)
+file(GLOB tensorflow_gpu_kernels CONFIGURE_DEPENDS tensorflow/gpu/*.cc)
+list(FILTER tensorflow_gpu_kernels EXCLUDE REGEX "_device\\.cc$")
 
-target_sources(llmkit_tensorflow PRIVATE $<TARGET_OBJECTS:tensorflow_gpu>)
-target_compile_definitions(llmkit_tensorflow PRIVATE LLMKIT_TENSORFLOW_GPU)
-target_link_libraries(llmkit_tensorflow PRIVATE cuda_kernels)
+# Adds the kernels on ${device} to an addon, over a library of CUDA kernels.
+function(add_gpu_kernels addon device library)
+  set(objects tensorflow_${device})
+  add_library(${objects} OBJECT ${tensorflow_gpu_kernels} tensorflow/gpu/${device}_device.cc)
+  target_include_directories(${objects} SYSTEM PRIVATE ${LLMKIT_TENSORFLOW_DIR}/include)
+  # As TensorFlow's own build has it: another value changes the size of its types.
+  target_compile_definitions(${objects} PRIVATE EIGEN_MAX_ALIGN_BYTES=64)
+  # Of the library only how it is compiled: building the objects does not wait for it.
+  target_include_directories(${objects} SYSTEM PRIVATE
+    $<TARGET_PROPERTY:${library},INTERFACE_INCLUDE_DIRECTORIES>)
+  foreach(property COMPILE_DEFINITIONS COMPILE_OPTIONS)
+    set_property(TARGET ${objects} APPEND PROPERTY
+                 ${property} $<TARGET_PROPERTY:${library},INTERFACE_${property}>)
+  endforeach()
+  target_sources(${addon} PRIVATE $<TARGET_OBJECTS:${objects}>)
+  target_compile_definitions(${addon} PRIVATE LLMKIT_TENSORFLOW_GPU)
+  target_link_libraries(${addon} PRIVATE ${library})
+endfunction()
+
+if(LLMKIT_TENSORFLOW_GPU AND TARGET cuda_kernels)
+  add_gpu_kernels(llmkit_tensorflow gpu cuda_kernels)
+elseif(TARGET cuda_kernels_emulated)
+  add_tensorflow_addon(llmkit_tensorflow_emulated)
+  add_gpu_kernels(llmkit_tensorflow_emulated emulated cuda_kernels_emulated)
+endif()

@@ -1,3 +1,5 @@
+#include "cuda/activation/activation.h"
+#include "cuda/dropout/dropout.h"
 #include "cuda/norm/norm.h"
 #include "cuda/rope/rope.h"
 #include "tensorflow/gpu/kernel.h"
@@ -5,11 +7,13 @@
 namespace llmkit::tensorflow_gpu {
 namespace {
 
-struct RmsNorm {
-  explicit RmsNorm(const Attributes& attributes) : eps(attributes.real("eps")) {}
+/// Root mean square (kCentered false) or layer normalisation.
+template <bool kCentered>
+struct Norm {
+  explicit Norm(const Attributes& attributes) : eps(attributes.real("eps")) {}
 
   NormArgs arguments(const Input<const float>& x, const Input<const float>& weight) const {
-    return {quotient(x.size, weight.size, "x"), weight.size, x.data, weight.data, eps, false};
+    return {quotient(x.size, weight.size, "x"), weight.size, x.data, weight.data, eps, kCentered};
   }
 
   void operator()(Call& call) const {
@@ -23,14 +27,15 @@ struct RmsNorm {
 };
 
 /// The gradient of x, or with `of_weight` that of the weight.
-struct RmsNormGrad : RmsNorm {
-  explicit RmsNormGrad(const Attributes& attributes)
-      : RmsNorm(attributes), of_weight(attributes.flag("of_weight")) {}
+template <bool kCentered>
+struct NormGrad : Norm<kCentered> {
+  explicit NormGrad(const Attributes& attributes)
+      : Norm<kCentered>(attributes), of_weight(attributes.flag("of_weight")) {}
 
   void operator()(Call& call) const {
     const Input<const float> x = call.floats(0), weight = call.floats(1);
     cuda::NormGradArgs grad = {};
-    grad.norm = arguments(x, weight);
+    grad.norm = this->arguments(x, weight);
     grad.dy = call.floats(2, x.size, "dy");
     float* const gradient = call.output(0, of_weight ? weight.shape : x.shape);
     grad.dx = of_weight ? static_cast<float*>(call.scratch(x.size * sizeof(float))) : gradient;
@@ -67,12 +72,123 @@ struct Rope {
   bool inverse;
 };
 
+/// The activation is its place in kActivationNames.
+Activation activation_of(const Attributes& attributes) {
+  const int64_t place = attributes.integer("activation");
+  if (place < 0 || place >= static_cast<int64_t>(kActivations))
+    throw OpError("there is no activation " + std::to_string(place));
+  return static_cast<Activation>(place);
+}
+
+struct GatedMlp {
+  explicit GatedMlp(const Attributes& attributes) : activation(activation_of(attributes)) {}
+
+  void operator()(Call& call) const {
+    const Input<const float> gate = call.floats(0);
+    const float* const up = call.floats(1, gate.size, "up");
+    float* const y = call.output(0, gate.shape);
+    Call::check(cuda::gated_mlp(activation, gate.size, gate.data, up, y, nullptr, call.stream()));
+  }
+
+  Activation activation;
+};
+
+struct GatedMlpGrad : GatedMlp {
+  using GatedMlp::GatedMlp;
+
+  void operator()(Call& call) const {
+    const Input<const float> gate = call.floats(0);
+    const size_t n = gate.size;
+    const float* const up = call.floats(1, n, "up");
+    const float* const dy = call.floats(2, n, "dy");
+    float* const dgate = call.output(0, gate.shape);
+    float* const dup = call.output(1, gate.shape);
+    const llmkit::GatedMlpGrad args = {gate.data, up, dy, dgate, dup};
+    Call::check(cuda::gated_mlp_grad(activation, n, args, call.stream()));
+  }
+};
+
+/// What GatedMlpKeep keeps of n elements of gate and up: 2n bf16 values in the memory of n floats.
+uint16_t* halves(float* floats) { return reinterpret_cast<uint16_t*>(floats); }
+const uint16_t* halves(const float* floats) { return reinterpret_cast<const uint16_t*>(floats); }
+
+struct GatedMlpKeep : GatedMlp {
+  using GatedMlp::GatedMlp;
+
+  void operator()(Call& call) const {
+    const Input<const float> gate = call.floats(0);
+    const size_t n = gate.size;
+    const float* const up = call.floats(1, n, "up");
+    float* const y = call.output(0, gate.shape);
+    uint16_t* const kept = halves(call.output(1, gate.shape));
+    Call::check(cuda::gated_mlp_keep(activation, n, gate.data, up, y, kept, call.stream()));
+  }
+};
+
+struct GatedMlpKept : GatedMlp {
+  using GatedMlp::GatedMlp;
+
+  void operator()(Call& call) const {
+    const Input<const float> kept = call.floats(0);
+    float* const y = call.output(0, kept.shape);
+    Call::check(cuda::gated_mlp_kept(activation, kept.size, halves(kept.data), y, call.stream()));
+  }
+};
+
+struct GatedMlpKeptGrad : GatedMlp {
+  using GatedMlp::GatedMlp;
+
+  void operator()(Call& call) const {
+    const Input<const float> kept = call.floats(0);
+    const float* const dy = call.floats(1, kept.size, "dy");
+    float* const dgate = call.output(0, kept.shape);
+    float* const dup = call.output(1, kept.shape);
+    const llmkit::GatedMlpKeptGrad args = {halves(kept.data), dy, dgate, dup};
+    Call::check(cuda::gated_mlp_kept_grad(activation, kept.size, args, call.stream()));
+  }
+};
+
+struct Dropout {
+  explicit Dropout(const Attributes& attributes)
+      : rate(attributes.bits("rate")),
+        seed(static_cast<uint32_t>(attributes.integer("seed"))),
+        stream(static_cast<uint32_t>(attributes.integer("stream"))) {
+    if (!(rate >= 0 && rate < 1)) throw OpError("rate must be in [0, 1)");
+  }
+
+  void operator()(Call& call) const {
+    const Input<const float> x = call.floats(0);
+    const Input<const int32_t> keys = call.ints(1);
+    DropoutArgs p = {};
+    p.rows = quotient(keys.size, 2, "keys");
+    p.cols = p.rows == 0 ? 0 : quotient(x.size, p.rows, "x");
+    p.x = x.data;
+    p.keys = keys.data;
+    p.rate = rate;
+    p.seed = seed;
+    p.stream = stream;
+    p.y = call.output(0, x.shape);
+    Call::check(cuda::dropout(p, call.stream()));
+  }
+
+  double rate;
+  uint32_t seed, stream;
+};
+
 }  // namespace
 
 void register_layer_kernels() {
-  register_kernel<RmsNorm>("LlmkitRmsNorm");
-  register_kernel<RmsNormGrad>("LlmkitRmsNormGrad");
+  register_kernel<Norm<false>>("LlmkitRmsNorm");
+  register_kernel<Norm<true>>("LlmkitLayerNorm");
+  register_kernel<NormGrad<false>>("LlmkitRmsNormGrad");
+  register_kernel<NormGrad<true>>("LlmkitLayerNormGrad");
   register_kernel<Rope>("LlmkitRope");
+  register_kernel<GatedMlp>("LlmkitGatedMlp");
+  register_kernel<GatedMlpGrad>("LlmkitGatedMlpGrad");
+  register_kernel<GatedMlpKeep>("LlmkitGatedMlpKeep");
+  register_kernel<GatedMlpKept>("LlmkitGatedMlpKept");
+  register_kernel<GatedMlpKeptGrad>("LlmkitGatedMlpKeptGrad");
+  register_kernel<Dropout>("LlmkitDropout");
 }
 
 }  // namespace llmkit::tensorflow_gpu

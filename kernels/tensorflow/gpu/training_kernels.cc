@@ -93,7 +93,7 @@ struct Adamw {
     const size_t n = parameter.size;
     AdamwHyper hyper;
     constexpr size_t kWords = sizeof hyper / sizeof(int32_t);
-    std::memcpy(&hyper, call.ints(4, kWords, "hyper"), sizeof hyper);
+    std::memcpy(&hyper, call.host_ints(4, kWords, "hyper"), sizeof hyper);
     const auto next = [&](int output, const float* values) {
       float* const copy = call.output(output, parameter.shape);
       Call::check(cudaMemcpyAsync(copy, values, n * sizeof(float), cudaMemcpyDeviceToDevice,

@@ -84,8 +84,9 @@ export const BACKENDS: Readonly<Record<EngineName, BackendEntry>> = {
   },
   tensorflow: {
     describe: () => {
-      const { tensorflowVersion, device } = describeTensorflow();
-      return `tensorflow (TensorFlow ${tensorflowVersion}, ${device})`;
+      const { tensorflowVersion, device, emulated } = describeTensorflow();
+      const where = emulated ? `${device} emulated on the host` : device;
+      return `tensorflow (TensorFlow ${tensorflowVersion}, ${where})`;
     },
     facts: () => {
       const found = describeTensorflow();

@@ -7,7 +7,12 @@ import { type FoundPackage, findPackages } from './tensorflow/find-package.js';
 import { type LoadedPackage, loadPackage } from './tensorflow/load-package.js';
 import { owningBackend } from './tensorflow/node-backend.js';
 import { hostKernels, opKernels } from './tensorflow/op-kernels.js';
-import { loadOpLibrary, type OpLibrary } from './tensorflow/op-library.js';
+import {
+  loadOpLibrary,
+  type OpLibrary,
+  type TensorflowDevice,
+  type TensorflowInUse,
+} from './tensorflow/op-library.js';
 import { OpRunner } from './tensorflow/op-runner.js';
 
 /** TensorFlow as it is found on this machine. */
@@ -18,7 +23,9 @@ export interface TensorflowDescription {
   readonly packageVersion: string;
   readonly tensorflowVersion: string;
   /** What its tensors are on. */
-  readonly device: 'cpu' | 'gpu';
+  readonly device: TensorflowDevice;
+  /** Whether the GPU is emulated on the host. */
+  readonly emulated: boolean;
   /** llmkit's ops that have a kernel for the device. */
   readonly ops: readonly string[];
   /** Why there are none, and how to mend it. */
@@ -50,7 +57,8 @@ export function describeTensorflow(): TensorflowDescription {
     folder,
     packageVersion: version,
     tensorflowVersion: binding.TF_Version,
-    device: deviceOf(tensorflow),
+    device: deviceOf(tensorflow, library),
+    emulated: 'addon' in library && library.addon.emulatesGpu(),
     ops: library.ops,
     ...('why' in library
       ? {
@@ -84,10 +92,9 @@ export function registerTensorflow(): void {
   const backend = owningBackend(Backend, binding, name);
   tf.registerBackend('tensorflow', () => backend);
   if (!('addon' in library)) return;
-  const device = deviceOf(tensorflow);
-  const ops = new OpRunner(backend, library.addon, device);
+  const ops = new OpRunner(backend, library.addon, library.device);
   registerOps(ops, library.ops);
-  if (device === 'cpu') packer = ops;
+  if (library.device === 'cpu') packer = ops;
 }
 
 /** @param names of the ops that the device has; others are computed by compositions */
@@ -110,14 +117,19 @@ export function packForTensorflow(weight: Weight): boolean {
 function loadTensorflow() {
   if (loaded === undefined) {
     const tensorflow = firstThatLoads(findPackages());
-    const library = loadOpLibrary(Object.keys(opKernels), deviceOf(tensorflow));
+    const library = loadOpLibrary(Object.keys(opKernels), inUse(tensorflow));
     loaded = { tensorflow, library };
   }
   return loaded;
 }
 
-function deviceOf({ binding }: LoadedPackage): TensorflowDescription['device'] {
-  return binding.isUsingGpuDevice() ? 'gpu' : 'cpu';
+/** Kernels on the emulated GPU are not where TensorFlow's own are. */
+function deviceOf(tensorflow: LoadedPackage, library: OpLibrary): TensorflowDevice {
+  return 'device' in library ? library.device : inUse(tensorflow).device;
+}
+
+function inUse({ binding }: LoadedPackage): TensorflowInUse {
+  return { device: binding.isUsingGpuDevice() ? 'gpu' : 'cpu', version: binding.TF_Version };
 }
 
 function firstThatLoads(packages: readonly FoundPackage[]): LoadedPackage {

@@ -16,11 +16,11 @@ export class NumberedKvStore implements KvStore {
 
   /** Takes note of the bytes of its pages. */
   count(): void {
-    this.#store.count(this.#addon.cacheBytes(this.#store.handle));
+    this.#store.count(this.#addon.cacheBytes(this.number));
   }
 
   select(indices: readonly number[]): void {
-    this.#store.select(indices);
+    this.#store.count(this.#addon.selectCache(this.number, Int32Array.from(indices)));
   }
 
   dispose(): void {

@@ -87,8 +87,14 @@ function attentionSettings(ops: OpRunner, attrs: object) {
     scale,
     softcap = 0,
     alibiSlopes = [],
+    compute = 'f32',
   } = attrs as Omit<AttentionOptions, 'first' | 'last'>;
-  return [ops.real('scale', scale), ops.real('softcap', softcap), ops.reals('slopes', alibiSlopes)];
+  return [
+    ops.real('scale', scale),
+    ops.real('softcap', softcap),
+    ops.reals('slopes', alibiSlopes),
+    ops.flag('rounded', compute !== 'f32'),
+  ];
 }
 
 const attention: OpKernel = (ops, { q, k, v, first, last }, attrs) =>

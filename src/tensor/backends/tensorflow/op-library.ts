@@ -4,7 +4,7 @@ import type { Compute } from '../../compute.js';
 import type { Weight, WeightData } from '../../weight.js';
 import type { Addon, KvCacheHandle, WeightHandle } from '../addon.js';
 import { checkEnvironment } from '../environment.js';
-import { damageOf, managedPaths } from '../managed.js';
+import { damageOf, managedPaths, readInstallRecord } from '../managed.js';
 import type { KvAddon } from '../native-kv-store.js';
 
 /**
@@ -21,6 +21,8 @@ export interface OpAddon
   registerOps(): readonly string[];
   /** Registers the kernels for TensorFlow's GPU device. @returns the ops that have one; none without its headers or nvcc */
   registerGpuKernels(): readonly string[];
+  /** Whether those run on the device that is emulated on the host, in the place of TensorFlow's CPU. */
+  emulatesGpu(): boolean;
   /**
    * The number that ops know a weight by: it is theirs as long as the handle lives. With bf16 a GPU multiplies by the
    * stored bytes in bf16; the CPU does by what is packed.
@@ -30,12 +32,21 @@ export interface OpAddon
   /** The same of keys and values. */
   nameCache(cache: KvCacheHandle): number;
   forgetCache(number: number): void;
-  /** Bytes of its pages. */
-  cacheBytes(cache: KvCacheHandle): number;
+  /** Row indices[i] becomes row i. @returns what cacheBytes does */
+  selectCache(number: number, indices: Int32Array): number;
+  /** Bytes of its pages, wherever they are. */
+  cacheBytes(number: number): number;
 }
 
 /** What TensorFlow's tensors are on. */
 export type TensorflowDevice = 'cpu' | 'gpu';
+
+/** A TensorFlow that is loaded. */
+export interface TensorflowInUse {
+  readonly device: TensorflowDevice;
+  /** Its own version: '2.21.0'. */
+  readonly version: string;
+}
 
 /** The ops that have a kernel for the device, or why there are none. */
 export type OpLibrary =
@@ -43,20 +54,23 @@ export type OpLibrary =
       readonly ops: readonly string[];
       readonly addon: OpAddon;
       readonly path: string;
+      readonly device: TensorflowDevice;
       /** Which are computed by compositions, and why, where some have no kernel. */
       readonly lacks?: string;
     }
   | { readonly ops: readonly []; readonly why: string };
 
 /**
- * Loads the library that `llmkit backend install tensorflow` has built, and registers its ops. Needs TensorFlow to
- * be in the process already: it is linked with whichever that is.
+ * Loads the library that `llmkit backend install tensorflow` has built, or for development the one that
+ * LLMKIT_TENSORFLOW_OPS names, and registers its ops. Needs TensorFlow to be in the process already: it is linked
+ * with whichever that is.
  *
  * @param wanted the ops that it must have: one of another version may lack some
+ * @param inUse the TensorFlow that is in the process
  */
-export function loadOpLibrary(wanted: readonly string[], device: TensorflowDevice): OpLibrary {
+export function loadOpLibrary(wanted: readonly string[], inUse: TensorflowInUse): OpLibrary {
   checkEnvironment();
-  const path = managedPaths().opLibrary;
+  const path = process.env.LLMKIT_TENSORFLOW_OPS || managedPaths().opLibrary;
   if (!existsSync(path)) return { ops: [], why: `${path} is not built` };
   const damage = damageOf(managedPaths(), path);
   if (damage !== undefined) return { ops: [], why: damage };
@@ -67,7 +81,7 @@ export function loadOpLibrary(wanted: readonly string[], device: TensorflowDevic
       ...wanted.filter((name) => !ops.includes(name)),
       ...Object.keys(ADDON_FUNCTIONS).filter((name) => !(name in addon)),
     ];
-    if (missing.length === 0) return ofDevice({ ops, addon, path }, device);
+    if (missing.length === 0) return ofDevice({ ops, addon, path }, inUse);
     return { ops: [], why: `${path} is of another version, without ${missing.join(', ')}` };
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error);
@@ -78,16 +92,23 @@ export function loadOpLibrary(wanted: readonly string[], device: TensorflowDevic
 /** The ops that have kernels for the device. */
 function ofDevice(
   library: { ops: readonly string[]; addon: OpAddon; path: string },
-  device: TensorflowDevice,
+  { device, version }: TensorflowInUse,
 ): OpLibrary {
-  if (device === 'cpu') return library;
+  if (device === 'cpu' && !library.addon.emulatesGpu()) return { ...library, device };
+  // Those are C++ of one version; the others fit every one.
+  const builtFor = readInstallRecord(managedPaths())?.tensorflow_version ?? version;
+  if (builtFor !== version) {
+    const why = `their kernels for its GPU device are built for TensorFlow ${builtFor}, got ${version}`;
+    return { ops: [], why };
+  }
   const ops = library.addon.registerGpuKernels();
   if (ops.length === 0) {
     const why = 'they were built without kernels for its GPU device, which needs nvcc';
     return { ops: [], why };
   }
   const others = library.ops.filter((name) => !ops.includes(name));
-  return { ...library, ops, lacks: `no GPU kernels of ${others.join(', ')}` };
+  const lacks = others.length === 0 ? {} : { lacks: `no GPU kernels of ${others.join(', ')}` };
+  return { ...library, ops, device: 'gpu', ...lacks };
 }
 
 /** What a library built from this version has; complete by its type. */
@@ -98,6 +119,7 @@ const ADDON_FUNCTIONS: Readonly<Record<keyof OpAddon, true>> = {
   createWeight: true,
   disposeKvCache: true,
   disposeWeight: true,
+  emulatesGpu: true,
   forgetCache: true,
   forgetWeight: true,
   isa: true,
@@ -106,6 +128,7 @@ const ADDON_FUNCTIONS: Readonly<Record<keyof OpAddon, true>> = {
   registerGpuKernels: true,
   registerOps: true,
   sample: true,
+  selectCache: true,
   selectKvRows: true,
   setThreads: true,
   threads: true,

@@ -1,9 +1,25 @@
 // Compiles the kernels for TensorFlow's GPU device against the headers of a TensorFlow wheel, as
-// `llmkit backend install tensorflow --gpu` does before it links them.
+// `llmkit backend install tensorflow --gpu` does before it links them; and builds them for the emulated device, where
+// they compute for the installed TensorFlow of that version, and runs its tests with them.
 //   node scripts/check-tensorflow-gpu.js WHEEL
+import { spawnSync } from 'node:child_process';
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { build, isThere, ROOT, run } from './native-build.js';
+
+/** What takes no longer than minutes there. */
+const EMULATED_SUITES = [
+  'test/unit/tensor/ops.test.ts',
+  'test/unit/tensor/compute.test.ts',
+  'test/unit/tensor/linears.test.ts',
+  'test/unit/tensor/gradients.test.ts',
+  'test/unit/tensor/cached-attention.test.ts',
+  'test/unit/tensor/dropout.test.ts',
+  'test/unit/tensor/in-place.test.ts',
+  'test/unit/tensor/rounded-linear.test.ts',
+  'test/unit/tensor/tensorflow.test.ts',
+  'test/parity/families.test.ts',
+];
 
 const UNPACK = `
 import os, sys, zipfile
@@ -22,22 +38,59 @@ if (wheel === undefined) {
   process.stderr.write('usage: node scripts/check-tensorflow-gpu.js WHEEL\n');
   process.exit(2);
 }
-if (!isThere('nvcc')) {
-  process.stdout.write("skipped: kernels for TensorFlow's GPU device (nvcc is not found)\n");
-  process.exit(0);
-}
 const folder = join(ROOT, 'build', 'tensorflow-gpu');
 const unpacked = join(folder, 'wheel');
-rmSync(unpacked, { recursive: true, force: true });
-mkdirSync(unpacked, { recursive: true });
-run('python3', ['-c', UNPACK, wheel, unpacked]);
-build({
-  folder,
-  flags: [
-    `-DLLMKIT_TENSORFLOW_DIR=${join(unpacked, 'tensorflow')}`,
-    '-DLLMKIT_TENSORFLOW_GPU=ON',
-    '-DLLMKIT_CUDA_ARCHITECTURES=80;90a',
-  ],
-  targets: ['tensorflow_gpu'],
-});
-process.stdout.write("done: kernels for TensorFlow's GPU device compile\n");
+
+function unpack() {
+  rmSync(unpacked, { recursive: true, force: true });
+  mkdirSync(unpacked, { recursive: true });
+  run('python3', ['-c', UNPACK, wheel, unpacked]);
+}
+
+function compileForGpus() {
+  if (!isThere('nvcc')) {
+    process.stdout.write("skipped: kernels for TensorFlow's GPU device (nvcc is not found)\n");
+    return;
+  }
+  build({
+    folder,
+    flags: [
+      `-DLLMKIT_TENSORFLOW_DIR=${join(unpacked, 'tensorflow')}`,
+      '-DLLMKIT_TENSORFLOW_GPU=ON',
+      '-DLLMKIT_CUDA_ARCHITECTURES=80;90a',
+    ],
+    targets: ['tensorflow_gpu'],
+  });
+  process.stdout.write("done: kernels for TensorFlow's GPU device compile\n");
+}
+
+/** The addon with the kernels on the emulated device. */
+function buildEmulated() {
+  const emulated = join(ROOT, 'build', 'tensorflow-emulated');
+  const kernels = join(ROOT, 'build', 'cmake');
+  build({ folder: kernels, flags: ['-DLLMKIT_SANITIZE='], targets: ['kernels'] });
+  build({
+    folder: emulated,
+    flags: [
+      `-DLLMKIT_TENSORFLOW_DIR=${join(unpacked, 'tensorflow')}`,
+      `-DLLMKIT_KERNELS=${join(kernels, 'libkernels.a')}`,
+      '-DLLMKIT_TESTS=ON',
+    ],
+    targets: ['llmkit_tensorflow_emulated'],
+  });
+  return join(emulated, 'llmkit_tensorflow_emulated.node');
+}
+
+/** The op and parity suites on TensorFlow with these ops, beside native. */
+function test(ops) {
+  process.stdout.write("tests of the kernels for TensorFlow's GPU device on the emulated device\n");
+  const vitest = join('node_modules', 'vitest', 'vitest.mjs');
+  const env = { ...process.env, LLMKIT_BACKEND: 'tensorflow', LLMKIT_TENSORFLOW_OPS: ops };
+  const args = [vitest, 'run', '--testTimeout=180000', ...EMULATED_SUITES];
+  const { status } = spawnSync(process.execPath, args, { cwd: ROOT, stdio: 'inherit', env });
+  process.exitCode = status ?? 1;
+}
+
+unpack();
+compileForGpus();
+test(buildEmulated());

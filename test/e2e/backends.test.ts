@@ -1,8 +1,9 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { managedPaths } from '../../src/tensor/backends/managed.js';
 import { testedBackends } from '../helpers/backends.js';
-import { runJson, temporaryFolder } from './helpers.js';
+import { runCli, runJson, temporaryFolder } from './helpers.js';
 
 const MODEL = 'fixtures/models/tales-2m';
 const BACKENDS = ['native', 'tensorflow'] as const;
@@ -62,6 +63,32 @@ describe.runIf(testedBackends.includes('tensorflow'))('tensorflow beside native'
       expect(tensorflow.backend).toContain('tensorflow');
       expect(tensorflow.choices[0].ids.length).toBeGreaterThan(20);
       expect(tensorflow.choices[0].text).toBe(native.choices[0].text);
+    },
+    TIMEOUT_MS,
+  );
+
+  test(
+    'composes the ops that a GPU has no kernel for, and names them once',
+    async () => {
+      const ops = join(temporaryFolder(), 'ops.cjs');
+      const library = JSON.stringify(managedPaths().opLibrary);
+      writeFileSync(
+        ops,
+        `const addon = require(${library});\n` +
+          'const registerGpuKernels = () => addon.registerOps().filter((op) => !/Attention$/.test(op));\n' +
+          'module.exports = { ...addon, emulatesGpu: () => true, registerGpuKernels };\n',
+      );
+      const args = ['generate', MODEL, '--prompt', 'Nina went to', '--temperature', '0'];
+      const settings = ['--max-new-tokens', '8', '--compute', 'f32', '--backend'];
+      const native = await runCli([...args, ...settings, 'native']);
+      const env = { LLMKIT_TENSORFLOW_OPS: ops };
+      const tensorflow = await runCli([...args, ...settings, 'tensorflow'], { env });
+      expect(tensorflow.stdout, tensorflow.stderr).toBe(native.stdout);
+      const warnings = tensorflow.stderr.match(/warning: .*/g);
+      expect(warnings).toEqual([
+        'warning: tensorflow backend: no GPU kernels of LlmkitAttention, LlmkitCachedAttention; ' +
+          'compositions take their place',
+      ]);
     },
     TIMEOUT_MS,
   );

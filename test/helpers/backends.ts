@@ -1,4 +1,5 @@
 import { type EngineName, listBackends, useBackend } from '../../src/tensor/backends/index.js';
+import { describeTensorflow } from '../../src/tensor/backends/tensorflow.js';
 
 /** With `tensorflow` and `cuda`, `native` on the CPU is tested too: it is what the results are compared with. */
 const WANTED: Readonly<Record<string, readonly EngineName[]>> = {
@@ -29,6 +30,12 @@ export const testedBackends: readonly string[] = wanted
 export async function useTestBackend(name: string): Promise<void> {
   if (name === 'cuda') await useBackend('native', { device: 'cuda' });
   else await useBackend(name, { device: 'cpu' });
+}
+
+/** Whether the kernels are those of a GPU, the one that is emulated included. */
+export function computesOnGpu(name: string): boolean {
+  if (name === 'tensorflow') return describeTensorflow().device === 'gpu';
+  return name === 'cuda';
 }
 
 /** Whether results are the same bits whatever the batch, the padding and the cut of a prompt. */

@@ -8,7 +8,7 @@ import {
 } from '../../../src/tensor/rounded-operands.js';
 import * as tf from '../../../src/tensor/tfjs.js';
 import { Weight, type WeightData } from '../../../src/tensor/weight.js';
-import { testedBackends, useTestBackend } from '../../helpers/backends.js';
+import { computesOnGpu, testedBackends, useTestBackend } from '../../helpers/backends.js';
 import { randomNormal } from '../../helpers/random.js';
 import { scoped } from './bits.js';
 import { randomWeight, WEIGHT_KINDS } from './weights.js';
@@ -51,11 +51,11 @@ interface Bounded {
 }
 
 /**
- * How far a weight may be from its exact value where the `cuda` backend computes: a gradient multiplies codes and scales
- * that are both rounded to bf16, and weights whose groups are no multiples of 32 columns are rounded to bf16.
+ * How far a weight may be from its exact value where a GPU computes: a gradient multiplies codes and scales that are
+ * both rounded to bf16, and weights whose groups are no multiples of 32 columns are rounded to bf16.
  */
 function roundingOf(backend: string, { cols, data }: Weight, what: string): number {
-  if (backend !== 'cuda') return 0;
+  if (!computesOnGpu(backend)) return 0;
   if (what.startsWith('gradient')) return 2 ** -7;
   const { groupSize = cols } = data;
   const isWhole = cols % groupSize === 0 && (groupSize % 32 === 0 || groupSize === cols);
@@ -218,7 +218,8 @@ const CHECKS: readonly Check[] = [
 describe.each(testedBackends)('%s', (backend) => {
   beforeAll(() => useTestBackend(backend));
 
-  const computed = cases.filter(({ weight }) => backend !== 'cuda' || weight.compute !== 'int8');
+  const onGpu = computesOnGpu(backend);
+  const computed = cases.filter(({ weight }) => !onGpu || weight.compute !== 'int8');
   describe.each(CHECKS)('$name', ({ name: what, run, expected }) => {
     test.each(computed)('$name, within what float32 sums explain', ({ weight }) => {
       const result = run(weight);

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import util from 'node:util';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { listBackends, useBackend } from '../../../src/tensor/backends/index.js';
+import { managedPaths } from '../../../src/tensor/backends/managed.js';
 import { coreForPackage } from '../../../src/tensor/backends/tensorflow/core-for-package.js';
 import { findPackages } from '../../../src/tensor/backends/tensorflow/find-package.js';
 import type { NodeBackend } from '../../../src/tensor/backends/tensorflow/node-backend.js';
@@ -18,6 +19,7 @@ import { temporaryFolder } from '../../helpers/temporary-folder.js';
 import { randomWeight } from './weights.js';
 
 const hasOps = testedBackends.includes('tensorflow') && describeTensorflow().ops.length > 0;
+const onGpu = hasOps && describeTensorflow().device === 'gpu';
 
 afterEach(() => vi.unstubAllEnvs());
 
@@ -128,36 +130,64 @@ describe.runIf(testedBackends.includes('tensorflow'))('TensorFlow', () => {
 });
 
 describe.runIf(hasOps)("llmkit's ops in TensorFlow", () => {
+  const version = describeTensorflow().tensorflowVersion;
   const randomInt4 = () => randomWeight('int4 with zeros', 24, 96);
 
-  test('are the kernels of native: a 4-bit product and its gradient have the same bits', async () => {
-    const x = randomNormal(5 * 96, 1);
-    const results: Float32Array[][] = [];
-    for (const backend of ['native', 'tensorflow']) {
-      await useTestBackend(backend);
-      const weight = randomInt4();
-      results.push(
-        tf.tidy(() => {
-          const input = tf.tensor2d(x, [5, 96]);
-          const dx = tf.grad((x: tf.Tensor) => linear(x, weight))(input);
-          return [linear(input, weight), dx].map((tensor) => tensor.dataSync() as Float32Array);
-        }),
-      );
-      weight.dispose();
-    }
-    expect(results[1]).toEqual(results[0]);
+  test.skipIf(onGpu)(
+    'are the kernels of native: a 4-bit product and its gradient have the same bits',
+    async () => {
+      const x = randomNormal(5 * 96, 1);
+      const results: Float32Array[][] = [];
+      for (const backend of ['native', 'tensorflow']) {
+        await useTestBackend(backend);
+        const weight = randomInt4();
+        results.push(
+          tf.tidy(() => {
+            const input = tf.tensor2d(x, [5, 96]);
+            const dx = tf.grad((x: tf.Tensor) => linear(x, weight))(input);
+            return [linear(input, weight), dx].map((tensor) => tensor.dataSync() as Float32Array);
+          }),
+        );
+        weight.dispose();
+      }
+      expect(results[1]).toEqual(results[0]);
+    },
+  );
+
+  test.skipIf(onGpu)(
+    'are none for a GPU where they were built without kernels for it',
+    async () => {
+      await useBackend('tensorflow');
+      const library = loadOpLibrary([], { device: 'gpu', version });
+      expect(library.ops).toEqual([]);
+      expect(library).toHaveProperty('why', expect.stringContaining('nvcc'));
+    },
+  );
+
+  test('are none for a GPU of another TensorFlow than they were built for', async () => {
+    await useBackend('tensorflow');
+    // The one that is loaded already: ops are registered once.
+    const loaded = process.env.LLMKIT_TENSORFLOW_OPS || managedPaths().opLibrary;
+    vi.stubEnv('LLMKIT_TENSORFLOW_OPS', loaded);
+    const folder = temporaryFolder();
+    writeFileSync(join(folder, 'install.json'), JSON.stringify({ tensorflow_version: '2.9.1' }));
+    vi.stubEnv('LLMKIT_TENSORFLOW', folder);
+    const library = loadOpLibrary([], { device: 'gpu', version });
+    expect(library).toEqual({
+      ops: [],
+      why: `their kernels for its GPU device are built for TensorFlow 2.9.1, got ${version}`,
+    });
   });
 
-  test('are none for a GPU where they were built without kernels for it', async () => {
-    await useBackend('tensorflow');
-    const library = loadOpLibrary([], 'gpu');
-    expect(library.ops).toEqual([]);
-    expect(library).toHaveProperty('why', expect.stringContaining('nvcc'));
+  test.runIf(onGpu)('have a kernel for the GPU each', () => {
+    const { ops, opsMissing } = describeTensorflow();
+    expect(ops).toContain('LlmkitAttention');
+    expect(opsMissing).toBeUndefined();
   });
 
   test('refuse a weight that has been disposed of, and sizes that do not fit', async () => {
     await useBackend('tensorflow');
-    const { addon } = loadOpLibrary([], 'cpu') as { addon: OpAddon };
+    const { addon } = loadOpLibrary([], { device: 'cpu', version }) as { addon: OpAddon };
     const ops = new OpRunner(tf.backend() as NodeBackend, addon, 'cpu');
     const weight = randomInt4();
     const attributes = ops.weight({ weight });

@@ -20,20 +20,23 @@ void check_range(Napi::Env env, const AttentionArgs& p, size_t position, size_t 
                                          std::to_string(keys));
 }
 
-/// attention(q, k, v, first, last, alibiSlopes, y, logSumExp, shape, scale, softcap)
+/// attention(q, k, v, first, last, alibiSlopes, y, logSumExp, shape, scale, softcap, rounded,
+/// training)
 void attention_call(const Napi::CallbackInfo& info) {
   const Arguments args(info, "attention");
-  const AttentionArgs p = attention_arguments(args, 8);
+  AttentionArgs p = attention_arguments(args, 8);
+  p.rounded = args.flag(11) && args.flag(12);
   for (size_t i = 0; i < p.B * p.T; ++i) check_range(info.Env(), p, i, p.S);
   attention(p, args.floats(6, p.B * p.T * p.H * p.E, "y").data,
             args.optional_floats(7, p.B * p.T * p.H, "logSumExp").data);
 }
 
 /// attentionGrad(q, k, v, first, last, alibiSlopes, y, logSumExp, dy, dq, dk, dv, shape, scale,
-/// softcap)
+/// softcap, rounded, training)
 void attention_grad_call(const Napi::CallbackInfo& info) {
   const Arguments args(info, "attentionGrad");
-  const AttentionArgs p = attention_arguments(args, 12);
+  AttentionArgs p = attention_arguments(args, 12);
+  p.rounded = args.flag(15) && args.flag(16);
   for (size_t i = 0; i < p.B * p.T; ++i) check_range(info.Env(), p, i, p.S);
   attention_grad(p, attention_grad_arguments(args, p));
 }

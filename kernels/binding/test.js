@@ -93,7 +93,20 @@ function loraOf({ dropped = floats(1, 2), b = floats(1, 10), low = floats(0) }) 
 function attendTo(last) {
   const one = floats(1);
   const range = [Int32Array.of(0), Int32Array.of(last)];
-  addon.attention(one, one, one, ...range, null, floats(0), null, [1, 1, 1, 1, 1, 1], 1, 0);
+  addon.attention(
+    one,
+    one,
+    one,
+    ...range,
+    null,
+    floats(0),
+    null,
+    [1, 1, 1, 1, 1, 1],
+    1,
+    0,
+    false,
+    false,
+  );
 }
 
 function checkCaches() {

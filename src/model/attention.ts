@@ -51,7 +51,10 @@ export class Attention {
           { q, k, v },
           { ...options, angles, positions: positions ?? cache.positions },
         )
-      : attention(turned(q, angles), turned(k, angles), v, options);
+      : attention(turned(q, angles), turned(k, angles), v, {
+          ...options,
+          training: context.training,
+        });
     const [B, T, H, E] = mixed.shape;
     const out = linearOf(this.#parts, this.#out);
     return forwardOnto(residual, out, viewAs(mixed, [B, T, H * E]), context);

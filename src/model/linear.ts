@@ -19,6 +19,8 @@ import { Weight } from '../tensor/weight.js';
 export interface ForwardContext {
   /** Set in training: the seed and the int32 [B*T, 2] (example, position) that key dropout masks. */
   readonly dropout?: { readonly seed: number; readonly keys: Tensor2D };
+  /** Set in training and for its evaluations, whose results need not have the bits of a pass with a cache. */
+  readonly training?: boolean;
 }
 
 /** A linear layer y = x Wᵀ + b, addressed by its Hugging Face module path; adapters wrap it. */

@@ -142,9 +142,8 @@ export class Trainer {
 
   private trainingForward(keys: tf.Tensor2D, { dropoutSeed: seed }: StepOptions): ForwardOptions {
     const { checkpointing } = this.options;
-    return seed === undefined
-      ? { checkpointing }
-      : { checkpointing, context: { dropout: { seed, keys } } };
+    const dropout = seed === undefined ? {} : { dropout: { seed, keys } };
+    return { checkpointing, context: { training: true, ...dropout } };
   }
 
   private lossSum(batch: TokenBatch, options: ForwardOptions): tf.Scalar {
@@ -160,7 +159,7 @@ export class Trainer {
     let [sum, trainedTokens] = [0, 0];
     for (const rows of batches) {
       const batch = toBatch(rows);
-      const loss = tf.tidy(() => this.lossSum(batch, {}));
+      const loss = tf.tidy(() => this.lossSum(batch, { context: { training: true } }));
       sum += loss.dataSync()[0] ?? Number.NaN;
       trainedTokens += batch.trainedTokens;
       loss.dispose();

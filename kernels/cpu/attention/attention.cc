@@ -5,6 +5,7 @@
 #include "base/parallel.h"
 #include "base/scratch.h"
 #include "cpu/attention/paged_heads.h"
+#include "cpu/attention_bf16/attention_bf16.h"
 
 namespace llmkit {
 namespace {
@@ -41,6 +42,7 @@ void attend(const AttentionArgs& args, const PagedHeads& pages, float* y, float*
 }
 
 void attention(const AttentionArgs& args, float* y, float* log_sum_exp) {
+  if (args.rounded && has_attention_bf16()) return attention_bf16(args, y, log_sum_exp);
   const size_t heads = args.B * args.K, step = PagedHeads::at_once(args, args.S);
   for (size_t first = 0; first < heads; first += step)
     attend(args, PagedHeads(args, first, std::min(first + step, heads), false), y, log_sum_exp);

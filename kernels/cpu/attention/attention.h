@@ -25,6 +25,8 @@ struct AttentionArgs {
   const int32_t* last;
   const float* slopes;  // [H] or null
   float scale, softcap;
+  /// Products may be of bf16, as attention_bf16.h says, where there are instructions for it.
+  bool rounded = false;
 };
 
 /// log_sum_exp [B, T, H] may be null; the gradient needs it.

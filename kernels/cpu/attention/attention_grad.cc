@@ -5,6 +5,7 @@
 #include "base/scratch.h"
 #include "cpu/attention/attention.h"
 #include "cpu/attention/paged_heads.h"
+#include "cpu/attention_bf16/attention_bf16.h"
 
 namespace llmkit {
 namespace {
@@ -60,6 +61,7 @@ void grad_chunk(const AttentionArgs& args, const AttentionGradArgs& grad, const 
 }  // namespace
 
 void attention_grad(const AttentionArgs& args, const AttentionGradArgs& grad) {
+  if (args.rounded && has_attention_bf16()) return attention_grad_bf16(args, grad);
   const size_t heads = args.B * args.K, step = PagedHeads::at_once(args, args.S);
   for (size_t first = 0; first < heads; first += step) {
     const size_t last = std::min(first + step, heads);

@@ -1,5 +1,6 @@
 // Speed of attention against the limits of the machine in the same run:
 //   bench_attention [prefill|backward|decode] [threads] [cases]
+//   LLMKIT_ROUNDED=1: with products of bf16, where there are any
 
 #include <cstdio>
 #include <cstdlib>
@@ -79,7 +80,8 @@ struct Problem {
             last.data(),
             c.slopes ? slopes.data() : nullptr,
             0.125f,
-            c.softcap};
+            c.softcap,
+            std::getenv("LLMKIT_ROUNDED") != nullptr};
   }
 
   void forward() { attention(args, y.data(), log_sum_exp.data()); }

@@ -10,6 +10,8 @@ namespace llmkit {
 /// The formula of attention.h and its gradient in plain double loops. dy may be null.
 struct AttentionReference {
   std::vector<double> y, log_sum_exp, dq, dk, dv;
+  /// What a relative error of 1 in every weight and in every score's gradient would make.
+  std::vector<double> y_error, dq_error, dk_error, dv_error;
   /// The largest term of a score's gradient: they cancel to zero where one key is seen.
   double largest_term = 0;
 
@@ -19,6 +21,10 @@ struct AttentionReference {
         dq(y.size()),
         dk(args.B * args.S * args.K * args.E),
         dv(dk.size()),
+        y_error(y.size()),
+        dq_error(y.size()),
+        dk_error(dk.size()),
+        dv_error(dk.size()),
         p(args) {
     for (size_t position = 0; position < p.B * p.T; ++position)
       for (size_t head = 0; head < p.H; ++head) query(position, head, dy);
@@ -51,16 +57,22 @@ struct AttentionReference {
     for (double& w : weights) w /= total;
     log_sum_exp[position * p.H + head] = most + std::log(total);
     for (int32_t j = first; j <= last; ++j)
-      for (size_t e = 0; e < p.E; ++e)
-        y[at + e] += weights[j - first] * p.v[key_at(position, head, j) + e];
+      for (size_t e = 0; e < p.E; ++e) {
+        const double term = weights[j - first] * p.v[key_at(position, head, j) + e];
+        y[at + e] += term;
+        y_error[at + e] += std::fabs(term);
+      }
     if (dy != nullptr) gradient(position, head, dy, weights, bends);
   }
 
   void gradient(size_t position, size_t head, const float* dy, const std::vector<double>& weights,
                 const std::vector<double>& bends) {
     const size_t at = (position * p.H + head) * p.E;
-    double along = 0;
-    for (size_t e = 0; e < p.E; ++e) along += y[at + e] * dy[at + e];
+    double along = 0, along_error = 0;
+    for (size_t e = 0; e < p.E; ++e) {
+      along += y[at + e] * dy[at + e];
+      along_error += y_error[at + e] * std::fabs(dy[at + e]);
+    }
     for (size_t i = 0; i < weights.size(); ++i) {
       const size_t key = key_at(position, head, p.first[position] + static_cast<int32_t>(i));
       double dweight = 0;
@@ -68,10 +80,14 @@ struct AttentionReference {
       largest_term =
           std::fmax(largest_term, (std::fabs(dweight) + std::fabs(along)) * std::fabs(p.scale));
       const double ds = weights[i] * (dweight - along) * bends[i] * p.scale;
+      const double ds_error = std::fabs(ds) + weights[i] * along_error * std::fabs(p.scale);
       for (size_t e = 0; e < p.E; ++e) {
         dq[at + e] += ds * p.k[key + e];
         dk[key + e] += ds * p.q[at + e];
         dv[key + e] += weights[i] * dy[at + e];
+        dq_error[at + e] += ds_error * std::fabs(p.k[key + e]);
+        dk_error[key + e] += ds_error * std::fabs(p.q[at + e]);
+        dv_error[key + e] += weights[i] * std::fabs(dy[at + e]);
       }
     }
   }

@@ -21,8 +21,8 @@ export interface AddonAttention<F extends Floats, I extends Ints> {
   /**
    * y [B,T,H,E] = softmax over keys first..last of (scale·q·k, soft-capped when softcap > 0,
    * + slope[head]·(key - last)) · v, with q [B,T,H,E], k and v [B,S,K,E], first and last [B,T].
-   * last < first gives zeros. logSumExp [B,T,H] is kept for the gradient (null: not wanted). `rounded`: the GPU
-   * may round what it multiplies to bf16, for its matrix units; the CPU never does.
+   * last < first gives zeros. logSumExp [B,T,H] is kept for the gradient (null: not wanted). `rounded`: what is
+   * multiplied may be rounded to bf16, for matrix units; on the CPU, for the bits of `cachedAttention`, with `training` only.
    */
   attention(
     q: F,
@@ -37,6 +37,7 @@ export interface AddonAttention<F extends Floats, I extends Ints> {
     scale: number,
     softcap: number,
     rounded: boolean,
+    training: boolean,
   ): void;
   /** An empty cache of so many rows. */
   createKvCache(rows: number, heads: number, headSize: number, dtype: KvDtype): KvCacheHandle;
@@ -84,5 +85,6 @@ export interface AddonAttention<F extends Floats, I extends Ints> {
     scale: number,
     softcap: number,
     rounded: boolean,
+    training: boolean,
   ): void;
 }

@@ -21,6 +21,8 @@ export interface AttentionOptions {
   readonly alibiSlopes?: readonly number[];
   /** What products may be rounded to where a device has units for it; by default they are exact to float32. */
   readonly compute?: Compute | undefined;
+  /** The result need not have the bits of `cachedAttention`: the CPU's units for `compute` may serve as well. */
+  readonly training?: boolean | undefined;
 }
 
 /**

@@ -12,7 +12,7 @@ type AttentionInputs = Record<'q' | 'k' | 'v' | 'first' | 'last', TensorInfo>;
 
 const attention: NativeKernel = ({ inputs, attrs }, native) => {
   const { q, k, v, first, last } = inputs as AttentionInputs;
-  const { slopes, scale, softcap, shape, rounded } = settings(inputs, attrs, native);
+  const { slopes, scale, softcap, shape, rounded, training } = settings(inputs, attrs, native);
   const queries = native.floats(q);
   const y = native.output(q.shape, queries.length);
   const logSumExp = native.output(q.shape.slice(0, 3), queries.length / shape[5]);
@@ -29,6 +29,7 @@ const attention: NativeKernel = ({ inputs, attrs }, native) => {
     scale,
     softcap,
     rounded,
+    training,
   );
   return [y.info, logSumExp.info];
 };
@@ -36,7 +37,7 @@ const attention: NativeKernel = ({ inputs, attrs }, native) => {
 const attentionGrad: NativeKernel = ({ inputs, attrs }, native) => {
   const { q, k, v, first, last, y, logSumExp, dy } = inputs as AttentionInputs &
     Record<'y' | 'logSumExp' | 'dy', TensorInfo>;
-  const { slopes, scale, softcap, shape, rounded } = settings(inputs, attrs, native);
+  const { slopes, scale, softcap, shape, rounded, training } = settings(inputs, attrs, native);
   const [queries, keys, values] = [native.floats(q), native.floats(k), native.floats(v)];
   const dq = native.output(q.shape, queries.length);
   const dk = native.output(k.shape, keys.length);
@@ -58,6 +59,7 @@ const attentionGrad: NativeKernel = ({ inputs, attrs }, native) => {
     scale,
     softcap,
     rounded,
+    training,
   );
   return [dq.info, dk.info, dv.info];
 };
@@ -72,9 +74,9 @@ function settings<F extends Floats, I extends Ints>(
   const [, S, K] = k.shape as [number, number, number, number];
   const shape: AttentionShape = [B, T, S, H, K, E];
   const options = attrs as Omit<AttentionOptions, 'first' | 'last'>;
-  const { alibiSlopes, scale, softcap = 0, compute = 'f32' } = options;
+  const { alibiSlopes, scale, softcap = 0, compute = 'f32', training = false } = options;
   const slopes = alibiSlopes === undefined ? null : native.constant(alibiSlopes);
-  return { slopes, scale, softcap, shape, rounded: compute !== 'f32' };
+  return { slopes, scale, softcap, shape, rounded: compute !== 'f32', training };
 }
 
 const cachedAttention: NativeKernel = ({ inputs, attrs }, native) => {

@@ -108,6 +108,13 @@ void adamw_call(const Napi::CallbackInfo& info) {
   adamw(n, state, adamw_hyper(args, 4));
 }
 
+/// adamw8bit(parameter, gradient, m, v, mScales, vScales, step, learningRate, beta1, beta2, eps,
+/// weightDecay, gradientScale)
+void adamw_8bit_call(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "adamw8bit");
+  adamw_8bit(args.floats(0).size, adamw_8bit_state(args), adamw_hyper(args, 6));
+}
+
 void dropout_call(const Napi::CallbackInfo& info) {
   dropout(dropout_arguments(Arguments(info, "dropout")));
 }
@@ -121,6 +128,7 @@ void add_training(Napi::Object exports) {
   add_call<cross_entropy_call>(exports, "crossEntropy");
   add_call<cross_entropy_grad_call>(exports, "crossEntropyGrad");
   add_call<adamw_call>(exports, "adamw");
+  add_call<adamw_8bit_call>(exports, "adamw8bit");
   add_call<dropout_call>(exports, "dropout");
 }
 

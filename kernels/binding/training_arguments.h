@@ -4,6 +4,7 @@
 
 #include "binding/arguments.h"
 #include "cpu/adamw/adamw.h"
+#include "cpu/adamw/adamw_8bit.h"
 #include "cpu/dropout/dropout.h"
 
 // What the functions of training are called with, on every device.
@@ -15,6 +16,21 @@ inline AdamwHyper adamw_hyper(const Arguments& args, size_t index) {
   return {args.number(index),     args.number(index + 1), args.number(index + 2),
           args.number(index + 3), args.number(index + 4), args.number(index + 5),
           args.number(index + 6)};
+}
+
+/// adamw8bit's parameter, gradient, m, v, mScales, vScales; the codes lie four to a word.
+inline Adamw8State adamw_8bit_state(const Arguments& args) {
+  const Floats parameter = args.floats(0);
+  const size_t n = parameter.size, blocks = (n + kStateBlock - 1) / kStateBlock;
+  const auto codes = [&](size_t index, const char* name) {
+    return reinterpret_cast<uint8_t*>(args.ints(index, (n + 3) / 4, name).data);
+  };
+  return {parameter.data,
+          args.floats(1, n, "gradient").data,
+          codes(2, "m"),
+          codes(3, "v"),
+          args.floats(4, blocks, "mScales").data,
+          args.floats(5, blocks, "vScales").data};
 }
 
 /// A seed as JavaScript's ToUint32 makes it.

@@ -1,7 +1,7 @@
 import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { writeFolder } from '../checkpoint/output.js';
-import { readSafetensors } from '../checkpoint/safetensors.js';
+import { readSafetensors, type TensorSource } from '../checkpoint/safetensors.js';
 import { writeSafetensors } from '../checkpoint/writer.js';
 import { LlmkitError } from '../errors.js';
 import type { Tensor, Variable } from '../tensor/tfjs.js';
@@ -74,16 +74,17 @@ function* storedTensors(trainer: Trainer) {
 /** Everything that training changes, by its name in a checkpoint. */
 function* stateVariables({ variables, optimizer }: Trainer): Generator<[string, Variable]> {
   for (const [name, variable] of variables) yield [`weight/${name}`, variable];
-  for (const [name, { m, v }] of optimizer.moments) {
-    yield [`m/${name}`, m];
-    yield [`v/${name}`, v];
-  }
+  yield* optimizer.states();
 }
 
 function stored(tensor: Tensor) {
   const values = tensor.dataSync();
   const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
-  return { dtype: 'F32' as const, shape: tensor.shape, bytes };
+  return { dtype: storedDtype(tensor), shape: tensor.shape, bytes };
+}
+
+function storedDtype({ dtype }: Tensor): 'F32' | 'I32' {
+  return dtype === 'int32' ? 'I32' : 'F32';
 }
 
 /** The state of a checkpoint without its tensors. @throws LlmkitError `checkpoint` */
@@ -116,18 +117,22 @@ export async function restoreCheckpoint(
   try {
     for (const [name, variable] of stateVariables(trainer)) {
       if (what === 'weights' && !name.startsWith('weight/')) continue;
-      const shape = file.tensors.get(name)?.shape;
-      if (shape === undefined || String(shape) !== String(variable.shape)) {
-        throw new LlmkitError(
-          'checkpoint',
-          `${path}: expected ${name} of shape [${variable.shape}], got ${shape ? `[${shape}]` : 'no such tensor'}`,
-        );
+      const expected = `${storedDtype(variable)} [${variable.shape}]`;
+      const found = file.tensors.get(name);
+      const got = found ? `${found.dtype} [${found.shape}]` : 'no such tensor';
+      if (got !== expected) {
+        throw new LlmkitError('checkpoint', `${path}: expected ${name} of ${expected}, got ${got}`);
       }
-      tf.tidy(() => variable.assign(tf.tensor(file.floats(name), variable.shape)));
+      tf.tidy(() => variable.assign(restored(file, name, variable)));
     }
   } finally {
     file.close();
   }
+}
+
+function restored(file: TensorSource, name: string, { shape, dtype }: Variable): Tensor {
+  if (dtype !== 'int32') return tf.tensor(file.floats(name), shape);
+  return tf.tensor(new Int32Array(file.bytes(name).slice().buffer), shape, 'int32');
 }
 
 /** Deletes the oldest checkpoints beyond a limit; `keep` stays whatever its age. */

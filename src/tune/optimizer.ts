@@ -1,4 +1,10 @@
-import { adamw } from '../tensor/ops/index.js';
+import {
+  adamw,
+  adamw8bit,
+  newRoundedMoments,
+  type RoundedMoments,
+  roundedMomentBytes,
+} from '../tensor/ops/index.js';
 import * as tf from '../tensor/tfjs.js';
 
 export interface AdamWOptions {
@@ -8,12 +14,30 @@ export interface AdamWOptions {
   readonly weightDecay: number;
   /** Which parameters decay; by default every matrix (see `decaysByDefault`). */
   readonly decays?: (name: string, parameter: tf.Variable) => boolean;
+  /** Whose states are kept in 8 bits; left out: nobody's. */
+  readonly isRounded?: ((name: string, parameter: tf.Variable) => boolean) | undefined;
 }
 
-/** Values of one parameter between two steps. */
-interface Moments {
+/** Running means of one parameter, of its shape. */
+interface FloatMoments {
   readonly m: tf.Variable;
   readonly v: tf.Variable;
+}
+
+/** What is remembered of one parameter between two steps. */
+type Moments = FloatMoments | RoundedMoments;
+
+/** Smaller parameters keep float32 states, as in bitsandbytes. */
+const FEWEST_ROUNDED = 4096;
+
+/** Whether 8-bit AdamW has a parameter's states in 8 bits: not a table's, as in transformers. */
+export function roundsStates(size: number, role: string): boolean {
+  return size >= FEWEST_ROUNDED && role !== 'embedding';
+}
+
+/** Bytes of the states of a parameter of so many elements. */
+export function stateBytes(size: number, isRounded: boolean): number {
+  return isRounded ? roundedMomentBytes(size) : 2 * 4 * size;
 }
 
 /**
@@ -38,14 +62,22 @@ export class AdamW {
   ) {
     this.parameters = parameters;
     this.options = options;
-    const state = (name: string, { shape }: tf.Variable) => {
-      const made = zeros(shape);
-      onState(name, made);
-      return made;
-    };
+    const { isRounded = () => false } = options;
     this.moments = new Map(
-      [...parameters].map(([name, of]) => [name, { m: state(name, of), v: state(name, of) }]),
+      [...parameters].map(([name, parameter]) => {
+        const onMade = (state: tf.Variable) => onState(name, state);
+        const { shape, size } = parameter;
+        const rounded = isRounded(name, parameter);
+        return [name, rounded ? newRoundedMoments(size, onMade) : newMoments(shape, onMade)];
+      }),
     );
+  }
+
+  /** All that the optimizer remembers, by its name in a checkpoint: `m/NAME`, `v/NAME` and scales. */
+  *states(): Generator<[name: string, state: tf.Variable]> {
+    for (const [name, moments] of this.moments) {
+      for (const [kind, state] of Object.entries(moments)) yield [`${kind}/${name}`, state];
+    }
   }
 
   /**
@@ -59,25 +91,29 @@ export class AdamW {
     gradients: ReadonlyMap<string, tf.Tensor>,
     at: { step: number; learningRate: number; gradientScale: number },
   ): void {
-    const { weightDecay, decays = decaysByDefault, ...betas } = this.options;
+    const { weightDecay, decays = decaysByDefault, beta1, beta2, eps } = this.options;
     for (const [name, gradient] of gradients) {
       const [parameter, moments] = [this.parameters.get(name), this.moments.get(name)];
       if (!parameter || !moments) continue;
       const decay = decays(name, parameter) ? weightDecay : 0;
-      adamw({ parameter, gradient, ...moments }, { ...betas, ...at, weightDecay: decay });
+      const hyper = { beta1, beta2, eps, ...at, weightDecay: decay };
+      if ('mScales' in moments) adamw8bit({ parameter, gradient, ...moments }, hyper);
+      else adamw({ parameter, gradient, ...moments }, hyper);
     }
   }
 
   dispose(): void {
-    for (const { m, v } of this.moments.values()) {
-      m.dispose();
-      v.dispose();
-    }
+    for (const [, state] of this.states()) state.dispose();
   }
 }
 
-function zeros(shape: number[]): tf.Variable {
-  return tf.tidy(() => tf.variable(tf.zeros(shape), false));
+function newMoments(shape: number[], onMade: (state: tf.Variable) => void): FloatMoments {
+  const zeros = () => {
+    const made = tf.tidy(() => tf.variable(tf.zeros(shape), false));
+    onMade(made);
+    return made;
+  };
+  return { m: zeros(), v: zeros() };
 }
 
 /** The 2-norm over all gradients together. Read once: a read waits for all that a GPU has to do. */

@@ -11,10 +11,8 @@ export interface Paging {
 
 /** What a device has to hold, in bytes. */
 export interface PagingNeeds {
-  /** Elements of each parameter. */
-  readonly sizes: ReadonlyMap<string, number>;
-  /** Of an element's states. */
-  readonly stateBytes: number;
+  /** Of each parameter: its elements, and the bytes of its states. */
+  readonly parameters: ReadonlyMap<string, { readonly size: number; readonly stateBytes: number }>;
   /** Of all else: activations, and what an op makes. */
   readonly workingBytes: number;
 }
@@ -30,25 +28,24 @@ const FEWEST_ELEMENTS = 1 << 14;
 export function planPaging(needs: PagingNeeds): Paging | undefined {
   const memory = deviceMemory();
   if (!memory) return undefined;
-  const { sizes, stateBytes, workingBytes } = needs;
-  const all = [...sizes.values()].reduce((sum, size) => sum + size, 0);
-  const allBytes = all * (stateBytes + 2 * FLOAT_BYTES);
-  let missing = allBytes + workingBytes - memory.freeBytes();
-  const largest = Math.max(0, ...sizes.values()) * FLOAT_BYTES;
+  const parameters = [...needs.parameters].map(([name, { size, stateBytes }]) => {
+    return { name, size, stateBytes, bytes: size * FLOAT_BYTES };
+  });
+  const all = parameters.reduce((sum, { bytes, stateBytes }) => sum + 2 * bytes + stateBytes, 0);
+  const largest = Math.max(0, ...parameters.map(({ bytes }) => bytes));
+  let missing = all + needs.workingBytes - memory.freeBytes();
   if (missing > 0) missing += PAGED_PLACES * largest;
   let onHost = 0;
-  const choose = (elementBytes: number) => {
+  const choose = (what: 'stateBytes' | 'bytes') => {
     const chosen = new Set<string>();
-    for (const [name, size] of sizes) {
+    for (const parameter of parameters) {
       if (onHost >= missing) break;
-      if (size < FEWEST_ELEMENTS) continue;
-      chosen.add(name);
-      onHost += size * elementBytes;
+      if (parameter.size < FEWEST_ELEMENTS) continue;
+      chosen.add(parameter.name);
+      onHost += parameter[what];
     }
     return chosen;
   };
-  const states = choose(stateBytes);
-  const gradients = choose(FLOAT_BYTES);
-  const weights = choose(FLOAT_BYTES);
-  return { states, gradients, weights, bytes: { all: allBytes, onHost } };
+  const [states, gradients, weights] = [choose('stateBytes'), choose('bytes'), choose('bytes')];
+  return { states, gradients, weights, bytes: { all, onHost } };
 }

@@ -12,7 +12,12 @@ const FREE_KEYS = [
   'threads',
   'cache_packed',
   'gradient_checkpointing',
+  'device_map',
+  'max_memory',
 ];
+
+/** What a record says that was made before there was the key. */
+const BEFORE: RunRecord = { device: 'cpu', optim: 'adamw' };
 
 /**
  * Refuses to go on with another run than the one that was interrupted.
@@ -20,9 +25,12 @@ const FREE_KEYS = [
  * @throws LlmkitError `config` naming each key that differs
  */
 export function expectSameRun(saved: RunRecord, current: RunRecord): void {
-  const [before, now] = [flatten(saved), flatten(current)];
+  const [before, now] = [flatten({ ...BEFORE, ...saved }), flatten({ ...BEFORE, ...current })];
+  const isFree = (key: string) =>
+    // Records once kept the choice of a device, not what it came to.
+    FREE_KEYS.includes(key) || (key === 'device' && before.get(key) === '"auto"');
   const differing = [...new Set([...before.keys(), ...now.keys()])].filter(
-    (key) => !FREE_KEYS.includes(key) && before.get(key) !== now.get(key),
+    (key) => !isFree(key) && before.get(key) !== now.get(key),
   );
   if (differing.length === 0) return;
   const shown = differing.map(

@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from 'vitest';
@@ -101,6 +101,21 @@ test('killed at any moment and resumed is never interrupted', async () => {
   expect(losses(out)).toEqual(losses(whole.out));
   expect(adapterOf(out).equals(adapterOf(whole.out))).toBe(true);
   expect(readdirSync(out).filter((name) => name.startsWith('.'))).toEqual([]);
+});
+
+test('with states of 8 bits, resumed is never interrupted', async () => {
+  const settings = { optim: 'adamw_8bit', lora: { r: 256, alpha: 256 }, max_steps: 4 };
+  const [straight, resumed] = [config(settings), config(settings)];
+  for (const { path } of [straight, resumed]) await runJson(['lora-train', path]);
+  rmSync(join(resumed.out, 'checkpoint-4'), { recursive: true });
+  rmSync(join(resumed.out, 'adapter_model.safetensors'));
+  await runJson(['lora-train', resumed.path, '--resume']);
+  expect(adapterOf(resumed.out).equals(adapterOf(straight.out))).toBe(true);
+  const states = (out: string) => readFileSync(join(out, 'checkpoint-4', 'training.safetensors'));
+  expect(states(resumed.out).equals(states(straight.out))).toBe(true);
+  expect(states(straight.out).includes('"mScales/')).toBe(true);
+  const changed = await runCli(['lora-train', resumed.path, '--resume', '--set', 'optim=adamw']);
+  expect(changed.stderr).toMatch(/optim was "adamw_8bit" and is "adamw"/);
 });
 
 test('SIGINT finishes the step and saves; --resume goes on', async () => {

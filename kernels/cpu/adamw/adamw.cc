@@ -5,9 +5,8 @@
 #include "cpu/adamw/factors.h"
 
 namespace llmkit {
-namespace {
 
-const AdamwKernels& kernels() {
+const AdamwKernels& adamw_kernels() {
 #define ADAMW_KERNELS(isa, name) \
   if (runs_here(isa)) return name;
 #include "cpu/adamw/kernels.inc"
@@ -15,12 +14,11 @@ const AdamwKernels& kernels() {
   __builtin_unreachable();  // the scalar kernels run everywhere
 }
 
-}  // namespace
-
 void adamw(size_t n, const AdamwState& state, const AdamwHyper& hyper) {
   const AdamwFactors factors = adamw_factors(hyper);
+  const AdamwKernels& kernels = adamw_kernels();
   parallel_elements(n, 8,
-                    [&](size_t begin, size_t end) { kernels().run(begin, end, state, factors); });
+                    [&](size_t begin, size_t end) { kernels.run(begin, end, state, factors); });
 }
 
 }  // namespace llmkit

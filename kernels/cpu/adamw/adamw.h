@@ -29,6 +29,9 @@ struct AdamwKernels {
   void (*run)(size_t begin, size_t end, const AdamwState& state, const AdamwFactors& factors);
 };
 
+/// Those of the best instruction set here.
+const AdamwKernels& adamw_kernels();
+
 #define ADAMW_KERNELS(isa, name) extern const AdamwKernels name;
 #include "cpu/adamw/kernels.inc"
 #undef ADAMW_KERNELS

@@ -1,6 +1,6 @@
+#include "cpu/adamw/dynamic_map.h"
 #include "cpu/adamw/factors.h"
 #include "cuda/adamw/adamw.h"
-#include "cuda/adamw/dynamic_map.h"
 #include "cuda/adamw/step.h"
 #include "cuda/base/fours.h"
 #include "cuda/base/reduce.h"

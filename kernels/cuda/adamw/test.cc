@@ -1,8 +1,8 @@
 #include <algorithm>
 #include <functional>
 
+#include "cpu/adamw/dynamic_map.h"
 #include "cuda/adamw/adamw.h"
-#include "cuda/adamw/dynamic_map.h"
 #include "cuda/testing/shifted.h"
 
 using namespace llmkit;
@@ -64,9 +64,36 @@ void check_same_as_cpu(Checks& checks) {
   checks.same("v as on the CPU", gpu_v.values(checks).data(), v.data(), n);
 }
 
+/// The codes, scales and parameters of such a CPU.
+void check_8bit_same_as_cpu(Checks& checks) {
+  if (std::strcmp(isa_name(), "scalar") == 0) return;
+  const size_t n = 1001, blocks = (n + kStateBlock - 1) / kStateBlock;
+  const Random g(n, 4, 0);
+  Buffer p(n, 1);
+  std::vector<uint8_t> m(n), v(n);
+  std::vector<float> m_scales(blocks), v_scales(blocks);
+  Shifted<float> gpu_p(std::vector<float>(p.data(), p.data() + n), 0), gpu_ms(m_scales, 0),
+      gpu_vs(v_scales, 0);
+  Shifted<uint8_t> gpu_m(m, 0), gpu_v(v, 0);
+  for (double step = 1; step < 5; ++step) {
+    adamw_8bit(n, {p.data(), g.host.data(), m.data(), v.data(), m_scales.data(), v_scales.data()},
+               hyper_at(step));
+    expect(
+        gpu::adamw_8bit(
+            n, {gpu_p.data(), g.data(), gpu_m.data(), gpu_v.data(), gpu_ms.data(), gpu_vs.data()},
+            hyper_at(step), stream()),
+        "adamw_8bit");
+  }
+  checks.same("8-bit parameter as on the CPU", gpu_p.values(checks).data(), p.data(), n);
+  checks.that("8-bit m as on the CPU", gpu_m.values(checks) == m);
+  checks.that("8-bit v as on the CPU", gpu_v.values(checks) == v);
+  checks.that("scales as on the CPU",
+              gpu_ms.values(checks) == m_scales && gpu_vs.values(checks) == v_scales);
+}
+
 /// The published map: seven powers of ten, each with twice the steps of the one below, 0 and 1.
 void check_map(Checks& checks, bool has_sign) {
-  const gpu::DynamicMap map(has_sign);
+  const DynamicMap map(has_sign);
   const float *const first = map.values, *const last = first + 256;
   checks.that("ascending", std::adjacent_find(first, last, std::greater_equal<float>()) == last);
   checks.that("0 and 1", std::find(first, last, 0.0f) != last && last[-1] == 1);
@@ -84,21 +111,21 @@ void check_map(Checks& checks, bool has_sign) {
 
 /// A state in 8 bits on the device.
 struct State {
-  gpu::DynamicMap map;
+  DynamicMap map;
   Shifted<uint8_t> codes;
   Shifted<float> scales;
 
   State(size_t n, bool has_sign, size_t offset)
       : map(has_sign),
         codes(std::vector<uint8_t>(n), offset),
-        scales(std::vector<float>((n + gpu::kStateBlock - 1) / gpu::kStateBlock), 1) {}
+        scales(std::vector<float>((n + kStateBlock - 1) / kStateBlock), 1) {}
 
   std::vector<double> values(Checks& checks) const {
     const std::vector<uint8_t> code = codes.values(checks);
     const std::vector<float> scale = scales.values(checks);
     std::vector<double> all(code.size());
     for (size_t i = 0; i < all.size(); ++i)
-      all[i] = double{map.values[code[i]]} * scale[i / gpu::kStateBlock];
+      all[i] = double{map.values[code[i]]} * scale[i / kStateBlock];
     return all;
   }
 
@@ -106,11 +133,11 @@ struct State {
   void check(Checks& checks, const std::vector<double>& want) const {
     const std::vector<double> got = values(checks);
     const std::vector<float> scale = scales.values(checks);
-    for (size_t begin = 0; begin < want.size(); begin += gpu::kStateBlock) {
-      const size_t end = std::min(begin + gpu::kStateBlock, want.size());
+    for (size_t begin = 0; begin < want.size(); begin += kStateBlock) {
+      const size_t end = std::min(begin + kStateBlock, want.size());
       double largest = 0;
       for (size_t i = begin; i < end; ++i) largest = std::max(largest, std::fabs(want[i]));
-      checks.near("scale", scale[begin / gpu::kStateBlock], largest, 8);
+      checks.near("scale", scale[begin / kStateBlock], largest, 8);
       for (size_t i = begin; i < end; ++i) {
         double nearest = INFINITY;
         for (const float value : map.values)
@@ -153,6 +180,7 @@ void check_all(Checks& checks) {
   check(checks, 9000, 3, 0);
   check(checks, 0, 1, 0);
   check_same_as_cpu(checks);
+  check_8bit_same_as_cpu(checks);
   check_map(checks, true);
   check_map(checks, false);
   for (size_t n : {0, 1, 7, 255, 256, 257, 5000})

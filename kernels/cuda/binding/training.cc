@@ -17,6 +17,15 @@ void adamw_call(const Napi::CallbackInfo& info) {
   check(adamw(n, state, binding::adamw_hyper(args, 4), stream()), "adamw");
 }
 
+/// adamw8bit(parameter, gradient, m, v, mScales, vScales, step, learningRate, beta1, beta2, eps,
+/// weightDecay, gradientScale)
+void adamw_8bit_call(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "adamw8bit");
+  check(adamw_8bit(args.floats(0).size, binding::adamw_8bit_state(args),
+                   binding::adamw_hyper(args, 6), stream()),
+        "adamw8bit");
+}
+
 void dropout_call(const Napi::CallbackInfo& info) {
   check(dropout(binding::dropout_arguments(Arguments(info, "dropout")), stream()), "dropout");
 }
@@ -25,6 +34,7 @@ void dropout_call(const Napi::CallbackInfo& info) {
 
 void add_training(Napi::Object exports) {
   add_procedure<adamw_call>(exports, "adamw");
+  add_procedure<adamw_8bit_call>(exports, "adamw8bit");
   add_procedure<dropout_call>(exports, "dropout");
 }
 

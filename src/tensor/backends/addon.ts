@@ -225,6 +225,23 @@ export interface AddonKernels<F extends Floats, I extends Ints>
     gradientScale: number,
   ): void;
 
+  /** The same with m and v in 8 bits: codes of n elements, four in each int32, and ⌈n / 256⌉ scales. */
+  adamw8bit(
+    parameter: F,
+    gradient: F,
+    m: I,
+    v: I,
+    mScales: F,
+    vScales: F,
+    step: number,
+    learningRate: number,
+    beta1: number,
+    beta2: number,
+    eps: number,
+    weightDecay: number,
+    gradientScale: number,
+  ): void;
+
   /**
    * Inverted dropout of x [rows, cols], keys [rows, 2]; y may be x. All integers are uint32:
    *   mix(h): h ^= h >>> 16; h *= 0x7feb352d; h ^= h >>> 15; h *= 0x846ca68b; h ^= h >>> 16

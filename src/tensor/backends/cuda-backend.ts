@@ -96,7 +96,11 @@ export class CudaBackend extends MathBackendCPU implements KernelDevice<DeviceFl
     return this.#storage.own(x.dataId).changing;
   }
 
-  /** The home of a float32 tensor's values is the host's memory from now on; they visit the GPU when they are used. */
+  changingInts(x: tf.TensorInfo): DeviceInts {
+    return this.#storage.own(x.dataId).changingInts;
+  }
+
+  /** The home of a tensor's values is the host's memory from now on; they visit the GPU when they are used. */
   keepOnHost(x: tf.TensorInfo): void {
     this.#storage.own(x.dataId).keepOnHost();
   }

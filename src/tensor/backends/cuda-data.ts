@@ -95,17 +95,17 @@ export class CudaData {
 
   /** The values on the device, which are about to be changed there. */
   get changing(): DeviceFloats {
-    const { floats } = this;
-    this.#host = undefined;
-    if (this.#isPaged) this.#addon.changeArray(floats);
-    return floats;
+    return this.#changed(this.floats);
+  }
+
+  get changingInts(): DeviceInts {
+    return this.#changed(this.ints);
   }
 
   /** The home of the values is the host's memory from now on. */
   keepOnHost(): void {
     if (this.#isPaged) return;
-    const { floats } = this;
-    this.#addon.keepArrayOnHost(floats);
+    this.#addon.keepArrayOnHost(this.dtype === 'float32' ? this.floats : this.ints);
     this.#isPaged = true;
     this.#host = undefined;
   }
@@ -117,6 +117,12 @@ export class CudaData {
     this.#host = undefined;
     this.#isPaged = false;
     this.owners = 0;
+  }
+
+  #changed<T extends DeviceFloats | DeviceInts>(array: T): T {
+    this.#host = undefined;
+    if (this.#isPaged) this.#addon.changeArray(array);
+    return array;
   }
 
   /** bool is int32 on the device. */

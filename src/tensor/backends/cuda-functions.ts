@@ -5,6 +5,7 @@ export const DEVICE_FUNCTIONS: Readonly<Record<keyof DeviceAddon, true>> = {
   activation: true,
   activationGrad: true,
   adamw: true,
+  adamw8bit: true,
   addStepWindow: true,
   allocate: true,
   argmax: true,

@@ -12,7 +12,7 @@ export interface DeviceMemory {
   hold(weight: Weight): void;
   /** Keeps a weight on the host, from where it visits the device with all weights of its group whenever it is used. */
   keepOnHost(weight: Weight, group: number): void;
-  /** Moves the home of a float32 tensor to the host, from where it visits the device whenever it is used. */
+  /** Moves the home of a tensor to the host, from where it visits the device whenever it is used. */
   page(tensor: tf.Tensor): void;
 }
 

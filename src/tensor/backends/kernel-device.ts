@@ -50,6 +50,8 @@ export interface KernelDevice<F extends Floats, I extends Ints> {
   hostInts(x: TensorInfo): Int32Array | undefined;
   /** The values of a float32 tensor that the kernel changes in place. */
   changing(x: TensorInfo): F;
+  /** Those of an int32 tensor. */
+  changingInts(x: TensorInfo): I;
   /** These values, which never change, as an argument. */
   constant(values: readonly number[]): F;
   /** The addon's form of a frozen weight, made on first use. */

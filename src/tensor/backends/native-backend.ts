@@ -187,6 +187,10 @@ export class NativeBackend
     return this.floats(x);
   }
 
+  changingInts(x: tf.TensorInfo): Int32Array {
+    return this.ints(x);
+  }
+
   constant(values: readonly number[]): Float32Array {
     return Float32Array.from(values);
   }

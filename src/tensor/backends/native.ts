@@ -47,6 +47,7 @@ const ADDON_FUNCTIONS: Readonly<Record<keyof Addon, true>> = {
   activation: true,
   activationGrad: true,
   adamw: true,
+  adamw8bit: true,
   argmax: true,
   attention: true,
   attentionGrad: true,

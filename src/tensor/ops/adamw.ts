@@ -1,5 +1,5 @@
 import * as tf from '../tfjs.js';
-import { copyOf, expectShape, hasKernel, isShared, runKernel } from './fused.js';
+import { expectShape, hasKernel, ownStorage, runKernel } from './fused.js';
 
 /** Inputs parameter, gradient, m, v; attributes AdamWHyper; no output: updates in place. */
 export const ADAMW = 'LlmkitAdamW';
@@ -41,11 +41,6 @@ export function adamw(state: AdamWState, hyper: AdamWHyper): void {
     return;
   }
   tf.tidy(() => composeUpdate(state, hyper));
-}
-
-/** Clones of a variable, a snapshot say, keep the values from before the update. */
-function ownStorage(variable: tf.Variable): void {
-  if (isShared(variable)) tf.tidy(() => variable.assign(copyOf<tf.Tensor>(variable)));
 }
 
 function composeUpdate({ parameter, gradient, m, v }: AdamWState, hyper: AdamWHyper): void {

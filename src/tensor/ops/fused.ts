@@ -83,7 +83,12 @@ export function isShared(x: tf.Tensor): boolean {
 
 /** A tensor of its own with the values of x. */
 export function copyOf<T extends tf.Tensor>(x: T): T {
-  return tf.mul(x, 1);
+  return tf.tidy(() => tf.mul(x, tf.scalar(1, x.dtype)));
+}
+
+/** A variable's values are about to be changed in place: its clones, a snapshot say, keep those from before. */
+export function ownStorage(variable: tf.Variable): void {
+  if (isShared(variable)) tf.tidy(() => variable.assign(copyOf<tf.Tensor>(variable)));
 }
 
 /** Throws LlmkitError `shape` unless the shapes are equal; −1 stands for any length. */

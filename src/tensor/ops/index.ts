@@ -11,6 +11,12 @@ import { roundedLinearGradient } from './rounded-linear.js';
 
 export { ACTIVATION_NAMES, type ActivationName, activation } from './activation.js';
 export { type AdamWHyper, type AdamWState, adamw } from './adamw.js';
+export {
+  adamw8bit,
+  newRoundedMoments,
+  type RoundedMoments,
+  roundedMomentBytes,
+} from './adamw-8bit.js';
 export { type AttentionOptions, attention } from './attention.js';
 export { cacheWrite } from './cache-write.js';
 export {

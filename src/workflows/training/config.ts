@@ -62,6 +62,7 @@ export const trainingShape = {
   epochs: z.number().positive().default(3),
   batch_size: z.int().min(1).default(4),
   gradient_accumulation_steps: z.int().min(1).default(1),
+  optim: z.enum(['adamw', 'adamw_8bit']).default('adamw'),
   learning_rate: z.number().positive().default(2e-4),
   min_lr: z.number().min(0).default(0),
   lr_scheduler: z.enum(schedulerNames).default('cosine'),

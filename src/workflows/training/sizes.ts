@@ -2,6 +2,7 @@ import { rowLength } from '../../data/example.js';
 import type { DecoderConfig } from '../../model/config.js';
 import { decoderConfig } from '../../model/families/index.js';
 import { moduleOf, type ParameterSpec, specsOf } from '../../model/layout.js';
+import { roundsStates, stateBytes } from '../../tune/optimizer.js';
 import { targetModules } from '../../tune/peft/targets.js';
 import type { Base } from './base.js';
 import type { TrainingConfig } from './config.js';
@@ -10,14 +11,10 @@ import { loraConfig } from './lora.js';
 import { quantizeOnLoad } from './quantize-on-load.js';
 
 export const FLOAT_BYTES = 4;
-/** The two moments of an element. */
-export const STATE_BYTES = 2 * FLOAT_BYTES;
-/** Weight, gradient and two moments of each trained parameter. */
-const TRAINED_COPIES = 4;
 /** Node itself, the tokenizer, pooled buffers; measured. */
 const WORKING_BYTES = 300e6;
-/** Weight and two moments, and the weight once more as an adapter. */
-const STORED_COPIES = 4;
+/** Of the weights in a checkpoint: as they are trained, and as an adapter. */
+const STORED_WEIGHTS = 2;
 
 /** Parameters and bytes of a run, from config.json and headers alone. */
 export interface Sizes {
@@ -25,6 +22,8 @@ export interface Sizes {
   readonly all: number;
   /** Bytes of the weights as they are held while training. */
   readonly weightBytes: number;
+  /** Bytes of the optimizer's states. */
+  readonly stateBytes: number;
   readonly decoder: DecoderConfig;
   readonly targets: readonly ParameterSpec[];
 }
@@ -36,13 +35,32 @@ export function sizesOf(config: TrainingConfig, base: Base): Sizes {
   const baseSize = sum(specs.map(sizeOf));
   if (config.method === 'full') {
     const weightBytes = baseSize * FLOAT_BYTES;
-    return { trainable: baseSize, all: baseSize, weightBytes, decoder, targets: [] };
+    const states = sum(specs.map((spec) => parameterStateBytes(config, sizeOf(spec), spec.role)));
+    return {
+      ...{ trainable: baseSize, all: baseSize, weightBytes, stateBytes: states },
+      ...{ decoder, targets: [] },
+    };
   }
   const targets = targetsOf(config, specs);
   const added = config.lora.r * sum(targets.flatMap(({ shape }) => shape));
   const biases = trainedBiases(config, specs, targets);
   const weightBytes = weightBytesOf(config, base);
-  return { trainable: added + biases, all: baseSize + added, weightBytes, decoder, targets };
+  const matrices = targets.flatMap(({ shape }) => shape.map((length) => length * config.lora.r));
+  const states = sum(matrices.map((size) => parameterStateBytes(config, size)));
+  return {
+    ...{ trainable: added + biases, all: baseSize + added, weightBytes },
+    stateBytes: states + stateBytes(biases, false),
+    ...{ decoder, targets },
+  };
+}
+
+/** Bytes of the optimizer's states of one trained parameter. */
+export function parameterStateBytes(
+  { optim }: TrainingConfig,
+  size: number,
+  role: ParameterSpec['role'] = 'linear',
+): number {
+  return stateBytes(size, optim === 'adamw_8bit' && roundsStates(size, role));
 }
 
 function sizeOf({ shape }: ParameterSpec): number {
@@ -100,7 +118,9 @@ export function memoryPeak(config: TrainingConfig, worked: Worked): number {
 /** The same without the weights that are not trained. */
 export function trainingBytes(config: TrainingConfig, worked: Worked): number {
   const { base, sizes } = worked;
-  const trained = sizes.trainable * (TRAINED_COPIES - (base.checkpoint ? 0 : 1)) * FLOAT_BYTES;
+  // Fresh weights are counted among the weights already; of others a gradient and the values that are trained.
+  const copies = base.checkpoint ? 2 : 1;
+  const trained = copies * sizes.trainable * FLOAT_BYTES + sizes.stateBytes;
   return trained + activationBytes(config, worked);
 }
 
@@ -132,5 +152,6 @@ export function diskBytes(
 ): number {
   const saves = Math.ceil(totalSteps / config.save_steps);
   const kept = Math.min(saves, config.save_total_limit ?? saves);
-  return sizes.trainable * FLOAT_BYTES * (kept * STORED_COPIES + 1);
+  const weights = sizes.trainable * FLOAT_BYTES;
+  return kept * (STORED_WEIGHTS * weights + sizes.stateBytes) + weights;
 }

@@ -38,8 +38,10 @@ async function train(memoryBytes: number | undefined, checkpointing = false) {
   for (const [name, value] of model.parameters) {
     if (value instanceof Variable) variables.set(name, value);
   }
-  const sizes = new Map([...variables].map(([name, { size }]) => [name, size]));
-  const paging = planPaging({ sizes, stateBytes: 8, workingBytes: WORKING_BYTES });
+  const parameters = new Map(
+    [...variables].map(([name, { size }]) => [name, { size, stateBytes: 8 * size }]),
+  );
+  const paging = planPaging({ parameters, workingBytes: WORKING_BYTES });
   const trainer = new Trainer(model, variables, {
     ...{ optimizer, maxGradNorm: 1, checkpointing, paging },
   });

@@ -7,6 +7,15 @@ test('a run may move and save at other steps', () => {
   expect(() => expectSameRun(run, { ...run, save_steps: 9, output_dir: 'y' })).not.toThrow();
 });
 
+test('a run may go on with less memory, and from a record of an earlier version', () => {
+  const now = { ...run, device: 'cpu', optim: 'adamw' };
+  expect(() => expectSameRun(run, now)).not.toThrow();
+  expect(() => expectSameRun({ ...run, device: 'auto' }, { ...now, device: 'cuda' })).not.toThrow();
+  expect(() => expectSameRun(now, { ...now, device_map: 'auto', max_memory: '8GB' })).not.toThrow();
+  expect(() => expectSameRun(run, { ...now, device: 'cuda' })).toThrow(/device was "cpu"/);
+  expect(() => expectSameRun(run, { ...now, optim: 'adamw_8bit' })).toThrow(/optim was "adamw"/);
+});
+
 test.each([
   [{ ...run, seed: 2 }, /seed was 1 and is 2/],
   [{ ...run, lora: { r: 16 } }, /lora\.r was 8 and is 16/],

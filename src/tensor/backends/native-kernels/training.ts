@@ -1,4 +1,5 @@
 import { ADAMW, type AdamWHyper } from '../../ops/adamw.js';
+import { ADAMW_8BIT } from '../../ops/adamw-8bit.js';
 import { CROSS_ENTROPY, CROSS_ENTROPY_GRAD } from '../../ops/cross-entropy.js';
 import {
   ROUNDED_LINEAR,
@@ -67,22 +68,34 @@ const adamw: NativeKernel = ({ inputs, attrs }, native) => {
     'parameter' | 'gradient' | 'm' | 'v',
     TensorInfo
   >;
-  const { step, learningRate, beta1, beta2, eps, weightDecay, gradientScale } = attrs as AdamWHyper;
   native.addon.adamw(
     native.changing(parameter),
     native.floats(gradient),
     native.changing(m),
     native.changing(v),
-    step,
-    learningRate,
-    beta1,
-    beta2,
-    eps,
-    weightDecay,
-    gradientScale ?? 1,
+    ...hyperOf(attrs),
   );
   return [];
 };
+
+const adamw8bit: NativeKernel = ({ inputs, attrs }, native) => {
+  const { parameter, gradient, m, v, mScales, vScales } = inputs as Record<string, TensorInfo>;
+  native.addon.adamw8bit(
+    native.changing(parameter as TensorInfo),
+    native.floats(gradient as TensorInfo),
+    native.changingInts(m as TensorInfo),
+    native.changingInts(v as TensorInfo),
+    native.changing(mScales as TensorInfo),
+    native.changing(vScales as TensorInfo),
+    ...hyperOf(attrs),
+  );
+  return [];
+};
+
+function hyperOf(attrs: object) {
+  const { step, learningRate, beta1, beta2, eps, weightDecay, gradientScale } = attrs as AdamWHyper;
+  return [step, learningRate, beta1, beta2, eps, weightDecay, gradientScale ?? 1] as const;
+}
 
 const roundedLinear: NativeKernel = ({ inputs }, native) => {
   const { x, weight } = inputs as Record<'x' | 'weight', TensorInfo>;
@@ -114,6 +127,7 @@ const roundedLinearGradWeight: NativeKernel = ({ inputs }, native) => {
 /** The loss, trained weights in bf16 and the optimizer. */
 export const trainingKernels: KernelTable = {
   [ADAMW]: adamw,
+  [ADAMW_8BIT]: adamw8bit,
   [CROSS_ENTROPY]: crossEntropy,
   [CROSS_ENTROPY_GRAD]: crossEntropyGrad,
   [ROUNDED_LINEAR]: roundedLinear,

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
+#include <cstdint>
 
-namespace llmkit::cuda {
+namespace llmkit {
 
 /// The 256 values of an 8-bit code in ascending order, from -1 or 0 to 1: "dynamic tree
 /// quantization" of https://arxiv.org/abs/1511.04561 as https://arxiv.org/abs/2110.02861 uses it.
@@ -26,6 +28,14 @@ struct DynamicMap {
     *next = 1;
     std::sort(values, values + 256);
   }
+
+  /// The code of the nearest value; of two as near, the lower.
+  uint8_t code_of(float x) const {
+    size_t below = 0;  // values[below] <= x, or below is 0
+    for (size_t half = 128; half > 0; half /= 2) below += values[below + half] <= x ? half : 0;
+    const size_t above = std::min<size_t>(below + 1, 255);
+    return static_cast<uint8_t>(values[above] - x < x - values[below] ? above : below);
+  }
 };
 
-}  // namespace llmkit::cuda
+}  // namespace llmkit

@@ -9,6 +9,7 @@ import { dequantize, type WeightData } from '../tensor/weight.js';
 import { type MatrixRows, quantizeMatrix, relativeError } from './matrix.js';
 import { rtn } from './methods/rtn.js';
 import { nestScales } from './nested-scales.js';
+import type { ReusedMemory } from './reused-memory.js';
 import type { QuantScheme, SchemeOptions } from './schemes/scheme.js';
 
 /** A float32, bf16 or f16 matrix. */
@@ -21,6 +22,8 @@ export interface NamedMatrix {
 /** How a matrix is to be rounded. */
 export interface RoundingOptions extends SchemeOptions {
   readonly scheme: QuantScheme;
+  /** Where the parts may lie; the caller gives them back. */
+  readonly memory?: ReusedMemory | undefined;
 }
 
 /** A rounded matrix. */
@@ -53,14 +56,15 @@ const SCALE_TYPES = { F32: 'f32', F16: 'f16', BF16: 'bf16' } as const;
 
 /** By the addon, beside JavaScript: with all threads, or on the GPU where that computes. */
 export const nativeQuantizer: Quantizer = async ({ name, values }, options) => {
-  const { scheme, groupSize, dtype, doubleQuant, asymmetric } = options;
+  const { scheme, groupSize, dtype, doubleQuant, asymmetric, memory } = options;
   const spec: RoundingSpec = {
     format: scheme.format as RoundingSpec['format'],
     groupSize,
     scaleType: SCALE_TYPES[dtype],
     zeroPoints: asymmetric === true,
   };
-  const rounded = await quantizeNative(values, spec, deviceInUse());
+  const allocate = memory && ((sizeBytes: number) => memory.take(sizeBytes));
+  const rounded = await quantizeNative(values, spec, deviceInUse(), allocate);
   if (rounded === undefined) {
     throw new LlmkitError('checkpoint', `${name}: holds a value that is not finite`);
   }

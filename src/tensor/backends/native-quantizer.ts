@@ -19,12 +19,14 @@ export interface RoundingSpec {
  * either way.
  *
  * @param values f32, bf16 or f16
+ * @param allocate makes memory for the parts, of any content
  * @returns the codes and the relative error; undefined when a value is not finite
  */
 export async function quantizeNative(
   values: WeightData,
   spec: RoundingSpec,
   device: Device,
+  allocate = (sizeBytes: number) => new ArrayBuffer(sizeBytes),
 ): Promise<{ data: WeightData; relativeError: number } | undefined> {
   const { format, groupSize, scaleType, zeroPoints } = spec;
   const { rows, cols } = values;
@@ -33,10 +35,10 @@ export async function quantizeNative(
     format,
     rows,
     cols,
-    codes: new Uint8Array(format === 'int8' ? rows * cols : Math.ceil((rows * cols) / 2)),
+    codes: new Uint8Array(allocate(format === 'int8' ? rows * cols : Math.ceil((rows * cols) / 2))),
     groupSize,
-    scales: new Float32Array(groups),
-    ...(zeroPoints && { zeros: new Uint8Array(groups) }),
+    scales: new Float32Array(allocate(4 * groups)),
+    ...(zeroPoints && { zeros: new Uint8Array(allocate(groups)) }),
   };
   const sums =
     device === 'cuda'

@@ -10,6 +10,7 @@ import { transposeBytes } from '../../model/transpose.js';
 import { layouts } from '../../quant/layouts.js';
 import type { PlannedTensor } from '../../quant/plan.js';
 import { type Quantizer, quantizerInUse } from '../../quant/quantizer.js';
+import { ReusedMemory } from '../../quant/reused-memory.js';
 import type { WeightData } from '../../tensor/weight.js';
 import { eachInFlight } from './in-flight.js';
 import {
@@ -52,40 +53,43 @@ export async function writeTensors(
 ): Promise<WrittenTensors> {
   const { checkpoint, specs } = job;
   const writer = new CheckpointWriter(folder, specs, maxShardBytes ? { maxShardBytes } : {});
-  const quantizer = quantizerInUse();
+  const [quantizer, memory] = [quantizerInUse(), new ReusedMemory()];
   const described = describeJob(job);
   const reports = new Map<string, TensorReport>();
-  const hashed: HashedTensor[] = [];
+  const hashes: Promise<HashedTensor>[] = [];
   let done = 0;
   const write = async (tensor: StoredTensor, hash: TensorHasher) => {
     onProgress?.(done, described.bytes_before, tensor.name);
     const { name, sizeBytes } = tensor;
     const bytes = checkpoint.bytes(name);
-    const writing = writeTensor({ tensor, bytes, job, quantizer, writer });
-    const [written, identified] = await Promise.all([writing, hash(tensor)]);
+    // It needs no memory, so that the next tensor need not wait for it.
+    const hashing = hash(tensor);
+    hashing.catch(() => undefined); // waited for at the end, unless something else fails first
+    hashes.push(hashing);
+    const written = await writeTensor({ tensor, bytes, job, quantizer, memory, writer });
     checkpoint.release(name);
     for (const [part, report] of written) reports.set(part, report);
-    hashed.push(identified);
     done += sizeBytes;
   };
   try {
-    await withHasher(checkpoint, (hash) =>
-      eachInFlight(
+    const hashed = await withHasher(checkpoint, async (hash) => {
+      await eachInFlight(
         [...checkpoint.tensors.values()],
         ({ sizeBytes }) => sizeBytes,
         (tensor) => write(tensor, hash),
-      ),
-    );
+      );
+      return Promise.all(hashes);
+    });
     onProgress?.(done, described.bytes_before, '');
     await writer.finish();
+    const tensors = described.tensors.map((tensor) => ({ ...tensor, ...reports.get(tensor.name) }));
+    const after = [...reports.values()].reduce((sum, { bytes_after }) => sum + bytes_after, 0);
+    const sizes = { tensors, bytes_after: after, bits_per_weight: bitsPerWeight(tensors) };
+    return { sizes, identity: identityOfTensors(hashed) };
   } catch (error) {
     await writer.abort();
     throw error;
   }
-  const tensors = described.tensors.map((tensor) => ({ ...tensor, ...reports.get(tensor.name) }));
-  const after = [...reports.values()].reduce((sum, { bytes_after }) => sum + bytes_after, 0);
-  const sizes = { tensors, bytes_after: after, bits_per_weight: bitsPerWeight(tensors) };
-  return { sizes, identity: identityOfTensors(hashed) };
 }
 
 interface TensorToWrite {
@@ -93,6 +97,7 @@ interface TensorToWrite {
   readonly bytes: Uint8Array;
   readonly job: QuantizeJob;
   readonly quantizer: Quantizer;
+  readonly memory: ReusedMemory;
   readonly writer: CheckpointWriter;
 }
 
@@ -111,18 +116,19 @@ async function writeTensor(request: TensorToWrite): Promise<readonly [string, Te
 
 async function writeMatrix(
   planned: PlannedTensor,
-  { tensor, bytes, job: { plan }, quantizer, writer }: TensorToWrite,
+  { tensor, bytes, job: { plan }, quantizer, memory, writer }: TensorToWrite,
 ): Promise<TensorReport> {
   const { scheme, groupSize, dtype } = planned;
   const { doubleQuant, asymmetric } = plan.checkpoint;
   const matrix = { name: tensor.name, values: valuesOf(bytes, planned) };
-  const options = { scheme, groupSize, dtype, doubleQuant, asymmetric };
+  const options = { scheme, groupSize, dtype, doubleQuant, asymmetric, memory };
   const { data, relativeError } = await quantizer(matrix, options);
   const parts = layouts[scheme.layout].encode(planned, data);
   const [relative_error] = await Promise.all([
     relativeError(),
     ...parts.map(({ name, bytes }) => writer.write(name, bytes)),
   ]);
+  memory.giveBack(data);
   const bytesAfter = parts.reduce((sum, { bytes }) => sum + bytes.length, 0);
   return { bytes_after: bytesAfter, relative_error };
 }

@@ -2,6 +2,7 @@
 
 #include "cpu/arrange/arrange.h"
 #include "cuda/base/cuda.h"
+#include "cuda/base/id_report.h"
 
 namespace llmkit::cuda {
 
@@ -15,8 +16,9 @@ cudaError_t transpose(const TransposeArgs& args, cudaStream_t stream);
 /// y [n] = word.
 cudaError_t fill(size_t n, uint32_t word, uint32_t* y, cudaStream_t stream);
 
-/// A row of an id outside [0, axis) is NaN: the host cannot look at the ids without waiting.
-cudaError_t gather(const GatherArgs& args, cudaStream_t stream);
+/// A row of an id outside [0, axis) is NaN, and the id is reported: the host cannot look at the ids
+/// without waiting.
+cudaError_t gather(const GatherArgs& args, cudaStream_t stream, IdReport* report = nullptr);
 
 /// Adds row i of x [count, cols] to row ids[i] of y [rows, cols], i ascending, as the CPU does; an
 /// id outside [0, rows) adds nothing.

@@ -1,5 +1,6 @@
 #include "cuda/arrange/arrange.h"
 #include "cuda/base/fours.h"
+#include "cuda/base/report_wrong_id.h"
 
 namespace llmkit::cuda {
 namespace {
@@ -9,7 +10,7 @@ __global__ void __launch_bounds__(kElementThreads)
   each_four(n, [=](size_t i) { store_four(y, i, n, {word, word, word, word}); });
 }
 
-__global__ void __launch_bounds__(kElementThreads) gather_kernel(GatherArgs p) {
+__global__ void __launch_bounds__(kElementThreads) gather_kernel(GatherArgs p, IdReport* report) {
   for (size_t outer = blockIdx.z; outer < p.outer; outer += gridDim.z)
     each_row_four(p.count, p.inner, [&](size_t i, size_t col) {
       const int32_t id = p.ids[i];
@@ -17,6 +18,7 @@ __global__ void __launch_bounds__(kElementThreads) gather_kernel(GatherArgs p) {
       if (id < 0 || static_cast<size_t>(id) >= p.axis) {
         const float nan = __int_as_float(0x7fc00000);
         store_four(y, col, p.inner, {nan, nan, nan, nan});
+        report_wrong_id(report, id, p.axis);
         return;
       }
       const float* const x = p.x + (outer * p.axis + static_cast<size_t>(id)) * p.inner;
@@ -58,10 +60,10 @@ cudaError_t fill(size_t n, uint32_t word, uint32_t* y, cudaStream_t stream) {
   return launch(fill_kernel, over_elements(n, stream), n, word, y);
 }
 
-cudaError_t gather(const GatherArgs& args, cudaStream_t stream) {
+cudaError_t gather(const GatherArgs& args, cudaStream_t stream, IdReport* report) {
   Launch blocks = over_rows(args.count, args.inner, stream);
   blocks.grid.z = static_cast<unsigned>(std::min<size_t>(args.outer, 1024));
-  return launch(gather_kernel, blocks, args);
+  return launch(gather_kernel, blocks, args, report);
 }
 
 cudaError_t scatter_add(const ScatterAddArgs& args, cudaStream_t stream) {

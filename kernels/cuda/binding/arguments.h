@@ -14,7 +14,7 @@
 //
 // Ids and ranges that lie on the device cannot be checked here without waiting for it. JavaScript
 // checks those that it still has; kernels must all the same read and write nothing outside,
-// whatever an id is (NaN is what such a row gives).
+// whatever an id is (NaN is what such a row gives), and report it: wrong_ids.h.
 
 namespace llmkit::cuda {
 
@@ -32,15 +32,20 @@ const PackedWeight* packed_weight(const Arguments& args, size_t index);
 Napi::Value new_floats(Napi::Env env, Block block, size_t length);
 Napi::Value new_ints(Napi::Env env, Block block, size_t length);
 
+/// Error as JavaScript's.
+inline Napi::Error as_thrown(Napi::Env env, const Error& error) {
+  Napi::Error thrown = Napi::Error::New(env, error.what());
+  thrown.Set("code", Napi::String::New(env, error.code()));
+  return thrown;
+}
+
 /// Runs a function of the addon, with Error as JavaScript's.
 template <class Call>
 auto guarded(Napi::Env env, const Call& call) {
   try {
     return call();
   } catch (const Error& error) {
-    Napi::Error thrown = Napi::Error::New(env, error.what());
-    thrown.Set("code", Napi::String::New(env, error.code()));
-    throw thrown;
+    throw as_thrown(env, error);
   }
 }
 

@@ -4,6 +4,7 @@
 #include "cuda/arrange/arrange.h"
 #include "cuda/binding/arguments.h"
 #include "cuda/binding/device_array.h"
+#include "cuda/binding/wrong_ids.h"
 #include "cuda/elementwise/elementwise.h"
 #include "cuda/reduce/reduce.h"
 #include "cuda/softmax/softmax.h"
@@ -47,7 +48,8 @@ void transpose_call(const Napi::CallbackInfo& info) {
 }
 
 void gather_call(const Napi::CallbackInfo& info) {
-  check(gather(binding::gather_arguments(Arguments(info, "gather")), stream()), "gather");
+  const GatherArgs p = binding::gather_arguments(Arguments(info, "gather"));
+  check(gather(p, stream(), id_report()), "gather");
 }
 
 void scatter_add_call(const Napi::CallbackInfo& info) {

@@ -5,6 +5,7 @@
 
 #include "cuda/binding/device_array.h"
 #include "cuda/binding/pinned.h"
+#include "cuda/binding/wrong_ids.h"
 
 namespace llmkit::cuda {
 namespace {
@@ -99,6 +100,7 @@ Napi::Value read_sync(const Napi::CallbackInfo& info) {
   const DeviceArray& from = device_array(Arguments(info, "readSync"), 0);
   const Result result = result_for(info.Env(), from);
   copy_to_host(result.data, from.block.data(), from.bytes());
+  check_ids();
   return result.array;
 }
 
@@ -126,9 +128,13 @@ class Reader final : public Napi::AsyncWorker {
     if (error_ == cudaSuccess && bytes_ > 0) std::memcpy(data_, place_.data(), bytes_);
   }
   void OnOK() override {
-    if (error_ == cudaSuccess) return deferred_.Resolve(result_.Value());
-    const std::string message = cudaGetErrorString(error_);
-    deferred_.Reject(Napi::Error::New(Env(), "read: " + message).Value());
+    try {
+      check(error_, "read");
+      check_ids();
+      deferred_.Resolve(result_.Value());
+    } catch (const Error& error) {
+      deferred_.Reject(as_thrown(Env(), error).Value());
+    }
   }
 
  private:

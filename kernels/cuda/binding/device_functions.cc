@@ -1,5 +1,6 @@
 #include "cuda/binding/arguments.h"
 #include "cuda/binding/device.h"
+#include "cuda/binding/wrong_ids.h"
 
 namespace llmkit::cuda {
 namespace {
@@ -25,11 +26,10 @@ Napi::Value device_info(const Napi::CallbackInfo& info) {
 
 /// deviceMemory()
 Napi::Value device_memory_use(const Napi::CallbackInfo& info) {
-  const PoolUse use = common_pool().use();
   Napi::Object object = Napi::Object::New(info.Env());
-  object["inUseBytes"] = static_cast<double>(use.in_use);
-  object["freeBytes"] = static_cast<double>(use.free);
-  object["peakBytes"] = static_cast<double>(use.peak);
+  object["inUseBytes"] = static_cast<double>(used_device_bytes());
+  object["freeBytes"] = static_cast<double>(common_pool().free_bytes());
+  object["peakBytes"] = static_cast<double>(peak_device_bytes());
   return object;
 }
 
@@ -41,6 +41,7 @@ void limit_memory(const Napi::CallbackInfo& info) {
 /// synchronize()
 void synchronize(const Napi::CallbackInfo&) {
   check(cudaStreamSynchronize(stream()), "synchronize");
+  check_ids();
 }
 
 }  // namespace

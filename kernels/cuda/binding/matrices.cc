@@ -1,5 +1,6 @@
 #include "binding/product_arguments.h"
 #include "cuda/binding/held_weight.h"
+#include "cuda/binding/wrong_ids.h"
 #include "cuda/matmul/matmul.h"
 #include "cuda/rounded/rounded.h"
 #include "cuda/weight/weight.h"
@@ -18,6 +19,7 @@ void dequantize_rows_call(const Napi::CallbackInfo& info) {
   p.count = ids.size;
   p.ids = ids.data;
   p.y = args.floats(2, ids.size * held.view.cols, "y").data;
+  p.report = id_report();
   check(dequantize_rows(p, stream()), "dequantizeRows");
 }
 

@@ -74,6 +74,7 @@ cudaMemPool_t driver_pool() {
 /// Bytes that all pools have of the driver, and the most they may have.
 size_t held_bytes = 0;
 size_t most_held_bytes = SIZE_MAX;
+size_t peak_use_bytes = 0;
 
 cudaError_t take_from_driver(void** data, size_t bytes) {
   if (bytes > most_held_bytes || held_bytes > most_held_bytes - bytes)
@@ -151,6 +152,7 @@ Block BlockPool::acquire(size_t bytes, const char* op) {
   ++each.in_use;
   in_use_bytes_ += wanted.size;
   peak_bytes_ = std::max(peak_bytes_, in_use_bytes_);
+  peak_use_bytes = std::max(peak_use_bytes, used_device_bytes());
   return Block(shared_from_this(), data, wanted.index);
 }
 
@@ -216,8 +218,12 @@ void BlockPool::empty() {
 
 void limit_device_memory(size_t bytes) { most_held_bytes = bytes; }
 
+size_t used_device_bytes() { return held_bytes - common_pool().free_bytes(); }
+
+size_t peak_device_bytes() { return peak_use_bytes; }
+
 size_t usable_device_bytes() {
-  const size_t idle = common_pool().use().free, used = held_bytes - idle;
+  const size_t idle = common_pool().free_bytes(), used = used_device_bytes();
   const size_t allowed = used < most_held_bytes ? most_held_bytes - used : 0;
   return std::min(free_device_bytes() + idle, allowed);
 }

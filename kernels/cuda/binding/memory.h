@@ -75,6 +75,7 @@ class BlockPool : public std::enable_shared_from_this<BlockPool> {
   /// Throws Error where there is no memory, or where an arena would have to grow in a capture.
   Block acquire(size_t bytes, const char* op);
   PoolUse use() const;
+  size_t free_bytes() const { return free_bytes_; }
   /// Gives the free blocks back to the driver; an arena keeps its own.
   void empty();
 
@@ -98,6 +99,10 @@ class BlockPool : public std::enable_shared_from_this<BlockPool> {
 
 /// Pools take no more than this from the driver, all of them together.
 void limit_device_memory(size_t bytes);
+/// Bytes of all pools that are in use, what an arena keeps for its graph among them, and the most
+/// they ever were.
+size_t used_device_bytes();
+size_t peak_device_bytes();
 /// Bytes that pools may still take, and what waits in the common one for reuse.
 size_t usable_device_bytes();
 

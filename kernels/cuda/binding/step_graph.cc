@@ -1,6 +1,7 @@
 #include "cuda/binding/step_graph.h"
 
 #include "cuda/binding/error.h"
+#include "cuda/binding/wrong_ids.h"
 
 namespace llmkit::cuda {
 
@@ -59,6 +60,7 @@ const int32_t* StepGraph::read() {
   const size_t slot = read_ % kSlots;
   check(cudaEventSynchronize(done_[slot].event), "readStep");
   ++read_;
+  check_ids();
   return ring_.tokens + slot * rows_;
 }
 

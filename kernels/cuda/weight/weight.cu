@@ -1,6 +1,7 @@
 #include <cmath>
 
 #include "cuda/base/launch.h"
+#include "cuda/base/report_wrong_id.h"
 #include "cuda/weight/decode.h"
 #include "cuda/weight/weight.h"
 
@@ -22,6 +23,7 @@ __global__ void __launch_bounds__(kThreads)
   const size_t cols = weight.view.cols;
   const int64_t row = args.ids == nullptr ? static_cast<int64_t>(args.first + i) : args.ids[i];
   const bool good = row >= 0 && static_cast<size_t>(row) < weight.view.rows;
+  if (!good) report_wrong_id(args.report, static_cast<int32_t>(row), weight.view.rows);
   const int count = cols - col < kRun ? static_cast<int>(cols - col) : kRun;
   float values[kRun];
   stored_run(weight.view, codebook, static_cast<size_t>(row) * cols + col, good ? count : 0,

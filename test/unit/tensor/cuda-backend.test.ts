@@ -1,6 +1,8 @@
 import { beforeAll, describe, expect, test } from 'vitest';
 import type { CudaBackend } from '../../../src/tensor/backends/cuda-backend.js';
+import { embedding } from '../../../src/tensor/ops/index.js';
 import * as tf from '../../../src/tensor/tfjs.js';
+import { Weight } from '../../../src/tensor/weight.js';
 import { testedBackends, useTestBackend } from '../../helpers/backends.js';
 
 const backend = () => tf.backend() as CudaBackend;
@@ -60,6 +62,24 @@ describe.runIf(testedBackends.includes('cuda'))('tensors on a GPU', () => {
     const message = /allocate: no memory on the GPU for .* GiB: .* free; .* make the batch/;
     expect(() => backend().output([1], memoryBytes / 2)).toThrow(message);
     expect(tf.tidy(() => tf.ones([3]).dataSync())).toEqual(Float32Array.of(1, 1, 1));
+  });
+
+  test('ids that only the GPU has are refused when a result is read', async () => {
+    const ids = () => tf.argMax(tf.tensor2d([0, 0, 0, 7], [1, 4]), 1);
+    const rows = () => tf.tidy(() => tf.gather(tf.ones([3, 5]), ids()));
+    const message = 'ids on the GPU must be in 0..2, got 3';
+    const table = new Weight({ format: 'f32', rows: 2, cols: 4, codes: new Uint8Array(32) });
+    const [wrong, embedded, later] = [
+      rows(),
+      tf.tidy(() => embedding(tf.reshape(ids(), [1, 1]), table)),
+      rows(),
+    ];
+    expect(() => wrong.dataSync()).toThrow(/must be in 0\.\.[12], got 3/);
+    expect([...wrong.dataSync()]).toEqual(Array(5).fill(Number.NaN));
+    const again = rows();
+    await expect(again.data()).rejects.toThrow(message);
+    expect(() => tf.dispose([wrong, embedded, later, again])).not.toThrow();
+    table.dispose();
   });
 
   test('an array that was released, or is of another type, is not used', () => {

@@ -54,14 +54,18 @@ function expectUnchanged(backends: string): void {
   expect(readdirSync(join(backends, 'tensorflow'))).toEqual(['old']);
 }
 
-/** The files of TensorFlow's C library. */
+/** The files of TensorFlow's C library, whose libraries only begin as such. */
 function fakeLibrary(): string {
   const folder = temporaryFolder();
-  mkdirSync(join(folder, 'include', 'tensorflow', 'c'), { recursive: true });
+  const headers = join(folder, 'include', 'tensorflow', 'c');
+  mkdirSync(join(headers, 'eager'), { recursive: true });
   mkdirSync(join(folder, 'lib'));
-  writeFileSync(join(folder, 'include', 'tensorflow', 'c', 'c_api.h'), '');
+  for (const name of ['c_api.h', 'eager/c_api.h', 'kernels.h', 'ops.h']) {
+    writeFileSync(join(headers, name), '');
+  }
+  const begin = readFileSync(process.execPath).subarray(0, 64);
   for (const name of ['libtensorflow.so.2', 'libtensorflow_framework.so.2']) {
-    writeFileSync(join(folder, 'lib', name), 'not a library');
+    writeFileSync(join(folder, 'lib', name), begin);
   }
   return folder;
 }
@@ -152,6 +156,16 @@ test.each<[string, Fakes, RegExp]>([
     /E404 not found/,
   ],
   ['cmake', { cmake: CMAKE.replace('exit 0', 'echo no C++ compiler; exit 1') }, /no C\+\+ comp/],
+  [
+    "the build of llmkit's ops",
+    {
+      cmake: CMAKE.replace(
+        '[ "$1" = --build ]',
+        `case "$*" in *--target\\ llmkit_t*) echo 'error: TF_NewKernelBuilder'; exit 1; esac\n[ "$1" = --build ]`,
+      ),
+    },
+    /ops do not build against this TensorFlow's headers \(needs 2.9 .*\): [\s\S]*TF_NewKernelBuilder/,
+  ],
   [
     'the product',
     {},

@@ -4,6 +4,7 @@ import { delimiter, dirname, join } from 'node:path';
 import { exists } from '../../checkpoint/hub-cache.js';
 import { LlmkitError } from '../../errors.js';
 import { packageRoot } from '../../tensor/backends/package-root.js';
+import { VERSIONS } from './library-check.js';
 import { runTool, type Tool } from './tool.js';
 
 /** CMake, which finds the compiler. */
@@ -62,7 +63,15 @@ export async function buildOpLibrary(
     `-DLLMKIT_TENSORFLOW_GPU=${gpu ? 'ON' : 'OFF'}`,
     `-DLLMKIT_KERNELS=${kernels ?? ''}`,
   ];
-  await cmake({ source, scratch, signal, target: 'llmkit_tensorflow' }, flags);
+  try {
+    await cmake({ source, scratch, signal, target: 'llmkit_tensorflow' }, flags);
+  } catch (error) {
+    if (!(error instanceof LlmkitError)) throw error;
+    const what = "llmkit's ops do not build against this TensorFlow's headers";
+    throw new LlmkitError('unsupported', `${what} (${VERSIONS}): ${error.message}`, {
+      cause: error,
+    });
+  }
   await copyFile(join(scratch, 'llmkit_tensorflow.node'), target);
 }
 

@@ -2,6 +2,7 @@ import { copyFile, cp, mkdir, readdir, rename, stat, symlink } from 'node:fs/pro
 import { basename, join, relative, sep } from 'node:path';
 import { exists } from '../../checkpoint/hub-cache.js';
 import { LlmkitError } from '../../errors.js';
+import { expectUsable, expectWheelFor, VERSIONS } from './library-check.js';
 import { unpackWheel } from './wheel.js';
 
 /** Where TensorFlow's library is taken from. */
@@ -39,24 +40,40 @@ export interface LayoutOptions {
  * Finds TensorFlow's library: in a wheel, in a folder that holds one, in the `tensorflow` folder of an unpacked or
  * installed wheel, or in the C library's folder (include/, lib/).
  *
- * @throws LlmkitError `usage` where there is none, or more than one wheel
+ * @throws LlmkitError `usage` where there is none, more than one wheel, or one that cannot do
  */
 export async function findLibrary(from: string): Promise<LibrarySource> {
   const info = await stat(from).catch(() => undefined);
   if (info === undefined) throw new LlmkitError('usage', `--from ${from}: is not there`);
-  if (info.isFile()) return { kind: 'wheel', path: from };
+  if (info.isFile()) return wheelAt(from);
   for (const path of [from, join(from, 'tensorflow')]) {
     const found = (await libraryIn(path, path)) ?? (await libraryIn(path, join(path, 'lib')));
     if (found !== undefined) return found;
   }
   const wheels = (await readdir(from)).filter((name) => /^tensorflow.*\.whl$/.test(name));
-  if (wheels.length === 1) return { kind: 'wheel', path: join(from, wheels[0] ?? '') };
-  const got = wheels.length > 1 ? `got ${wheels.join(' and ')}` : 'got none of these';
+  if (wheels.length === 1) return wheelAt(join(from, wheels[0] ?? ''));
+  const got = wheels.length > 1 ? wheels.join(' and ') : await similarFiles(from);
   throw new LlmkitError(
     'usage',
     `--from ${from}: expected one TensorFlow wheel, or the files of one or of TensorFlow's C library (include/ with ` +
-      `tensorflow/c/c_api.h, ${LIBRARIES.join(' or ')} and ${FRAMEWORK}), ${got}`,
+      `tensorflow/c/c_api.h, ${LIBRARIES.join(' or ')} and ${FRAMEWORK}; ${VERSIONS}), got ${got}`,
   );
+}
+
+function wheelAt(path: string): LibrarySource {
+  expectWheelFor(path);
+  return { kind: 'wheel', path };
+}
+
+/** What a folder has of a TensorFlow that is another, or is not whole. */
+async function similarFiles(from: string): Promise<string> {
+  const found: string[] = [];
+  for (const folder of ['', 'lib', 'tensorflow', 'include']) {
+    const names = await readdir(join(from, folder)).catch(() => []);
+    const similar = names.filter((name) => /^libtensorflow|^tensorflow$/.test(name));
+    found.push(...similar.map((name) => join(folder, name)));
+  }
+  return found.length > 0 ? `only ${found.join(', ')}` : 'none of these';
 }
 
 async function libraryIn(path: string, libraries: string): Promise<LibrarySource | undefined> {
@@ -76,7 +93,7 @@ async function libraryIn(path: string, libraries: string): Promise<LibrarySource
  * every name that they are asked for.
  *
  * @param scratch an empty folder on the same file system
- * @throws LlmkitError `unsupported` for a wheel that is damaged or has no C library
+ * @throws LlmkitError `unsupported` for a wheel that is damaged or has no C library, and for a library that cannot do
  */
 export async function layOutDeps(
   source: LibrarySource,
@@ -96,6 +113,7 @@ export async function layOutDeps(
   }
   await take(from.framework, join(lib, FRAMEWORK));
   await symlink(FRAMEWORK, join(lib, 'libtensorflow_framework.so'));
+  await expectUsable(deps, libraryPaths(deps));
   options.signal?.throwIfAborted();
 }
 

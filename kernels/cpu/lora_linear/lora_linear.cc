@@ -15,7 +15,7 @@ namespace {
 
 /// Columns of a task whose sums run over the rows of x, the rows that are copied at a time, and the
 /// rows of a task whose sums run along them.
-constexpr size_t kStrip = 64, kDepth = 256, kRows = 24;
+constexpr size_t kStrip = 64, kDepth = 32, kRows = 24;
 /// Rows of x that make a copy of a worth while.
 constexpr size_t kRowsForCopy = 48;
 

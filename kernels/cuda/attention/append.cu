@@ -15,6 +15,7 @@ struct AppendParams {
   PageLayout layout;
   uint8_t* const* table;
   float* turned;
+  bool rounded;  // by whoever reads the keys
 };
 
 /// Values lane, lane + 32, ... of a head, turned by the angles of its position; see rope.cu.
@@ -104,12 +105,21 @@ __global__ __launch_bounds__(kWarps* kWarp) void append_kernel(AppendParams p) {
                         head * layout.head_bytes();
   const int place = key % kPageKeys;
   const size_t at = (position * p.K + head) * p.E;
-  read_turned(p, p.k + at, position, lane, values);
-  write_row(layout, values, lane, page + place * layout.row_bytes(),
-            reinterpret_cast<float*>(page + layout.key_scales_at()) + place);
+  float keys[kValues];
+  bool finite = true;
+  read_turned(p, p.k + at, position, lane, keys);
 #pragma unroll
-  for (int i = 0; i < kValues; ++i)
+  for (int i = 0; i < kValues; ++i) {
     values[i] = lane + i * kWarp < p.E ? p.v[at + lane + i * kWarp] : 0;
+    finite &= is_finite_bf16(values[i]);
+  }
+  if (p.rounded && !__all_sync(kAllLanes, finite))  // as RoundedRows::keys says
+    for (int i = 0; i < kValues; ++i) {
+      values[i] = 0;
+      if (lane == 0) keys[i] = NAN;
+    }
+  write_row(layout, keys, lane, page + place * layout.row_bytes(),
+            reinterpret_cast<float*>(page + layout.key_scales_at()) + place);
   write_row(layout, values, lane, page + layout.values_at() + place * layout.row_bytes(),
             reinterpret_cast<float*>(page + layout.value_scales_at()) + place);
 }
@@ -134,7 +144,8 @@ cudaError_t append_keys(const AttentionArgs& args, const CacheStep& step, const 
                           step.positions,
                           pages.layout,
                           pages.table,
-                          turns ? turned : nullptr};
+                          turns ? turned : nullptr,
+                          args.rounded};
   const size_t tasks = args.B * args.T * ((turns ? args.H : 0) + args.K);
   Launch how = {dim3(blocks_of(tasks, kWarps)), dim3(kWarps * kWarp), 0, stream};
   how.early = true;

@@ -21,7 +21,9 @@ struct Plan {
   Plan(const AttentionArgs& call, const AttentionParams& params, bool aligned, Workspace& workspace)
       : args(call), p(params) {
     in_parts = aligned && args.T * static_cast<size_t>(p.group) <= kFewRows && p.S > kBlockKeys;
-    rounds = args.rounded && !in_parts && p.keys.keys.type != KvType::kBf16;
+    // Of a cache, parts round what they read: it is written so that nothing in it spreads.
+    const bool is_ready = p.keys.keys.type == KvType::kBf16 || (in_parts && p.keys.keys.pages);
+    rounds = args.rounded && !is_ready;
     if (in_parts) {
       parts.blocks = (p.S + kBlockKeys - 1) / kBlockKeys;
       const size_t count = args.B * args.T * args.H * static_cast<size_t>(parts.blocks);
@@ -33,23 +35,24 @@ struct Plan {
                      p.positions, args.T, 1};
     keys.rows = workspace.take<bf16>(keys.bytes() / sizeof(bf16));
     values.rows = workspace.take<bf16>(values.bytes() / sizeof(bf16));
+    values.keys = keys.rows;
   }
 
   cudaError_t run(float* y, float* log_sum_exp, cudaStream_t stream) {
-    if (in_parts) {
-      const auto make_parts = args.rounded ? rounded_parts : exact_parts;
-      const cudaError_t error = make_parts(p, parts, args.B, args.K, stream);
-      if (error != cudaSuccess) return error;
-      return combine_parts(p, parts, args.B, args.rounded, y, log_sum_exp, stream);
-    }
-    if (!args.rounded) return attend_exact(p, args.B, args.K, y, log_sum_exp, stream);
     if (rounds) {
       cudaError_t error = round_rows(p.keys.keys, keys, stream);
       if (error == cudaSuccess) error = round_rows(p.keys.values, values, stream);
       if (error != cudaSuccess) return error;
       p.keys = {keys.view(), values.view()};
     }
-    return attend_rounded(p, args.B, args.K, y, log_sum_exp, stream);
+    if (in_parts) {
+      const auto make_parts = args.rounded ? rounded_parts : exact_parts;
+      const cudaError_t error = make_parts(p, parts, args.B, args.K, stream);
+      if (error != cudaSuccess) return error;
+      return combine_parts(p, parts, args.B, args.rounded, y, log_sum_exp, stream);
+    }
+    const auto attend = args.rounded ? attend_rounded : attend_exact;
+    return attend(p, args.B, args.K, y, log_sum_exp, stream);
   }
 };
 

@@ -7,11 +7,6 @@
 
 namespace llmkit::cuda {
 
-__device__ __forceinline__ uint4 packed(const float (&x)[8], float factor) {
-  return {pack_bf16(x[0] * factor, x[1] * factor), pack_bf16(x[2] * factor, x[3] * factor),
-          pack_bf16(x[4] * factor, x[5] * factor), pack_bf16(x[6] * factor, x[7] * factor)};
-}
-
 /// Query rows [begin, begin + kRows) as bf16 in shared memory, zeros after the last one.
 template <int kE, int kRows>
 __device__ inline void load_queries(char* to, const AttentionParams& p, int b, int kv, int begin,

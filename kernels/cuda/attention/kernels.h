@@ -23,6 +23,9 @@ cudaError_t exact_parts(const AttentionParams& p, const Parts& parts, size_t B, 
 cudaError_t combine_parts(const AttentionParams& p, const Parts& parts, size_t B, bool rounded,
                           float* y, float* log_sum_exp, cudaStream_t stream);
 
+/// Whether x is finite as bf16, too.
+__device__ __forceinline__ bool is_finite_bf16(float x) { return fabsf(x) < 0x1.ffp127f; }
+
 /// Rows as bf16: where they go, and what they are multiplied by.
 struct RoundedRows {
   bf16* rows;  // [batch, heads, count, width]
@@ -30,6 +33,10 @@ struct RoundedRows {
   const int32_t* positions;  // rows from positions[b] + T on are left out; null: none is
   size_t T;
   float factor;
+  /// Of values: their keys, rounded before. A weight of 0 does not take a value that is not finite
+  /// out of a product, so such a one becomes 0 and its key NaN: what sees the key is NaN, and
+  /// nothing else.
+  bf16* keys = nullptr;
 
   size_t bytes() const { return batch * heads * count * width * sizeof(bf16); }
   KeyRows view() const { return bf16_rows(rows, heads, count, width); }

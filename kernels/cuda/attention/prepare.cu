@@ -9,18 +9,21 @@ namespace {
 constexpr int kThreads = 256;
 
 /// A thread for every 8 values of a row, of one head of one sequence.
-__global__ void round_rows_kernel(KeyRows rows, const int32_t* positions, int T, int count,
-                                  int width, float factor, bf16* to) {
-  const int chunks = width / 8, head = blockIdx.y, b = blockIdx.z;
+__global__ void round_rows_kernel(KeyRows rows, RoundedRows to) {
+  const size_t chunks = to.width / 8, head = blockIdx.y, b = blockIdx.z;
   const size_t i = static_cast<size_t>(blockIdx.x) * kThreads + threadIdx.x;
-  const int row = static_cast<int>(i / chunks), from = static_cast<int>(i % chunks) * 8;
-  if (row >= count || (positions != nullptr && row >= positions[b] + T)) return;
+  const size_t row = i / chunks, from = i % chunks * 8;
+  if (row >= to.count || (to.positions != nullptr && row >= to.positions[b] + to.T)) return;
   float x[8];
   read_row(rows, b, head, row, from, x);
-  const size_t at = ((static_cast<size_t>(b) * gridDim.y + head) * count + row) * width + from;
-  *reinterpret_cast<uint4*>(to + at) = {
-      pack_bf16(x[0] * factor, x[1] * factor), pack_bf16(x[2] * factor, x[3] * factor),
-      pack_bf16(x[4] * factor, x[5] * factor), pack_bf16(x[6] * factor, x[7] * factor)};
+  const size_t begin = ((b * to.heads + head) * to.count + row) * to.width;
+  if (to.keys != nullptr)
+    for (float& value : x)
+      if (!is_finite_bf16(value)) {
+        value = 0;
+        to.keys[begin] = __float2bfloat16_rn(NAN);
+      }
+  *reinterpret_cast<uint4*>(to.rows + begin + from) = packed(x, to.factor);
 }
 
 /// One block for each sequence of a batch; a thread looks back from its query for the start.
@@ -57,8 +60,7 @@ cudaError_t round_rows(const KeyRows& rows, const RoundedRows& to, cudaStream_t 
   const Launch how = {dim3(blocks_of(chunks, kThreads), static_cast<unsigned>(to.heads),
                            static_cast<unsigned>(to.batch)),
                       dim3(kThreads), 0, stream};
-  return launch(round_rows_kernel, how, rows, to.positions, static_cast<int>(to.T),
-                static_cast<int>(to.count), static_cast<int>(to.width), to.factor, to.rows);
+  return launch(round_rows_kernel, how, rows, to);
 }
 
 cudaError_t find_starts(const int32_t* first, const int32_t* last, size_t B, size_t T,

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "cuda/attention/key_rows.h"
+#include "cuda/base/instructions.h"
 
 namespace llmkit::cuda {
 
@@ -42,6 +43,12 @@ __device__ __forceinline__ void read_row(const KeyRows& rows, int b, int head, i
     const uint32_t four = i < 4 ? codes.x : codes.y;
     x[i] = static_cast<float>(static_cast<int8_t>(four >> (8 * (i % 4)))) * scale;
   }
+}
+
+/// 8 values as bf16, times a factor.
+__device__ __forceinline__ uint4 packed(const float (&x)[8], float factor) {
+  return {pack_bf16(x[0] * factor, x[1] * factor), pack_bf16(x[2] * factor, x[3] * factor),
+          pack_bf16(x[4] * factor, x[5] * factor), pack_bf16(x[6] * factor, x[7] * factor)};
 }
 
 }  // namespace llmkit::cuda

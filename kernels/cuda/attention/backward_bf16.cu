@@ -42,7 +42,7 @@ struct GradTiles {
   template <int kRows>
   __device__ __forceinline__ void load(uint32_t to, const KeyRows& rows, int begin,
                                        int count) const {
-    load_even_rows<kE, kRows>(to, rows.at(b, kv, begin), static_cast<int>(rows.row_bytes),
+    load_even_rows<kE, kRows>(to, rows.at_evenly(b, kv, begin), static_cast<int>(rows.row_bytes),
                               rows.width, count - begin, thread, Shares::kThreads);
   }
   __device__ __forceinline__ uint32_t own_rows(int i) const {

@@ -46,9 +46,12 @@ struct KeyRows {
   size_t pages_per_row;
   size_t page_offset, page_scales;  // of head 0: where its rows and their scales are in a page
 
-  /// Where key `key` of a sequence begins.
+  /// Where key `key` of a sequence begins, of rows that are evenly spaced and of any.
+  __host__ __device__ const uint8_t* at_evenly(size_t b, size_t head, size_t key) const {
+    return rows + b * batch_bytes + head * head_bytes + key * row_bytes;
+  }
   __host__ __device__ const uint8_t* at(size_t b, size_t head, size_t key) const {
-    if (rows != nullptr) return rows + b * batch_bytes + head * head_bytes + key * row_bytes;
+    if (rows != nullptr) return at_evenly(b, head, key);
     return pages[b * pages_per_row + key / kPageKeys] + page_offset + head * head_bytes +
            key % kPageKeys * row_bytes;
   }

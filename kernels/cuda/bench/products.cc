@@ -30,55 +30,58 @@ Work work_of(const char* op, const Sizes& sizes, Bound bound, double amount, con
           [=](bool dry) -> Call { return open(dry ? dry_sizes(sizes) : sizes); }};
 }
 
-Call open_rounded(const Sizes& s) {
-  const MemoryPointer x = random_floats(s.m * s.cols), weight = random_floats(s.rows * s.cols);
-  const MemoryPointer y = empty_memory(s.m * s.rows * sizeof(float));
-  RoundedLinearArgs args;
+/// A product in bf16 of two arrays of float32: its arguments, and the functions that take them.
+template <class Args>
+struct Product {
+  const float* Args::*left;
+  const float* Args::*right;
+  float* Args::*result;
+  size_t (*workspace_of)(const Args&);
+  cudaError_t (*multiply)(const Args&, void*, cudaStream_t);
+};
+
+/// Elements of the three arrays of a product.
+struct Counts {
+  size_t left, right, result;
+};
+
+template <class Args>
+Call open_product(const Product<Args>& product, const Sizes& s, const Counts& counts) {
+  const MemoryPointer left = random_floats(counts.left), right = random_floats(counts.right);
+  const MemoryPointer result = empty_memory(counts.result * sizeof(float));
+  Args args;
   args.m = s.m;
   args.rows = s.rows;
   args.cols = s.cols;
-  const MemoryPointer workspace = empty_memory(rounded_linear_workspace(args));
+  const MemoryPointer workspace = empty_memory(product.workspace_of(args));
   return [=](size_t, cudaStream_t stream) {
-    RoundedLinearArgs now = args;
-    now.x = x->as<float>();
-    now.weight = weight->as<float>();
-    now.y = y->as<float>();
-    expect(rounded_linear(now, workspace->as<void>(), stream), "rounded_linear");
+    Args now = args;
+    now.*product.left = left->template as<float>();
+    now.*product.right = right->template as<float>();
+    now.*product.result = result->template as<float>();
+    expect(product.multiply(now, workspace->template as<void>(), stream), "rounded product");
   };
+}
+
+Call open_rounded(const Sizes& s) {
+  using Args = RoundedLinearArgs;
+  return open_product<Args>(
+      {&Args::x, &Args::weight, &Args::y, rounded_linear_workspace, rounded_linear}, s,
+      {s.m * s.cols, s.rows * s.cols, s.m * s.rows});
 }
 
 Call open_rounded_input(const Sizes& s) {
-  const MemoryPointer dy = random_floats(s.m * s.rows), weight = random_floats(s.rows * s.cols);
-  const MemoryPointer dx = empty_memory(s.m * s.cols * sizeof(float));
-  RoundedGradInputArgs args;
-  args.m = s.m;
-  args.rows = s.rows;
-  args.cols = s.cols;
-  const MemoryPointer workspace = empty_memory(rounded_grad_input_workspace(args));
-  return [=](size_t, cudaStream_t stream) {
-    RoundedGradInputArgs now = args;
-    now.dy = dy->as<float>();
-    now.weight = weight->as<float>();
-    now.dx = dx->as<float>();
-    expect(rounded_grad_input(now, workspace->as<void>(), stream), "rounded_grad_input");
-  };
+  using Args = RoundedGradInputArgs;
+  return open_product<Args>(
+      {&Args::dy, &Args::weight, &Args::dx, rounded_grad_input_workspace, rounded_grad_input}, s,
+      {s.m * s.rows, s.rows * s.cols, s.m * s.cols});
 }
 
 Call open_rounded_weight(const Sizes& s) {
-  const MemoryPointer dy = random_floats(s.m * s.rows), x = random_floats(s.m * s.cols);
-  const MemoryPointer dweight = empty_memory(s.rows * s.cols * sizeof(float));
-  RoundedGradWeightArgs args;
-  args.m = s.m;
-  args.rows = s.rows;
-  args.cols = s.cols;
-  const MemoryPointer workspace = empty_memory(rounded_grad_weight_workspace(args));
-  return [=](size_t, cudaStream_t stream) {
-    RoundedGradWeightArgs now = args;
-    now.dy = dy->as<float>();
-    now.x = x->as<float>();
-    now.dweight = dweight->as<float>();
-    expect(rounded_grad_weight(now, workspace->as<void>(), stream), "rounded_grad_weight");
-  };
+  using Args = RoundedGradWeightArgs;
+  return open_product<Args>(
+      {&Args::dy, &Args::x, &Args::dweight, rounded_grad_weight_workspace, rounded_grad_weight}, s,
+      {s.m * s.rows, s.m * s.cols, s.rows * s.cols});
 }
 
 Call open_linear(const Sizes& s) {

@@ -29,16 +29,28 @@ void matmul_call(const Napi::CallbackInfo& info) {
   check(matmul(p, memory.data(), stream()), "matmul");
 }
 
+/// An argument and its name in messages.
+struct Named {
+  size_t index;
+  const char* name;
+};
+
+/// The sizes of a product: of an argument [m, cols] and of one [rows, cols].
+template <class Product>
+Product sizes_of(const Arguments& args, Named by_m, Named by_rows, size_t cols_index) {
+  Product p;
+  p.cols = args.positive(cols_index, "cols");
+  p.rows = args.quotient(args.floats(by_rows.index).size, p.cols, by_rows.name);
+  p.m = args.quotient(args.floats(by_m.index).size, p.cols, by_m.name);
+  return p;
+}
+
 /// roundedLinear(x, weight, bias, y, cols)
 void rounded_linear_call(const Napi::CallbackInfo& info) {
   const Arguments args(info, "roundedLinear");
-  const Floats x = args.floats(0), weight = args.floats(1);
-  RoundedLinearArgs p;
-  p.cols = args.positive(4, "cols");
-  p.rows = args.quotient(weight.size, p.cols, "weight");
-  p.m = args.quotient(x.size, p.cols, "x");
-  p.x = x.data;
-  p.weight = weight.data;
+  auto p = sizes_of<RoundedLinearArgs>(args, {0, "x"}, {1, "weight"}, 4);
+  p.x = args.floats(0).data;
+  p.weight = args.floats(1).data;
   p.bias = args.optional_floats(2, p.rows, "bias").data;
   p.y = args.floats(3, p.m * p.rows, "y").data;
   const Scratch memory = scratch(rounded_linear_workspace(p));
@@ -48,14 +60,10 @@ void rounded_linear_call(const Napi::CallbackInfo& info) {
 /// roundedLinearGradInput(dy, weight, dx, cols)
 void rounded_grad_input_call(const Napi::CallbackInfo& info) {
   const Arguments args(info, "roundedLinearGradInput");
-  const Floats weight = args.floats(1), dx = args.floats(2);
-  RoundedGradInputArgs p;
-  p.cols = args.positive(3, "cols");
-  p.rows = args.quotient(weight.size, p.cols, "weight");
-  p.m = args.quotient(dx.size, p.cols, "dx");
+  auto p = sizes_of<RoundedGradInputArgs>(args, {2, "dx"}, {1, "weight"}, 3);
   p.dy = args.floats(0, p.m * p.rows, "dy").data;
-  p.weight = weight.data;
-  p.dx = dx.data;
+  p.weight = args.floats(1).data;
+  p.dx = args.floats(2).data;
   const Scratch memory = scratch(rounded_grad_input_workspace(p));
   check(rounded_grad_input(p, memory.data(), stream()), "roundedLinearGradInput");
 }
@@ -63,14 +71,10 @@ void rounded_grad_input_call(const Napi::CallbackInfo& info) {
 /// roundedLinearGradWeight(dy, x, dweight, cols)
 void rounded_grad_weight_call(const Napi::CallbackInfo& info) {
   const Arguments args(info, "roundedLinearGradWeight");
-  const Floats x = args.floats(1), dweight = args.floats(2);
-  RoundedGradWeightArgs p;
-  p.cols = args.positive(3, "cols");
-  p.rows = args.quotient(dweight.size, p.cols, "dweight");
-  p.m = args.quotient(x.size, p.cols, "x");
+  auto p = sizes_of<RoundedGradWeightArgs>(args, {1, "x"}, {2, "dweight"}, 3);
   p.dy = args.floats(0, p.m * p.rows, "dy").data;
-  p.x = x.data;
-  p.dweight = dweight.data;
+  p.x = args.floats(1).data;
+  p.dweight = args.floats(2).data;
   const Scratch memory = scratch(rounded_grad_weight_workspace(p));
   check(rounded_grad_weight(p, memory.data(), stream()), "roundedLinearGradWeight");
 }

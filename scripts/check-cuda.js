@@ -19,18 +19,19 @@ const INSTRUCTIONS = {
   copies: { sass: /LDGSTS/, ptx: /cp\.async/ },
   matrices: { sass: /LDSM/, ptx: /ldmatrix/ },
   warpgroups: { sass: /HGMMA/, ptx: /wgmma\.mma_async/, chip: '90a' },
+  bulkCopies: { sass: /UBLKCP/, ptx: /cp\.async\.bulk/, chip: '90a' },
 };
-/** The files whose kernels most of the time goes to; `stack`: bytes that a few of them keep in memory on some chip. */
+/** The files whose kernels most of the time goes to; `stack`: bytes that a few of them keep in memory on some chips. */
 const HOT = [
   { file: 'packed_linear/few.cu', has: ['products', 'copies'] },
   { file: 'packed_linear/many.cu', has: ['products', 'copies', 'matrices'] },
   { file: 'packed_linear/grad_input.cu', has: ['products', 'copies', 'matrices'] },
-  { file: 'packed_linear/many_sm90.cu', has: ['warpgroups'] },
-  { file: 'packed_linear/grad_input_sm90.cu', has: ['warpgroups'] },
+  { file: 'packed_linear/many_sm90.cu', has: ['warpgroups', 'bulkCopies'] },
+  { file: 'packed_linear/grad_input_sm90.cu', has: ['warpgroups', 'bulkCopies'] },
   { file: 'gemm_bf16/gemm_bf16.cu', has: ['products', 'copies', 'matrices'] },
   { file: 'gemm_bf16/warpgroups.cu', has: ['warpgroups'] },
-  { file: 'attention/forward_bf16.cu', has: ['products', 'copies', 'matrices'], stack: 8 },
-  { file: 'attention/backward_bf16.cu', has: ['products', 'copies', 'matrices'], stack: 20 },
+  { file: 'attention/forward_bf16.cu', has: ['products', 'copies', 'matrices'] },
+  { file: 'attention/backward_bf16.cu', has: ['products', 'copies', 'matrices'], stack: 16 },
   { file: 'attention/parts_bf16.cu', has: ['products', 'copies', 'matrices'] },
 ];
 

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "cuda/emulator/schedule.h"
+#include "cuda/emulator/shared_barriers.h"
 #include "cuda/emulator/shared_memory.h"
 
 uint3 threadIdx, blockIdx;
@@ -55,6 +56,10 @@ class Block {
   int barrier(bool predicate, Site site);
   void note_wait() { warp().waited |= 1u << current_ % kLanes; }
   Copies& copies();
+  unsigned current() const { return current_; }
+  /// The running thread stops until it is made ready.
+  void wait();
+  void make_ready(unsigned thread) { runnable_[thread / kLanes].ready |= 1u << thread % kLanes; }
   [[noreturn]] void fail(const char* format, va_list arguments);
 
  private:
@@ -62,7 +67,6 @@ class Block {
   void run_until_none_is_fresh();
   void leave();
   void release_barrier();
-  void wait();
   int next();
   bool is_fresh(unsigned thread) const;
   void run_here(unsigned thread);
@@ -134,7 +138,7 @@ int Block::next() {
   if (runnable_[w].any() == 0 || schedule_changes_warp()) {
     unsigned warps = 0;
     for (unsigned i = 0; i < warp_count_; ++i) warps |= (runnable_[i].any() != 0 ? 1u : 0u) << i;
-    if (warps == 0) return -1;
+    if (warps == 0) return shared_barriers().land_all() ? next() : -1;
     w = pick(warps);
   }
   return static_cast<int>(w * kLanes + pick(runnable_[w].any()));
@@ -218,7 +222,6 @@ void Block::leave() {
                    barrier_.site.file, barrier_.site.line);
 }
 
-/// The running thread stops until it is made ready.
 void Block::wait() {
   Fiber* const self = running_;
   const int thread = next();
@@ -293,6 +296,7 @@ void Block::list_waiting() const {
     for (const Meeting& meeting : warps_[w].meetings)
       std::fprintf(stderr, "  warp %u: lanes %#x of %#x wait at %s:%d\n", w, meeting.arrived,
                    meeting.mask, meeting.site.file, meeting.site.line);
+  shared_barriers().list_waiting();
   emulator::fail("the threads wait for one another");
 }
 
@@ -324,8 +328,10 @@ void run(const Work& work) {
   for (size_t i = 0; i < blocks; ++i) {
     blockIdx = index_of(block_in_turn(i), work.grid);
     shared.begin_block();
+    shared_barriers().begin_block();
     block.begin(work);
     block.run_threads();
+    shared_barriers().end_block();
     shared.end_block();
   }
   block.end();
@@ -338,6 +344,10 @@ void meet(unsigned mask, Together together, void* payload, Site site) {
 }
 
 void note_wait() { block.note_wait(); }
+
+unsigned thread_of_block() { return block.current(); }
+void wait_until_ready() { block.wait(); }
+void make_ready(unsigned thread) { block.make_ready(thread); }
 
 int barrier(bool predicate, Site site) { return block.barrier(predicate, site); }
 

@@ -51,6 +51,11 @@ void meet(unsigned mask, Together together, void* payload, Site site);
 /// How many threads of the block came to the barrier with a predicate that holds.
 int barrier(bool predicate, Site site);
 
+/// The running thread's number in its block. It stops until another makes it ready.
+unsigned thread_of_block();
+void wait_until_ready();
+void make_ready(unsigned thread);
+
 /// The running thread waits for what earlier kernels write, which is there already.
 void note_wait();
 

@@ -4,16 +4,27 @@
 
 #include "cuda/emulator/block.h"
 #include "cuda/emulator/float16.h"
+#include "cuda/emulator/schedule.h"
 
 namespace llmkit::cuda {
 
 namespace {
 
+void land(const emulator::Copy& copy) {
+  std::memcpy(copy.to, copy.from, copy.bytes);
+  std::memset(copy.to + copy.bytes, 0, 16 - copy.bytes);
+  emulator::shared_memory().note_written(copy.to, emulator::thread_of_block());
+}
+
 void queue_copy(uint32_t to, const void* from, unsigned bytes) {
   if (reinterpret_cast<uintptr_t>(from) % 16 != 0)
     emulator::fail("cp.async from %p, which is not aligned to 16 bytes", from);
   char* const place = emulator::shared_memory().at(to, 16);
-  emulator::copies_of_thread().copies.push_back({place, static_cast<const char*>(from), bytes});
+  const emulator::Copy copy = {place, static_cast<const char*>(from), bytes};
+  if (emulator::schedule_order == emulator::Order::kReverse)
+    land(copy);
+  else
+    emulator::copies_of_thread().copies.push_back(copy);
 }
 
 template <class T>
@@ -48,11 +59,7 @@ void wait_copies(size_t pending) {
   Copies& mine = copies_of_thread();
   if (mine.group_ends.size() <= pending) return;
   const size_t groups = mine.group_ends.size() - pending, end = mine.group_ends[groups - 1];
-  for (size_t i = 0; i < end; ++i) {
-    const Copy& copy = mine.copies[i];
-    std::memcpy(copy.to, copy.from, copy.bytes);
-    std::memset(copy.to + copy.bytes, 0, 16 - copy.bytes);
-  }
+  for (size_t i = 0; i < end; ++i) land(mine.copies[i]);
   mine.copies.erase(mine.copies.begin(), mine.copies.begin() + static_cast<ptrdiff_t>(end));
   mine.group_ends.erase(mine.group_ends.begin(),
                         mine.group_ends.begin() + static_cast<ptrdiff_t>(groups));

@@ -12,6 +12,7 @@
 namespace llmkit::cuda {
 
 // A copy lands when the thread waits for its group: without the wait there is only poison to read.
+// Where threads run in reverse it lands at once: what others still read is overwritten.
 void copy_async(uint32_t to, const void* from);
 void copy_async_or_zero(uint32_t to, const void* from, bool valid);
 inline uint64_t evict_first_policy() { return 0; }

@@ -70,6 +70,8 @@ void SharedMemory::begin_launch(const void* kernel, size_t dynamic_bytes) {
 }
 
 void SharedMemory::begin_block() {
+  writers_.assign(dynamic_bytes_ / 16 + 1, 0);
+  unpublished_.clear();
   if (dynamic_bytes_ > 0) std::memset(dynamic_, kPoison, dynamic_bytes_ + kCanary);
   for (const Range& range : learning_ ? statics_ : *used_here_) fill(range.begin, range.end);
 }
@@ -114,6 +116,38 @@ char* SharedMemory::at(uint32_t address, size_t bytes) const {
     fail("shared memory: bytes %d to %d of %zu", static_cast<int>(address - kDynamic),
          static_cast<int>(address - kDynamic + bytes), dynamic_bytes_);
   return dynamic_ + (address - kDynamic);
+}
+
+char* SharedMemory::range(uint32_t address, size_t bytes) const {
+  at(address + static_cast<uint32_t>(bytes) - 16, 16);
+  return at(address, 16);
+}
+
+void SharedMemory::note_written(const char* p, unsigned thread) {
+  if (p < dynamic_ || p >= dynamic_ + dynamic_bytes_) return;
+  const size_t piece = static_cast<size_t>(p - dynamic_) / 16;
+  writers_[piece] = static_cast<uint16_t>(1 + thread);
+  if (unpublished_.size() <= thread) unpublished_.resize(thread + 1);
+  unpublished_[thread].push_back(piece);
+}
+
+void SharedMemory::publish(unsigned thread) {
+  if (unpublished_.size() <= thread) return;
+  for (const size_t piece : unpublished_[thread])
+    if (writers_[piece] == 1 + thread) writers_[piece] = 0;
+  unpublished_[thread].clear();
+}
+
+void SharedMemory::publish(const char* p, size_t bytes) {
+  const size_t first = static_cast<size_t>(p - dynamic_) / 16;
+  std::fill_n(writers_.begin() + static_cast<ptrdiff_t>(first), bytes / 16, uint16_t{0});
+}
+
+void SharedMemory::check_published(uint32_t address) const {
+  const char* const p = at(address, 16);
+  if (p < dynamic_ || p >= dynamic_ + dynamic_bytes_) return;
+  const unsigned writer = writers_[static_cast<size_t>(p - dynamic_) / 16];
+  if (writer != 0) fail("a product reads what thread %u wrote and did not publish", writer - 1);
 }
 
 }  // namespace llmkit::cuda::emulator

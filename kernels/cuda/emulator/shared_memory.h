@@ -27,6 +27,15 @@ class SharedMemory {
   uint32_t address_of(const void* p) const;
   /// Where `bytes` from an address lie; fails outside of it, or when not aligned to them.
   char* at(uint32_t address, size_t bytes) const;
+  /// The same for a run of bytes of dynamic memory, aligned to 16.
+  char* range(uint32_t address, size_t bytes) const;
+
+  /// 16 bytes of dynamic memory that a thread's cp.async wrote: products of warpgroups must not
+  /// read them before that thread has published them.
+  void note_written(const char* p, unsigned thread);
+  void publish(unsigned thread);
+  void publish(const char* p, size_t bytes);
+  void check_published(uint32_t address) const;
 
  private:
   void poison() const;
@@ -40,6 +49,8 @@ class SharedMemory {
   char* statics_begin_ = nullptr;
   char* dynamic_ = nullptr;
   size_t dynamic_bytes_ = 0, capacity_ = 0;
+  std::vector<uint16_t> writers_;                 // of each 16 bytes: 1 + the thread, 0: published
+  std::vector<std::vector<size_t>> unpublished_;  // of each thread
 };
 
 SharedMemory& shared_memory();

@@ -1,4 +1,4 @@
-#include "cuda/base/instructions.h"
+#include "cuda/base/bulk_copy.h"
 #include "cuda/base/launch.h"
 #include "cuda/emulator/test_kernels.h"
 
@@ -46,6 +46,51 @@ __global__ void load_unaligned(uint32_t* sink) {
   *sink = r[0];
 }
 
+__global__ void multiply_unpublished(const float* from) {
+  char* const shared = dynamic_shared();
+  copy_async(shared_address(shared + threadIdx.x * 16), from);
+  commit_copies();
+  wait_copies<0>();
+  __syncthreads();
+  float c[2][4] = {};
+  const uint32_t a[4] = {};
+  multiply_add_group(c, a, shared_operand(shared_address(shared)), true);
+}
+
+__global__ void multiply_unaligned() { shared_operand(shared_address(dynamic_shared()) + 128); }
+
+/// A barrier at the beginning of shared memory, then a copy to what follows it.
+enum class BulkMistake { kAddress, kNotPublished, kOverwritten, kArrivals, kParity, kEnd };
+__global__ void copy_bulk_wrongly(const float* from, BulkMistake mistake) {
+  char* const shared = dynamic_shared();
+  const uint32_t barrier = shared_address(shared);
+  if (threadIdx.x > 0) return;
+  init_barrier(barrier, 1);
+  if (mistake != BulkMistake::kNotPublished) publish_barriers();
+  if (mistake == BulkMistake::kOverwritten) shared[3] = 0;
+  arrive_expecting(barrier, mistake == BulkMistake::kEnd ? 32 : 16);
+  if (mistake == BulkMistake::kArrivals) arrive(barrier);
+  copy_bulk(barrier + (mistake == BulkMistake::kAddress ? 24 : 16), from, 16, barrier);
+  if (mistake == BulkMistake::kParity) wait_barrier(barrier, 0);
+  if (mistake == BulkMistake::kParity) wait_barrier(barrier, 1);
+}
+
+__global__ void copy_bulk_through_kernel(const float* from, float* to, bool with_wait) {
+  __shared__ __align__(8) uint64_t memory;
+  float* const row = reinterpret_cast<float*>(dynamic_shared());
+  const uint32_t barrier = shared_address(&memory);
+  if (threadIdx.x == 0) {
+    init_barrier(barrier, 1);
+    publish_barriers();
+    arrive_expecting(barrier, 512);
+    copy_bulk(shared_address(row), from, 512, barrier);
+  }
+  __syncthreads();
+  if (with_wait) wait_barrier(barrier, 0);
+  for (int i = 0; i < 4; ++i) to[4 * threadIdx.x + i] = row[4 * threadIdx.x + i];
+  if (!with_wait) wait_barrier(barrier, 0);
+}
+
 __global__ void pass_on_kernel(int* to, int step, bool with_barrier) {
   __shared__ int row[kThreads];
   const int i = static_cast<int>(threadIdx.x);
@@ -77,6 +122,10 @@ __global__ void write_ones_kernel(float* to, size_t n) {
 
 cudaError_t make_mistake(Mistake mistake, cudaStream_t stream) {
   static uint32_t sink;
+  static float zeros[4 * kThreads] __attribute__((aligned(16)));
+  const auto copy_wrongly = [&](BulkMistake how) {
+    return launch(copy_bulk_wrongly, {1, 1, 64, stream}, zeros, how);
+  };
   int* const number = reinterpret_cast<int*>(&sink);
   const Launch how = {2, kThreads, 64, stream};
   switch (mistake) {
@@ -96,6 +145,22 @@ cudaError_t make_mistake(Mistake mistake, cudaStream_t stream) {
       return launch(store_beyond, how);
     case Mistake::kMatrixRowNotAligned:
       return launch(load_unaligned, how, &sink);
+    case Mistake::kProductOfUnpublishedCopy:
+      return launch(multiply_unpublished, {1, 128, 2048, stream}, zeros);
+    case Mistake::kOperandNotAligned:
+      return launch(multiply_unaligned, {1, 1, 2048, stream});
+    case Mistake::kBulkCopyNotAligned:
+      return copy_wrongly(BulkMistake::kAddress);
+    case Mistake::kBarrierNotPublished:
+      return copy_wrongly(BulkMistake::kNotPublished);
+    case Mistake::kBarrierOverwritten:
+      return copy_wrongly(BulkMistake::kOverwritten);
+    case Mistake::kTooManyArrivals:
+      return copy_wrongly(BulkMistake::kArrivals);
+    case Mistake::kWaitForNothing:
+      return copy_wrongly(BulkMistake::kParity);
+    case Mistake::kBlockEndsBeforeCopy:
+      return copy_wrongly(BulkMistake::kEnd);
   }
   return cudaErrorInvalidValue;
 }
@@ -110,6 +175,10 @@ cudaError_t pass_on(int* to, int step, bool with_barrier, cudaStream_t stream) {
 
 cudaError_t copy_through(const float* from, float* to, bool with_wait, cudaStream_t stream) {
   return launch(copy_through_kernel, {1, kWarp, 0, stream}, from, to, with_wait);
+}
+
+cudaError_t copy_bulk_through(const float* from, float* to, bool with_wait, cudaStream_t stream) {
+  return launch(copy_bulk_through_kernel, {1, kWarp, 512, stream}, from, to, with_wait);
 }
 
 cudaError_t read_unwritten(float* to, cudaStream_t stream) {

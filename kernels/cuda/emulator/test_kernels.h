@@ -15,6 +15,14 @@ enum class Mistake {
   kLoadOutsideOfSharedMemory,
   kStoreBeyondSharedMemory,
   kMatrixRowNotAligned,
+  kProductOfUnpublishedCopy,
+  kOperandNotAligned,
+  kBulkCopyNotAligned,
+  kBarrierNotPublished,
+  kBarrierOverwritten,
+  kTooManyArrivals,
+  kWaitForNothing,
+  kBlockEndsBeforeCopy,
 };
 
 /// A launch that ends the process when it runs.
@@ -29,6 +37,9 @@ cudaError_t pass_on(int* to, int step, bool with_barrier, cudaStream_t stream);
 
 /// to [i] = from [i] through a copy to shared memory. [128]
 cudaError_t copy_through(const float* from, float* to, bool with_wait, cudaStream_t stream);
+
+/// The same by one bulk copy, for which all threads wait at its barrier.
+cudaError_t copy_bulk_through(const float* from, float* to, bool with_wait, cudaStream_t stream);
 
 /// to [i] = what shared memory holds in a block that writes none, and then 1. [64]
 cudaError_t read_unwritten(float* to, cudaStream_t stream);

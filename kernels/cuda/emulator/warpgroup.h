@@ -9,8 +9,11 @@
 
 namespace llmkit::cuda {
 
-inline uint64_t shared_operand(uint32_t address) { return address; }
-inline void publish_shared() {}
+inline uint64_t shared_operand(uint32_t address) {
+  if ((address & 0x380) != 0) emulator::fail("a product's operand does not begin at 1024 bytes");
+  return address;
+}
+inline void publish_shared() { emulator::shared_memory().publish(emulator::thread_of_block()); }
 inline void begin_products(uint32_t (&)[4][4]) {}
 inline void begin_products() {}
 inline void commit_products() {}
@@ -23,6 +26,12 @@ void settle_sums(float (&)[kBlocks][4]) {}
 /// to 9.
 inline uint32_t swizzled(uint32_t address) { return address ^ (address >> 7 & 7) << 4; }
 
+/// Rows of an operand as load_matrices has them; they must be visible to products.
+inline void load_operand(uint32_t (&r)[4], uint32_t row) {
+  emulator::shared_memory().check_published(row);
+  load_matrices(r, row);
+}
+
 template <int kBlocks>
 void multiply_add_group(float (&c)[kBlocks][4], const uint32_t (&a)[4], uint64_t b, bool keep) {
   if (!keep) std::memset(c, 0, sizeof(c));
@@ -31,7 +40,7 @@ void multiply_add_group(float (&c)[kBlocks][4], const uint32_t (&a)[4], uint64_t
     // Matrices 0 and 1: columns j of the result by their first and last 8 values; 2 and 3: j + 1.
     uint32_t pieces[4];
     const uint32_t row = 8 * (j + lane / 16) + lane % 8;
-    load_matrices(pieces, swizzled(first + row * 128 + (lane / 8 % 2) * 16));
+    load_operand(pieces, swizzled(first + row * 128 + (lane / 8 % 2) * 16));
     multiply_add(c[j], a, pieces[0], pieces[1]);
     multiply_add(c[j + 1], a, pieces[2], pieces[3]);
   }
@@ -41,7 +50,7 @@ inline void multiply_add_group(float (&c)[16][4], uint64_t a, uint64_t b) {
   const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
   const uint32_t row = 16 * warp + 8 * (lane / 8 % 2) + lane % 8;
   uint32_t left[4];
-  load_matrices(left, swizzled(static_cast<uint32_t>(a) + row * 128 + lane / 16 * 16));
+  load_operand(left, swizzled(static_cast<uint32_t>(a) + row * 128 + lane / 16 * 16));
   multiply_add_group(c, left, b, true);
 }
 

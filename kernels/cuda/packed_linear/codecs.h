@@ -124,4 +124,19 @@ struct Bf16Codec {
   }
 };
 
+/// use(codec) with the codec of a weight's values.
+template <class Use>
+auto with_codec(PackedCode code, const Use& use) {
+  switch (code) {
+    case PackedCode::kInt4:
+      return use(Int4Codec());
+    case PackedCode::kTable:
+      return use(TableCodec());
+    case PackedCode::kInt8:
+      return use(Int8Codec());
+    default:
+      return use(Bf16Codec());
+  }
+}
+
 }  // namespace llmkit::cuda

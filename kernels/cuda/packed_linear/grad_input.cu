@@ -81,17 +81,8 @@ cudaError_t launch_multiply(const GradArgs& args, cudaStream_t stream) {
 }  // namespace
 
 cudaError_t multiply_grad(const GradArgs& args, PackedCode code, cudaStream_t stream) {
-  switch (code) {
-    case PackedCode::kInt4:
-      return launch_multiply<Int4Codec>(args, stream);
-    case PackedCode::kTable:
-      return launch_multiply<TableCodec>(args, stream);
-    case PackedCode::kInt8:
-      return launch_multiply<Int8Codec>(args, stream);
-    case PackedCode::kBf16:
-      return launch_multiply<Bf16Codec>(args, stream);
-  }
-  return cudaErrorInvalidValue;
+  return with_codec(code,
+                    [&](auto codec) { return launch_multiply<decltype(codec)>(args, stream); });
 }
 
 }  // namespace llmkit::cuda

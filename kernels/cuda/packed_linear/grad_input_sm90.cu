@@ -1,15 +1,17 @@
 #include "cuda/base/launch.h"
 #include "cuda/base/warpgroup.h"
 #include "cuda/packed_linear/grad_tile.h"
+#include "cuda/packed_linear/ring_sm90.h"
 
 // dx = dy · W on chips of compute capability 9.0, whose full rate only products of warpgroups
-// reach. A block makes 256 columns x 128 rows, each of its two warpgroups 64 of the rows. While
-// products run, the next operand is decoded into the other of two sets of registers.
+// reach. A block makes 256 columns x 128 rows, each of two warpgroups 64 of the rows; a third fills
+// the ring. While products run, the next operand is decoded into the other of two sets of
+// registers.
 
 namespace llmkit::cuda {
 namespace {
 
-constexpr int kBlockRows = 128, kStages = 4;
+constexpr int kBlockRows = 128, kStages = 4, kRingBytes = 2 * kStages * 8;
 
 template <class Codec>
 using Stage = GradStage<Codec, kBlockRows>;
@@ -44,41 +46,64 @@ __device__ __forceinline__ void multiply_stage(const WeightArgs& w, uint32_t sta
   wait_products<0>();  // under way past a loop's end, they would be made to wait for each other
 }
 
+/// What a warp copies into the ring. Tiles past the end repeat the last ones: columns are not
+/// stored, and rows are multiplied by zeros.
 template <class Codec>
-__device__ __forceinline__ void multiply_block(const GradArgs& args) {
-  constexpr int kStage = Stage<Codec>::kBytes;
-  char* const shared = dynamic_shared();
+__device__ __forceinline__ void fill_stages(const GradArgs& args, const Ring<kStages>& ring,
+                                            uint32_t stages) {
   const WeightArgs& w = args.weight;
-  const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
-  const uint32_t ring = shared_address(shared) + Codec::kTableBytes;
-  const uint32_t lane_table = shared_address(shared) + lane * 4;
-  const int steps = (w.row_tiles + kRowTiles - 1) / kRowTiles;
-  const auto copy = [&](int step) {
-    if (step < steps)
-      copy_grad_stage<Codec, kBlockRows>(args, step, ring + step % kStages * kStage);
-    commit_copies();
-  };
-  for (int s = 0; s < kStages - 1; ++s) copy(s);
-  Codec::fill(shared, w.values);
+  const int lane = threadIdx.x % kWarp, m = static_cast<int>(blockIdx.x) * kBlockRows;
+  const uint32_t dy_bytes = row_bytes<kBlockRows>(args.m, m);
+  for (int step = 0; step < args.steps(); ++step) {
+    ring.begin_fill(step, dy_bytes + kStageTiles * tile_bytes<Codec>(w));
+    const uint32_t stage = stages + step % kStages * Stage<Codec>::kBytes;
+    if (lane < kStageTiles) {
+      const StageTile at = tile_of_stage(w, step, lane);
+      copy_whole_tile<Codec>(
+          w, at.row_tile, at.column_tile, stage + Stage<Codec>::kDyBytes + lane * kTileBytes<Codec>,
+          stage + Stage<Codec>::kGroups + lane * kGroupSpace<Codec>, ring.full(step));
+    } else if (lane == kStageTiles) {
+      copy_bulk(stage, rows_of_tile(args.dy, m, step, args.steps()), dy_bytes, ring.full(step));
+    }
+  }
+}
+
+/// All rows of the weight, and the results.
+template <class Codec>
+__device__ __forceinline__ void multiply_stages(const GradArgs& args, const Ring<kStages>& ring,
+                                                uint32_t stages, uint32_t table) {
+  const int warp = threadIdx.x / kWarp;
+  const uint32_t lane_table = table + threadIdx.x % kWarp * 4;
   float sums[4][kBlocks][4];
   set_zero_sums(sums);
   uint32_t a[2][4][4];
-  for (int step = 0; step < steps; ++step) {
-    wait_copies<kStages - 2>();
-    publish_shared();
-    __syncthreads();
-    copy(step + kStages - 1);
-    multiply_stage<Codec>(w, ring + step % kStages * kStage, lane_table, a, sums);
+  for (int step = 0; step < args.steps(); ++step) {
+    ring.wait(step);
+    multiply_stage<Codec>(args.weight, stages + step % kStages * Stage<Codec>::kBytes, lane_table,
+                          a, sums);
+    ring.release(step);
   }
   const int tile = static_cast<int>(blockIdx.y) * kColumnTiles + warp % kColumnTiles;
   const int m = static_cast<int>(blockIdx.x) * kBlockRows + warp / kColumnTiles * kGroupRows;
-  if (tile < w.column_tiles) store_grad(args, tile, m, sums);
+  if (tile < args.weight.column_tiles) store_grad(args, tile, m, sums);
+}
+
+template <class Codec>
+__device__ __forceinline__ void multiply_block(const GradArgs& args) {
+  char* const shared = dynamic_shared();
+  const uint32_t table = shared_address(shared), stages = table + Codec::kTableBytes;
+  const Ring<kStages> ring = {stages + kStages * Stage<Codec>::kBytes};
+  ring.init();
+  Codec::fill(shared, args.weight.values);
+  __syncthreads();
+  fill_and_use([&] { fill_stages<Codec>(args, ring, stages); },
+               [&] { multiply_stages<Codec>(args, ring, stages, table); });
 }
 
 #endif
 
 template <class Codec>
-__global__ void __launch_bounds__(kGradThreads, 1)
+__global__ void __launch_bounds__(kGroupThreads, 1)
     multiply_by_groups(const __grid_constant__ GradArgs args) {
 #ifdef LLMKIT_WARPGROUPS
   multiply_block<Codec>(args);
@@ -87,26 +112,17 @@ __global__ void __launch_bounds__(kGradThreads, 1)
 
 template <class Codec>
 cudaError_t launch_multiply(const GradArgs& args, cudaStream_t stream) {
-  constexpr int kBytes = Codec::kTableBytes + kStages * Stage<Codec>::kBytes;
+  constexpr int kBytes = Codec::kTableBytes + kStages * Stage<Codec>::kBytes + kRingBytes;
   static_assert(kBytes <= 227 * 1024, "what a chip of compute capability 9.0 has for a block");
   const dim3 grid(blocks_of(args.m, kBlockRows), blocks_of(args.weight.column_tiles, kColumnTiles));
-  return launch(multiply_by_groups<Codec>, {grid, kGradThreads, kBytes, stream}, args);
+  return launch(multiply_by_groups<Codec>, {grid, kGroupThreads, kBytes, stream}, args);
 }
 
 }  // namespace
 
 cudaError_t multiply_grad_by_groups(const GradArgs& args, PackedCode code, cudaStream_t stream) {
-  switch (code) {
-    case PackedCode::kInt4:
-      return launch_multiply<Int4Codec>(args, stream);
-    case PackedCode::kTable:
-      return launch_multiply<TableCodec>(args, stream);
-    case PackedCode::kInt8:
-      return launch_multiply<Int8Codec>(args, stream);
-    case PackedCode::kBf16:
-      return launch_multiply<Bf16Codec>(args, stream);
-  }
-  return cudaErrorInvalidValue;
+  return with_codec(code,
+                    [&](auto codec) { return launch_multiply<decltype(codec)>(args, stream); });
 }
 
 }  // namespace llmkit::cuda

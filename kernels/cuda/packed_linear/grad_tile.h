@@ -55,13 +55,10 @@ __device__ __forceinline__ void copy_grad_stage(const GradArgs& args, int step, 
     copy_group_piece(w, at.row_tile, at.column_tile, at.valid,
                      stage + Stage::kGroups + i * kGroupSpace<Codec>, thread % kGroupPieces);
   }
+  const bf16* const dy =
+      rows_of_tile(args.dy, static_cast<int>(blockIdx.x) * kDyRows, step, args.steps());
 #pragma unroll
-  for (int i = 0; i < kDyRows * 8; i += kGradThreads) {
-    const int row = (i + thread) >> 3, piece = thread & 7;
-    const int m = min(static_cast<int>(blockIdx.x) * kDyRows + row, args.m - 1);
-    copy_async(x_address(stage, row, piece),
-               args.dy + static_cast<size_t>(m) * args.dy_stride + step * kTileColumns + piece * 8);
-  }
+  for (int i = thread; i < kDyRows * 8; i += kGradThreads) copy_async(stage + i * 16, dy + i * 8);
 }
 
 /// The scales of rows (0, 1) and (2, 3) of a chunk, each as two bf16 pairs that add up to it.

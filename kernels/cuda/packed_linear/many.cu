@@ -147,17 +147,8 @@ size_t part_sums_bytes(const ForwardArgs& args) {
 
 cudaError_t multiply_many(const ForwardArgs& args, const SliceParts& parts, PackedCode code,
                           cudaStream_t stream) {
-  switch (code) {
-    case PackedCode::kInt4:
-      return launch_multiply<Int4Codec>(args, parts, stream);
-    case PackedCode::kTable:
-      return launch_multiply<TableCodec>(args, parts, stream);
-    case PackedCode::kInt8:
-      return launch_multiply<Int8Codec>(args, parts, stream);
-    case PackedCode::kBf16:
-      return launch_multiply<Bf16Codec>(args, parts, stream);
-  }
-  return cudaErrorInvalidValue;
+  return with_codec(
+      code, [&](auto codec) { return launch_multiply<decltype(codec)>(args, parts, stream); });
 }
 
 }  // namespace llmkit::cuda

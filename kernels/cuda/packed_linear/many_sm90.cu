@@ -1,11 +1,13 @@
 #include "cuda/base/launch.h"
 #include "cuda/base/warpgroup.h"
 #include "cuda/packed_linear/many_tile.h"
+#include "cuda/packed_linear/ring_sm90.h"
 
 // Products of many rows on chips of compute capability 9.0, by products of warpgroups. A block
-// makes 128 rows of the weight x 128 rows of x, each of its two warpgroups 64 of the latter; while
-// one scales its sums and decodes, the products of the other run. The arithmetic is that of tile.h,
-// in the same order; the sums of all slices so far are kept in shared memory.
+// makes 128 rows of the weight x 128 rows of x, each of two warpgroups 64 of the latter; while one
+// scales its sums and decodes, the products of the other run. A third fills the ring. The
+// arithmetic is that of tile.h, in the same order; the sums of all slices so far are kept in shared
+// memory.
 
 namespace llmkit::cuda {
 namespace {
@@ -13,7 +15,7 @@ namespace {
 constexpr int kBlockRows = 128, kStages = 4, kBlocks = 8;
 /// Blocks from which on there is no need to share the slices.
 constexpr size_t kEnoughBlocks = 64;
-constexpr int kTotalBytes = kManyThreads * 2 * kBlocks * 4 * 4;
+constexpr int kTotalBytes = kManyThreads * 2 * kBlocks * 4 * 4, kRingBytes = 2 * kStages * 8;
 
 template <class Codec>
 using Stage = ManyStage<Codec, kBlockRows>;
@@ -70,60 +72,78 @@ __device__ __forceinline__ void end_slice(float* totals, bool is_first, Fragment
   set_zero<kBlocks>(slice);
 }
 
-/// All slices; the sums come back in `slice`.
+/// What a warp copies into the ring: row tiles past the end repeat the last one, since their
+/// results are not stored.
+template <class Codec>
+__device__ __forceinline__ void fill_stages(const ForwardArgs& args, const Place& place,
+                                            const Ring<kStages>& ring, uint32_t stages) {
+  const WeightArgs& w = place.layer->weight;
+  const int lane = threadIdx.x % kWarp, row_tile = min(place.row_tile + lane, w.row_tiles - 1);
+  const uint32_t x_bytes = row_bytes<kBlockRows>(args.m, place.m);
+  for (int tile = 0; tile < w.column_tiles; ++tile) {
+    ring.begin_fill(tile, x_bytes + kBlockTiles * tile_bytes<Codec>(w));
+    const uint32_t stage = stages + tile % kStages * Stage<Codec>::kBytes;
+    if (lane < kBlockTiles)
+      copy_whole_tile<Codec>(
+          w, row_tile, tile, stage + Stage<Codec>::kXBytes + lane * kTileBytes<Codec>,
+          stage + Stage<Codec>::kGroups + lane * kGroupSpace<Codec>, ring.full(tile));
+    else if (lane == kBlockTiles)
+      copy_bulk(stage, rows_of_tile(args.x, place.m, tile, w.column_tiles), x_bytes,
+                ring.full(tile));
+  }
+}
+
+/// All slices, and the results.
 template <class Codec>
 __device__ __forceinline__ void multiply_slices(const ForwardArgs& args, const Place& place,
-                                                Fragments<kBlocks>& slice) {
-  constexpr int kStage = Stage<Codec>::kBytes;
-  char* const shared = dynamic_shared();
+                                                const Ring<kStages>& ring, uint32_t stages,
+                                                uint32_t table, float* totals) {
   const WeightArgs& w = place.layer->weight;
-  const uint32_t ring = shared_address(shared) + Codec::kTableBytes;
-  const uint32_t lane_table = shared_address(shared) + threadIdx.x % kWarp * 4;
-  float* const totals =
-      reinterpret_cast<float*>(shared + Codec::kTableBytes + kStages * kStage) + threadIdx.x;
-  const auto copy = [&](int tile) {
-    if (tile < w.column_tiles)
-      copy_stage<Codec, kBlockRows>(args, place, tile, ring + tile % kStages * kStage);
-    commit_copies();
-  };
-  for (int s = 0; s < kStages - 1; ++s) copy(s);
-  Codec::fill(shared, w.values);
-  Fragments<kBlocks> chain;
+  const uint32_t lane_table = table + threadIdx.x % kWarp * 4;
+  Fragments<kBlocks> chain, slice;
   set_zero<kBlocks>(chain);
   set_zero<kBlocks>(slice);
   int index = 0;
   for (; w.slice(index + 1) == 0; ++index) end_slice(totals, index == 0, slice);
   for (int tile = 0; tile < w.column_tiles; ++tile) {
-    wait_copies<kStages - 2>();
-    publish_shared();
-    __syncthreads();
-    copy(tile + kStages - 1);
+    ring.wait(tile);
     const bool keep = tile > 0 && !w.ends_group(tile - 1);
-    multiply_stage<Codec>(w, ring + tile % kStages * kStage, keep, w.ends_group(tile), lane_table,
-                          chain, slice);
+    multiply_stage<Codec>(w, stages + tile % kStages * Stage<Codec>::kBytes, keep,
+                          w.ends_group(tile), lane_table, chain, slice);
+    ring.release(tile);
     for (; index < kSlices && w.slice(index + 1) == tile + 1; ++index)
       end_slice(totals, index == 0, slice);
   }
 #pragma unroll
   for (int i = 0; i < 8 * kBlocks; ++i)
     slice[i / (4 * kBlocks)][i / 4 % kBlocks][i % 4] = totals[i * kManyThreads];
+  const int warp = threadIdx.x / kWarp, row_tile = place.row_tile + warp % kBlockTiles;
+  if (row_tile < w.row_tiles)
+    finish_and_store<kBlocks>(args, *place.layer, row_tile * kTileRows,
+                              place.m + warp / kBlockTiles * 64, slice);
 }
 
 template <class Codec>
 __device__ __forceinline__ void multiply_block(const ForwardArgs& args) {
+  char* const shared = dynamic_shared();
   const Place place = place_of_block<kBlockRows>(args);
-  Fragments<kBlocks> total;
-  multiply_slices<Codec>(args, place, total);
-  const int warp = threadIdx.x / kWarp, row_tile = place.row_tile + warp % kBlockTiles;
-  if (row_tile < place.layer->weight.row_tiles)
-    finish_and_store<kBlocks>(args, *place.layer, row_tile * kTileRows,
-                              place.m + warp / kBlockTiles * 64, total);
+  const uint32_t table = shared_address(shared), stages = table + Codec::kTableBytes;
+  char* const after = shared + Codec::kTableBytes + kStages * Stage<Codec>::kBytes;
+  const Ring<kStages> ring = {shared_address(after)};
+  ring.init();
+  Codec::fill(shared, place.layer->weight.values);
+  __syncthreads();
+  fill_and_use([&] { fill_stages<Codec>(args, place, ring, stages); },
+               [&] {
+                 float* const totals = reinterpret_cast<float*>(after + kRingBytes) + threadIdx.x;
+                 multiply_slices<Codec>(args, place, ring, stages, table, totals);
+               });
 }
 
 #endif
 
 template <class Codec>
-__global__ void __launch_bounds__(kManyThreads, 1)
+__global__ void __launch_bounds__(kGroupThreads, 1)
     multiply_by_groups(const __grid_constant__ ForwardArgs args) {
 #ifdef LLMKIT_WARPGROUPS
   multiply_block<Codec>(args);
@@ -132,10 +152,11 @@ __global__ void __launch_bounds__(kManyThreads, 1)
 
 template <class Codec>
 cudaError_t launch_multiply(const ForwardArgs& args, cudaStream_t stream) {
-  constexpr int kBytes = Codec::kTableBytes + kStages * Stage<Codec>::kBytes + kTotalBytes;
+  constexpr int kBytes =
+      Codec::kTableBytes + kStages * Stage<Codec>::kBytes + kRingBytes + kTotalBytes;
   static_assert(kBytes <= 227 * 1024, "what a chip of compute capability 9.0 has for a block");
   const dim3 grid(blocks_of(args.m, kBlockRows), row_blocks(args));
-  return launch(multiply_by_groups<Codec>, {grid, kManyThreads, kBytes, stream}, args);
+  return launch(multiply_by_groups<Codec>, {grid, kGroupThreads, kBytes, stream}, args);
 }
 
 }  // namespace
@@ -161,17 +182,8 @@ bool prefers_groups(const ForwardArgs& args) {
 }
 
 cudaError_t multiply_many_by_groups(const ForwardArgs& args, PackedCode code, cudaStream_t stream) {
-  switch (code) {
-    case PackedCode::kInt4:
-      return launch_multiply<Int4Codec>(args, stream);
-    case PackedCode::kTable:
-      return launch_multiply<TableCodec>(args, stream);
-    case PackedCode::kInt8:
-      return launch_multiply<Int8Codec>(args, stream);
-    case PackedCode::kBf16:
-      return launch_multiply<Bf16Codec>(args, stream);
-  }
-  return cudaErrorInvalidValue;
+  return with_codec(code,
+                    [&](auto codec) { return launch_multiply<decltype(codec)>(args, stream); });
 }
 
 }  // namespace llmkit::cuda

@@ -63,12 +63,9 @@ __device__ __forceinline__ void copy_stage(const ForwardArgs& args, const Place&
     copy_group_piece(w, min(place.row_tile + i, last), tile, true,
                      stage + Stage::kGroups + i * kGroupSpace<Codec>, thread % kGroupPieces);
   }
-  const size_t stride = static_cast<size_t>(w.column_tiles) * kTileColumns;
+  const bf16* const x = rows_of_tile(args.x, place.m, tile, w.column_tiles);
 #pragma unroll
-  for (int i = 0; i < kXRows * 8; i += kManyThreads) {
-    const int row = (i + thread) >> 3, piece = thread & 7, m = min(place.m + row, args.m - 1);
-    copy_async(x_address(stage, row, piece), args.x + m * stride + tile * kTileColumns + piece * 8);
-  }
+  for (int i = thread; i < kXRows * 8; i += kManyThreads) copy_async(stage + i * 16, x + i * 8);
 }
 
 /// Adds the update to a warp's sums, from `row` of the weight and m of x on, and stores the result.

@@ -46,6 +46,7 @@ Needs needs_of(const PackedLinearArgs& args) {
 }
 
 size_t padded_cols(const PackedLinearArgs& args) { return args.layers[0].weight->padded_cols(); }
+size_t column_tiles(const PackedLinearArgs& args) { return args.layers[0].weight->column_tiles(); }
 
 bool is_empty(const PackedLinearArgs& args) { return args.m == 0 || args.count == 0; }
 
@@ -53,7 +54,9 @@ bool is_empty(const PackedLinearArgs& args) { return args.m == 0 || args.count =
 struct Workspace {
   Workspace(const PackedLinearArgs& args, const Needs& needs, void* memory)
       : x(static_cast<bf16*>(memory)) {
-    const size_t x_bytes = needs.rounded ? args.m * padded_cols(args) * sizeof(bf16) : 0;
+    const size_t x_bytes = !needs.rounded       ? 0
+                           : args.m <= kFewRows ? args.m * padded_cols(args) * sizeof(bf16)
+                                                : bytes_of_tiles(args.m, column_tiles(args));
     sums = reinterpret_cast<float*>(static_cast<char*>(memory) + aligned(x_bytes));
     counters = reinterpret_cast<unsigned*>(static_cast<char*>(memory) + aligned(x_bytes) +
                                            aligned(needs.sums_bytes));
@@ -79,7 +82,7 @@ cudaError_t packed_linears(const PackedLinearArgs& args, void* workspace, cudaSt
   cudaError_t error = cudaSuccess;
   if (needs.rounded)
     error = round_rows({args.x, args.m, args.layers[0].weight->cols, padded_cols(args), memory.x,
-                        memory.counters, needs.counters},
+                        args.m > kFewRows, memory.counters, needs.counters},
                        stream);
   unsigned* counters = memory.counters;
   for (size_t i = 0; i < args.count && error == cudaSuccess;) {
@@ -101,7 +104,7 @@ cudaError_t packed_linears(const PackedLinearArgs& args, void* workspace, cudaSt
 }
 
 size_t packed_grad_input_workspace(const PackedGradInputArgs& args) {
-  return args.m * divide_up(args.weight->rows, kTileColumns) * kTileColumns * sizeof(bf16);
+  return bytes_of_tiles(args.m, divide_up(args.weight->rows, kTileColumns));
 }
 
 cudaError_t packed_grad_input(const PackedGradInputArgs& args, void* workspace,
@@ -109,12 +112,12 @@ cudaError_t packed_grad_input(const PackedGradInputArgs& args, void* workspace,
   if (args.m == 0) return cudaSuccess;
   const size_t rows = args.weight->rows, padded = divide_up(rows, kTileColumns) * kTileColumns;
   bf16* const dy = static_cast<bf16*>(workspace);
-  const cudaError_t error = round_rows({args.dy, args.m, rows, padded, dy, nullptr, 0}, stream);
+  const cudaError_t error =
+      round_rows({args.dy, args.m, rows, padded, dy, true, nullptr, 0}, stream);
   if (error != cudaSuccess) return error;
   const GradArgs grad = {weight_args(*args.weight),
                          static_cast<int>(args.m),
                          static_cast<int>(args.weight->cols),
-                         static_cast<int>(padded),
                          dy,
                          args.dx,
                          args.update};

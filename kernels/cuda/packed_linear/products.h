@@ -65,18 +65,48 @@ struct ForwardArgs {
   int count;
   int m, cols;
   const float* float_x;  // [m, cols]
-  const bf16* x;         // [m, column_tiles * 64], zeros past the columns; or null
+  /// Rounded, with zeros past the columns: for many rows in tiles, else [m, column_tiles * 64] or
+  /// null.
+  const bf16* x;
 };
 
 /// Rows of x up to which the kernels for few rows are used, and up to which they can round x.
 constexpr int kFewRows = 16, kFewestRows = 2;
 
-/// y [rows, padded] = x [rows, cols] rounded, with zeros past the columns; padded is a multiple
-/// of 8. Sets some counters to 0 as well.
+/// Rows of x in shared memory: 64 values in 128 bytes, the pieces of 16 bytes exchanged so that
+/// eight rows of one column do not share banks.
+LLMKIT_HOST_DEVICE uint32_t x_address(uint32_t x, int row, int piece) {
+  return x + row * 128 + ((piece ^ (row & 7)) << 4);
+}
+
+/// Rows of x or dy as the kernels for many rows read them: tiles of 128 rows x 64 columns, those of
+/// the same rows one after the other. A tile lies as it does in shared memory: a row is 128 bytes,
+/// its pieces of 16 bytes exchanged by the row's last three bits (x_address), so that any rows of a
+/// tile from a multiple of 8 on are one run of bytes.
+constexpr int kXTileRows = 128;
+/// Where 8 values are among all pieces of 16 bytes.
+LLMKIT_HOST_DEVICE size_t piece_of_tiles(size_t row, size_t piece, size_t column_tiles) {
+  const size_t tile = row / kXTileRows * column_tiles + piece / 8;
+  return (tile * kXTileRows + row % kXTileRows) * 8 + (piece % 8 ^ row % 8);
+}
+/// The first of 64 or more rows of a tile of columns.
+LLMKIT_HOST_DEVICE const bf16* rows_of_tile(const bf16* x, int row, int tile, int column_tiles) {
+  return x + piece_of_tiles(row, size_t{8} * tile, column_tiles) * 8;
+}
+/// Rows that are there: zeros follow the last one.
+LLMKIT_HOST_DEVICE int whole_rows(int m) { return (m + 63) / 64 * 64; }
+inline size_t bytes_of_tiles(size_t m, size_t column_tiles) {
+  return (m + kXTileRows - 1) / kXTileRows * kXTileRows * column_tiles * kTileColumns *
+         sizeof(bf16);
+}
+
+/// y = x [rows, cols] rounded, with zeros past the columns: [rows, padded], padded being a multiple
+/// of 64, or in tiles. Sets some counters to 0 as well.
 struct RoundArgs {
   const float* x;
   size_t rows, cols, padded;
   bf16* y;
+  bool in_tiles;
   unsigned* counters;
   size_t counter_count;
 };
@@ -112,16 +142,16 @@ bool prefers_groups(const ForwardArgs& args);
 struct GradArgs {
   WeightArgs weight;
   int m, cols;
-  int dy_stride;   // a multiple of 64
-  const bf16* dy;  // [m, dy_stride], zeros past the rows of the weight
+  const bf16* dy;  // in tiles, zeros past the rows of the weight
   float* dx;       // [m, cols]
   LowRank update;
+
+  /// Tiles of 64 rows of the weight, the columns of dy.
+  LLMKIT_HOST_DEVICE int steps() const { return (weight.row_tiles + 1) / 2; }
 };
 cudaError_t multiply_grad(const GradArgs& args, PackedCode code, cudaStream_t stream);
-/// The same by products of warpgroups. Whether this chip has code of them; the emulated one runs
-/// it, but has no use for it.
+/// The same by products of warpgroups.
 cudaError_t multiply_grad_by_groups(const GradArgs& args, PackedCode code, cudaStream_t stream);
-bool products_of_groups();
 
 /// The sum with a layer's bias and residual.
 __device__ __forceinline__ float finish(const LayerArgs& layer, float sum, int row, size_t index) {

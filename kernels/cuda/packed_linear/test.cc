@@ -149,7 +149,7 @@ void check_close(Checks& checks, const Values& got, const Values& want, size_t t
 void check_parts(Checks& checks, const FullLayer& f, const Values& most) {
   const cuda::PackedWeight& w = f.packed.weight();
   const size_t padded = w.padded_cols(), size = kMost * w.rows;
-  DeviceVector<cuda::bf16> x(kMost * padded);
+  DeviceVector<cuda::bf16> x(cuda::bytes_of_tiles(kMost, w.column_tiles()) / 2);
   for (int parts : {1, 2, 4, 8}) {
     DeviceVector<float> y(size);
     cuda::ForwardArgs args = {};
@@ -160,8 +160,8 @@ void check_parts(Checks& checks, const FullLayer& f, const Values& most) {
     args.x = x.data();
     DeviceVector<float> sums(cuda::part_sums_bytes(args) / sizeof(float));
     DeviceVector<unsigned> counters(cuda::result_tiles(args));
-    expect(cuda::round_rows({f.device_x.data(), kMost, w.cols, padded, x.data(), counters.data(),
-                             counters.size()},
+    expect(cuda::round_rows({f.device_x.data(), kMost, w.cols, padded, x.data(), true,
+                             counters.data(), counters.size()},
                             stream()),
            "round_rows");
     expect(cuda::multiply_many(args, {parts, sums.data(), counters.data()}, w.code, stream()),
@@ -269,14 +269,14 @@ void check_gradient_by_groups(Checks& checks, const WeightCase& c) {
   const HostUpdate host_update(m, 19, c.cols, true);
   const DeviceUpdate update(host_update);
   const DeviceVector<float> dy(random_normal(m * c.rows, 31));
-  DeviceVector<cuda::bf16> rounded_dy(m * padded);
+  DeviceVector<cuda::bf16> rounded_dy(cuda::bytes_of_tiles(m, padded / 64) / 2);
   DeviceVector<float> dx(m * c.cols), want(m * c.cols);
-  expect(cuda::round_rows({dy.data(), m, c.rows, padded, rounded_dy.data(), nullptr, 0}, stream()),
+  expect(cuda::round_rows({dy.data(), m, c.rows, padded, rounded_dy.data(), true, nullptr, 0},
+                          stream()),
          "round_rows");
   cuda::GradArgs args = {cuda::weight_args(packed.weight()),
                          static_cast<int>(m),
                          static_cast<int>(c.cols),
-                         static_cast<int>(padded),
                          rounded_dy.data(),
                          want.data(),
                          update.update};
@@ -369,7 +369,26 @@ void check_long(Checks& checks) {
   }
 }
 
+/// Every piece of rows in tiles has a place of its own in the memory for them, and rows of a tile
+/// from a multiple of 8 on are a run of bytes, as a product's operand has them.
+void check_tiles(Checks& checks) {
+  for (size_t m = 1; m < 5000; m += m < 200 ? 1 : 211)
+    for (const size_t column_tiles : {1, 3}) {
+      std::vector<bool> used(cuda::bytes_of_tiles(m, column_tiles) / 16);
+      for (size_t row = 0; row < m; ++row)
+        for (size_t piece = 0; piece < 8 * column_tiles; ++piece) {
+          const size_t at = cuda::piece_of_tiles(row, piece, column_tiles);
+          if (at >= used.size() || used[at]) return checks.that("a place of its own", false);
+          used[at] = true;
+          const size_t begin = cuda::piece_of_tiles(row / 8 * 8, piece / 8 * 8, column_tiles);
+          const size_t in_rows = cuda::x_address(0, row % 8, piece % 8) / 16;
+          if (at != begin + in_rows) return checks.that("as in shared memory", false);
+        }
+    }
+}
+
 void check_all(Checks& checks) {
+  check_tiles(checks);
   DeviceVector<char> workspace(cuda::compare_products_workspace());
   expect(cuda::compare_products(workspace.data(), stream()), "compare_products");
   if (cuda::products_of_groups())

@@ -9,12 +9,6 @@
 
 namespace llmkit::cuda {
 
-/// Rows of x in shared memory: 64 values in 128 bytes, the pieces of 16 bytes exchanged so that
-/// eight rows of one column do not share banks.
-__device__ __forceinline__ uint32_t x_address(uint32_t x, int row, int piece) {
-  return x + row * 128 + ((piece ^ (row & 7)) << 4);
-}
-
 /// The sums of a warp for 32 rows of the weight and 8 * kBlocks rows of x: fragment [b][block][c]
 /// is row chunk_row(lane / 4, 2b + c / 2) of the tile, row 8 block + 2 (lane % 4) + c % 2 of x.
 template <int kBlocks>

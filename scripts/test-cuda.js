@@ -31,6 +31,13 @@ const EMULATED_SUITES = [
   'test/unit/tensor/in-place.test.ts',
   'test/unit/tensor/rounded-linear.test.ts',
   'test/unit/generate/decode.test.ts',
+  'test/unit/eval/harness.test.ts',
+  'test/unit/tune/optimizer.test.ts',
+  'test/unit/workflows/adapter-base.test.ts',
+  'test/unit/workflows/compute-invariance.test.ts',
+  'test/unit/workflows/merge-embedding.test.ts',
+  'test/unit/workflows/quantize-on-load.test.ts',
+  'test/unit/workflows/trainee.test.ts',
   'test/parity/families.test.ts',
   'test/e2e/cuda.test.ts',
 ];

@@ -38,6 +38,12 @@ export function computesOnGpu(name: string): boolean {
   return name === 'cuda';
 }
 
+/** What a workflow's `backend` says for the first of them: `cuda` is `native`, on the device of LLMKIT_DEVICE. */
+export function firstBackendFlag(): string {
+  const [name = 'reference'] = testedBackends;
+  return name === 'cuda' ? 'native' : name;
+}
+
 /** Whether results are the same bits whatever the batch, the padding and the cut of a prompt. */
 export function isInvariant(name: string): boolean {
   return name === 'native' || name === 'cuda';

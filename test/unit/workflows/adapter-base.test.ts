@@ -11,10 +11,10 @@ import { openModel } from '../../../src/workflows/open-model.js';
 import { quantizeModel } from '../../../src/workflows/quantize.js';
 import { temporaryFolder as endlessFolder } from '../../e2e/helpers.js';
 import { writeTinyCheckpoint } from '../../e2e/tiny-checkpoint.js';
-import { testedBackends, useTestBackend } from '../../helpers/backends.js';
+import { firstBackendFlag, testedBackends, useTestBackend } from '../../helpers/backends.js';
 
-const backend = testedBackends[0] ?? 'reference';
-await useTestBackend(backend);
+const backend = firstBackendFlag();
+await useTestBackend(testedBackends[0] ?? 'reference');
 
 const ROOT = endlessFolder();
 const DENSE = join(ROOT, 'dense');

@@ -16,11 +16,11 @@ import { openBases } from '../../../src/workflows/merge/bases.js';
 import { quantizeModel } from '../../../src/workflows/quantize.js';
 import { quantizeOnLoad } from '../../../src/workflows/training/quantize-on-load.js';
 import { writeTinyCheckpoint } from '../../e2e/tiny-checkpoint.js';
-import { testedBackends, useTestBackend } from '../../helpers/backends.js';
+import { firstBackendFlag, testedBackends, useTestBackend } from '../../helpers/backends.js';
 import { temporaryFolder } from '../../helpers/temporary-folder.js';
 
-const backend = testedBackends[0] ?? 'reference';
-await useTestBackend(backend);
+const backend = firstBackendFlag();
+await useTestBackend(testedBackends[0] ?? 'reference');
 
 const SETTINGS = { scheme: 'int4', asymmetric: true, skip: ['o_proj', 'layers.0.mlp.*'] };
 

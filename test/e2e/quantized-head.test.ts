@@ -41,6 +41,9 @@ test('a tied head gets codes of its own, beside the embedding as it was', async 
   // Codes, a float32 scale per row of one group, and the shape.
   expect(head).toMatchObject({ bytes_before: 0, bytes_after: 1024 * 64 + 1024 * 4 + 16 });
   expect(plan.bytes_after).toBe(result.bytes_after);
+  // Both are in memory at one time: the table in float32, and what is made of it.
+  const [shared, made] = [1024 * 64 * 4, head.bytes_after];
+  expect(plan.dry_run.memory_peak_bytes).toBe(200e6 + shared + made);
   expect(configOf(QUANTIZED)).toMatchObject({
     tie_word_embeddings: false,
     quantization_config: { config_groups: { group_1: { targets: ['lm_head'] } }, ignore: [] },

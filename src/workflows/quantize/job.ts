@@ -155,8 +155,11 @@ export function estimateJob(job: QuantizeJob): {
   readonly memory_peak_bytes: number;
   readonly estimated_seconds: number;
 } {
-  const { checkpoint, specs } = job;
-  const sizes = [...checkpoint.tensors.values(), ...specs].map((spec) => sizeOf([spec]));
+  const { checkpoint, plan, parts } = job;
+  const sizes = [...checkpoint.tensors.values()].map(({ name, sizeBytes }) => {
+    const { matrix } = outcomeOf(plan, name);
+    return sizeBytes + sizeOf(matrix ? (parts.get(matrix.module) ?? []) : []);
+  });
   return {
     memory_peak_bytes: WORKING_BYTES + Math.max(...sizes),
     estimated_seconds: weightsOf(describeJob(job).tensors) / WEIGHTS_PER_SECOND,

@@ -1,5 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import {
+  chmodSync,
   existsSync,
   mkdirSync,
   readdirSync,
@@ -177,6 +178,17 @@ test.each<[string, Fakes, RegExp]>([
   expect(stderr).toMatch(message);
   expect(code).toBe(1);
   expectUnchanged(backends);
+});
+
+// root may write everywhere but to what is mounted read-only.
+test.skipIf(process.getuid?.() === 0)('a home that takes no files is refused at once', async () => {
+  const { env } = machine();
+  const home = temporaryFolder();
+  chmodSync(home, 0o555);
+  const args = ['backend', 'install', 'tensorflow'];
+  const { code, stderr } = await runCli(args, { env: { ...env, LLMKIT_HOME: home } });
+  expect(stderr).toMatch(/expected a folder that can be written, got EACCES for .*; LLMKIT_HOME/);
+  expect(code).toBe(1);
 });
 
 test('an interrupted install ends what it started and leaves nothing', async () => {

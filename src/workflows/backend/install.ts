@@ -1,5 +1,6 @@
-import { lstat } from 'node:fs/promises';
-import { resolve } from 'node:path';
+import { access, constants, lstat } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
+import { exists } from '../../checkpoint/hub-cache.js';
 import { checkFreeDisk, writeFolder } from '../../checkpoint/output.js';
 import { LlmkitError } from '../../errors.js';
 import {
@@ -74,6 +75,7 @@ export async function installTensorflow(options: InstallOptions): Promise<Instal
   }
   const library = from === undefined ? undefined : await findLibrary(resolve(from));
   await checkTools(library, signal);
+  await expectWritable(paths.folder);
   await checkFreeDisk(paths.folder, NEEDED_BYTES[gpu ? 'gpu' : 'cpu']);
   const replaces = (await lstat(paths.folder).catch(() => undefined)) !== undefined;
   if (dryRun) return plan(paths, { gpu, library, replaces });
@@ -124,6 +126,23 @@ async function presentInstall(
     if (!(error instanceof LlmkitError) || signal?.aborted) throw error;
     onNote?.(`what is installed does not work, installing it anew: ${error.message}`);
     return undefined;
+  }
+}
+
+/** Finds out before anything is fetched whether the folder can be made. */
+async function expectWritable(folder: string): Promise<void> {
+  let parent = dirname(folder);
+  while (!(await exists(parent))) parent = dirname(parent);
+  try {
+    await access(parent, constants.W_OK);
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    throw new LlmkitError(
+      'unsupported',
+      `backend install: ${folder}: expected a folder that can be written, got ${code} for ${parent}; LLMKIT_HOME names ` +
+        'another place',
+      { cause },
+    );
   }
 }
 

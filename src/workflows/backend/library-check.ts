@@ -32,7 +32,7 @@ export function expectWheelFor(path: string, processor: string = process.arch): 
     throw new LlmkitError(
       'usage',
       `--from ${path}: expected a wheel for linux ${wanted}, got one for ${platform}; ` +
-        `\`python3 -m pip download --no-deps --only-binary=:all: --platform manylinux2014_${wanted} tensorflow-cpu\` fetches one`,
+        'without --from pip downloads one that fits',
     );
   }
   if (isTooOld(version)) {

@@ -106,7 +106,7 @@ test.each([
   ],
   [
     'tensorflow-2.21.0-cp312-cp312-macosx_12_0_arm64.whl',
-    'got one for macosx_12_0_arm64; `python3 -m pip download',
+    'got one for macosx_12_0_arm64; without --from pip downloads one that fits',
   ],
   ['tensorflow_intel-2.17.0-cp312-cp312-win_amd64.whl', 'got one for win_amd64'],
   [

@@ -74,8 +74,8 @@ export async function quantizeModel(options: QuantizeOptions): Promise<QuantizeR
     for (const note of job.plan.notes) options.onNote?.(note);
     if (options.dryRun) return { output, ...describeJob(job), dry_run: estimateJob(job) };
     await checkFreeDisk(output, job.bytesAfter);
-    await openBackend(options);
-    const written = await write(job, { ...options, output });
+    const { device: computesOn } = await openBackend(options);
+    const written = await write(job, { ...options, output, computesOn });
     const seconds = (performance.now() - started) / 1000;
     return { output, ...describeJob(job), ...written, seconds };
   } finally {
@@ -102,10 +102,13 @@ async function checkOutput(
 
 type Written = WrittenTensors['sizes'] & Pick<QuantizeResult, 'perplexity'>;
 
-async function write(
-  job: QuantizeJob,
-  options: QuantizeOptions & { readonly output: string },
-): Promise<Written> {
+/** Where the result goes, and the device that makes it: `cpu` or `cuda`. */
+interface WriteOptions extends QuantizeOptions {
+  readonly output: string;
+  readonly computesOn: string;
+}
+
+async function write(job: QuantizeJob, options: WriteOptions): Promise<Written> {
   const { output, force, calib } = options;
   const { folder: source } = job.checkpoint;
   const text = calib === undefined ? undefined : await readText(calib);
@@ -142,7 +145,7 @@ async function writeConfig({ checkpoint, plan }: QuantizeJob, folder: string): P
 
 async function manifestOf(
   { checkpoint, plan }: QuantizeJob,
-  options: QuantizeOptions & { readonly output: string },
+  options: WriteOptions,
 ): Promise<Parameters<typeof writeManifest>[1]> {
   const { model, scheme, head, groupSize, doubleQuant, asymmetric, skip, calib } = options;
   const inputs = [join(checkpoint.folder, 'config.json'), ...(calib === undefined ? [] : [calib])];
@@ -162,5 +165,6 @@ async function manifestOf(
     },
     inputs: Object.fromEntries(hashes),
     ...(await tokenizerHashes(checkpoint.folder)),
+    device: options.computesOn,
   };
 }

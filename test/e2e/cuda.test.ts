@@ -84,6 +84,11 @@ describe.runIf(isTested)('--device cuda beside cpu', () => {
         readFileSync(join(out, device, 'model.safetensors')),
       );
       expect(cuda?.equals(cpu as Buffer)).toBe(true);
+      const records = DEVICES.map((device) => {
+        const record = JSON.parse(readFileSync(join(out, device, 'llmkit.json'), 'utf8'));
+        return { ...record, timings: null };
+      });
+      expect(records[1]).toEqual({ ...records[0], device: 'cuda' });
     },
     TIMEOUT_MS,
   );

@@ -56,12 +56,14 @@ void allow(bool access) {
 
 #else
 
-void protect(void*, size_t) {}
+[[maybe_unused]] void protect(void*, size_t) {}  // under the address sanitizer
 void allow(bool) {}
 
 #endif
 
-size_t with_gap(size_t bytes) { return (bytes + kUnit - 1) / kUnit * kUnit + kUnit; }
+[[maybe_unused]] size_t with_gap(size_t bytes) {
+  return (bytes + kUnit - 1) / kUnit * kUnit + kUnit;
+}
 
 }  // namespace
 

@@ -18,8 +18,9 @@ import { randomNormal } from '../../helpers/random.js';
 import { temporaryFolder } from '../../helpers/temporary-folder.js';
 import { randomWeight } from './weights.js';
 
-const hasOps = testedBackends.includes('tensorflow') && describeTensorflow().ops.length > 0;
-const onGpu = hasOps && describeTensorflow().device === 'gpu';
+const tensorflow = testedBackends.includes('tensorflow') ? describeTensorflow() : undefined;
+const hasOps = tensorflow !== undefined && tensorflow.ops.length > 0;
+const onGpu = hasOps && tensorflow.device === 'gpu';
 
 afterEach(() => vi.unstubAllEnvs());
 
@@ -130,7 +131,7 @@ describe.runIf(testedBackends.includes('tensorflow'))('TensorFlow', () => {
 });
 
 describe.runIf(hasOps)("llmkit's ops in TensorFlow", () => {
-  const version = describeTensorflow().tensorflowVersion;
+  const version = tensorflow?.tensorflowVersion ?? '';
   const randomInt4 = () => randomWeight('int4 with zeros', 24, 96);
 
   test.skipIf(onGpu)(

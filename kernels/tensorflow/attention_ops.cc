@@ -3,8 +3,8 @@
 
 #include "cpu/attention/attention.h"
 #include "cpu/attention/kv_cache.h"
+#include "tensorflow/arguments.h"
 #include "tensorflow/names.h"
-#include "tensorflow/op.h"
 
 namespace llmkit::tensorflow {
 namespace {
@@ -127,12 +127,7 @@ struct CachedAttention : AttentionOp {
       check_range(p, i, keys);
     }
     CacheStep step = {positions, nullptr, nullptr, 0};
-    const Input<const float> cos = call.floats(5);
-    if (cos.size == 0) return step;
-    step.half = quotient(cos.size, p.B * p.T, "cos");
-    if (2 * step.half > p.E) throw OpError("cos is wider than half a head");
-    step.cos = cos.data;
-    step.sin = call.floats(6, cos.size, "sin");
+    add_angles(call, p.B * p.T, p.E, &step);
     return step;
   }
 };

@@ -3,8 +3,8 @@
 #include "cpu/linear/linear.h"
 #include "cpu/lora_linear/lora_linear.h"
 #include "cpu/packed/packed.h"
+#include "tensorflow/arguments.h"
 #include "tensorflow/names.h"
-#include "tensorflow/op.h"
 
 namespace llmkit::tensorflow {
 namespace {
@@ -88,47 +88,23 @@ struct Lora {
   float scale;
 };
 
-Shape shape(size_t rows, size_t cols) {
-  return {static_cast<int64_t>(rows), static_cast<int64_t>(cols)};
-}
-
-/// y = x · weightᵀ + bias + low · bᵀ, low [M, rank] = scale · dropped · aᵀ
 struct LoraLinear : Lora {
   using Lora::Lora;
 
   void operator()(Call& call) const {
-    const Input<const float> x = call.floats(0);
     const LoraWeight w = operands(call, 2);
-    LoraArgs p;
-    p.m = quotient(x.size, w.weight.cols, "x");
-    p.x = x.data;
-    const float* const dropped = call.optional_floats(1, x.size, "dropped");
-    p.dropped = dropped == nullptr ? x.data : dropped;
-    p.bias = call.optional_floats(4, w.weight.rows, "bias");
-    p.y = call.output(0, with_last(x.shape, w.weight.rows));
-    p.low = call.output(1, shape(p.m, w.rank));
+    const LoraArgs p = lora_arguments(call, w.weight.rows, w.weight.cols, w.rank);
     lora_linear(w, p);
   }
 };
 
-/// Gradients of x, a, b, and of dropped unless it was x: then that output is empty.
 struct LoraLinearGrad : Lora {
   explicit LoraLinearGrad(const Attributes& attributes)
       : Lora(attributes), whole(attributes.flag("whole")) {}
 
   void operator()(Call& call) const {
-    const Input<const float> dropped = call.floats(1);
     const LoraWeight w = operands(call, 3);
-    LoraGradArgs p;
-    p.m = quotient(dropped.size, w.weight.cols, "dropped");
-    p.dy = call.floats(0, p.m * w.weight.rows, "dy");
-    p.dropped = dropped.data;
-    p.low = call.floats(2, p.m * w.rank, "low");
-    p.dx = call.output(0, dropped.shape);
-    p.da = call.output(1, shape(w.rank, w.weight.cols));
-    p.db = call.output(2, shape(w.weight.rows, w.rank));
-    float* const ddropped = call.output(3, whole ? Shape{0} : dropped.shape);
-    p.ddropped = whole ? nullptr : ddropped;
+    const LoraGradArgs p = lora_grad_arguments(call, w.weight.rows, w.weight.cols, w.rank, whole);
     lora_linear_grad(w, p);
   }
 

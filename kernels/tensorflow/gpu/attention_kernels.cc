@@ -131,12 +131,7 @@ struct CachedAttention : AttentionOp {
     auto* const copy = static_cast<int32_t*>(call.scratch(bytes));
     call.upload(copy, positions, bytes);
     cuda::CacheStep step = {copy, nullptr, nullptr, 0};
-    const Input<const float> cos = call.floats(5);
-    if (cos.size == 0) return step;
-    step.half = quotient(cos.size, p.B * p.T, "cos");
-    if (2 * step.half > p.E) throw OpError("cos is wider than half a head");
-    step.cos = cos.data;
-    step.sin = call.floats(6, cos.size, "sin");
+    add_angles(call, p.B * p.T, p.E, &step);
     return step;
   }
 };

@@ -6,8 +6,8 @@
 #include <optional>
 #include <vector>
 
+#include "tensorflow/arguments.h"
 #include "tensorflow/gpu/device.h"
-#include "tensorflow/op.h"
 
 // Kernels for TensorFlow's GPU device. They need its stream, which the C API gives to pluggable
 // devices only, so that they are written against the C++ API: what is built here fits the one
@@ -15,10 +15,16 @@
 
 namespace llmkit::tensorflow_gpu {
 
+using llmkit::tensorflow::activation_of;
+using llmkit::tensorflow::add_angles;
 using llmkit::tensorflow::expect;
 using llmkit::tensorflow::Input;
+using llmkit::tensorflow::lora_arguments;
+using llmkit::tensorflow::lora_grad_arguments;
+using llmkit::tensorflow::NormOp;
 using llmkit::tensorflow::OpError;
 using llmkit::tensorflow::quotient;
+using llmkit::tensorflow::rope_arguments;
 using llmkit::tensorflow::Shape;
 using llmkit::tensorflow::with_last;
 

@@ -7,23 +7,16 @@
 namespace llmkit::tensorflow_gpu {
 namespace {
 
-/// Root mean square (kCentered false) or layer normalisation.
 template <bool kCentered>
-struct Norm {
-  explicit Norm(const Attributes& attributes) : eps(attributes.real("eps")) {}
-
-  NormArgs arguments(const Input<const float>& x, const Input<const float>& weight) const {
-    return {quotient(x.size, weight.size, "x"), weight.size, x.data, weight.data, eps, kCentered};
-  }
+struct Norm : NormOp<kCentered> {
+  using NormOp<kCentered>::NormOp;
 
   void operator()(Call& call) const {
     const Input<const float> x = call.floats(0);
-    const NormArgs args = arguments(x, call.floats(1));
+    const NormArgs args = this->arguments(x, call.floats(1));
     const float* const bias = call.optional_floats(2, args.cols, "bias");
     Call::check(cuda::norm(args, bias, call.output(0, x.shape), nullptr, call.stream()));
   }
-
-  float eps;
 };
 
 /// The gradient of x, or with `of_weight` that of the weight.
@@ -51,34 +44,11 @@ struct Rope {
   explicit Rope(const Attributes& attributes) : inverse(attributes.flag("inverse")) {}
 
   void operator()(Call& call) const {
-    const Input<const float> x = call.floats(0), cos = call.floats(1);
-    if (x.shape.size() != 4 || cos.shape.size() != 3)
-      throw OpError("x must be [B, T, H, E], cos [B, T, R/2]");
-    RopeArgs p = {};
-    p.positions = static_cast<size_t>(x.shape[0] * x.shape[1]);
-    p.heads = static_cast<size_t>(x.shape[2]);
-    p.head_size = static_cast<size_t>(x.shape[3]);
-    p.half = static_cast<size_t>(cos.shape[2]);
-    expect(cos.size, p.positions * p.half, "cos");
-    if (2 * p.half > p.head_size) throw OpError("cos is wider than half a head");
-    p.x = x.data;
-    p.cos = cos.data;
-    p.sin = call.floats(2, cos.size, "sin");
-    p.y = call.output(0, x.shape);
-    p.inverse = inverse;
-    Call::check(cuda::rope(p, call.stream()));
+    Call::check(cuda::rope(rope_arguments(call, inverse), call.stream()));
   }
 
   bool inverse;
 };
-
-/// The activation is its place in kActivationNames.
-Activation activation_of(const Attributes& attributes) {
-  const int64_t place = attributes.integer("activation");
-  if (place < 0 || place >= static_cast<int64_t>(kActivations))
-    throw OpError("there is no activation " + std::to_string(place));
-  return static_cast<Activation>(place);
-}
 
 struct GatedMlp {
   explicit GatedMlp(const Attributes& attributes) : activation(activation_of(attributes)) {}

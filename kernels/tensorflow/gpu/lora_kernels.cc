@@ -33,50 +33,25 @@ struct Lora {
   float scale;
 };
 
-Shape shape(size_t rows, size_t cols) {
-  return {static_cast<int64_t>(rows), static_cast<int64_t>(cols)};
-}
-
-/// y = x · weightᵀ + bias + low · bᵀ, low [M, rank] = scale · dropped · aᵀ
 struct LoraLinear : Lora {
   using Lora::Lora;
 
   void operator()(Call& call) const {
-    const Input<const float> x = call.floats(0);
     const Operands w = operands(call, 2);
-    const size_t rows = w.pair.weight.rows;
-    LoraArgs p = {};
-    p.m = quotient(x.size, w.pair.weight.cols, "x");
-    p.x = x.data;
-    const float* const dropped = call.optional_floats(1, x.size, "dropped");
-    p.dropped = dropped == nullptr ? x.data : dropped;
-    p.bias = call.optional_floats(4, rows, "bias");
-    p.y = call.output(0, with_last(x.shape, rows));
-    p.low = call.output(1, shape(p.m, w.pair.rank));
+    const LoraArgs p = lora_arguments(call, w.pair.weight.rows, w.pair.weight.cols, w.pair.rank);
     void* const workspace = call.scratch(cuda::lora_linear_workspace(w.pair, p));
     Call::check(cuda::lora_linear(w.pair, p, workspace, call.stream()));
   }
 };
 
-/// Gradients of x, a, b, and of dropped unless it was x: then that output is empty.
 struct LoraLinearGrad : Lora {
   explicit LoraLinearGrad(const Attributes& attributes)
       : Lora(attributes), whole(attributes.flag("whole")) {}
 
   void operator()(Call& call) const {
-    const Input<const float> dropped = call.floats(1);
     const Operands w = operands(call, 3);
-    const size_t rows = w.pair.weight.rows, cols = w.pair.weight.cols;
-    LoraGradArgs p = {};
-    p.m = quotient(dropped.size, cols, "dropped");
-    p.dy = call.floats(0, p.m * rows, "dy");
-    p.dropped = dropped.data;
-    p.low = call.floats(2, p.m * w.pair.rank, "low");
-    p.dx = call.output(0, dropped.shape);
-    p.da = call.output(1, shape(w.pair.rank, cols));
-    p.db = call.output(2, shape(rows, w.pair.rank));
-    float* const ddropped = call.output(3, whole ? Shape{0} : dropped.shape);
-    p.ddropped = whole ? nullptr : ddropped;
+    const LoraGradArgs p =
+        lora_grad_arguments(call, w.pair.weight.rows, w.pair.weight.cols, w.pair.rank, whole);
     void* const workspace = call.scratch(cuda::lora_linear_grad_workspace(w.pair, p));
     Call::check(cuda::lora_linear_grad(w.pair, p, workspace, call.stream()));
   }

@@ -5,18 +5,14 @@
 
 #include "base/bf16.h"
 #include "cpu/packed/packed.h"
-#include "cuda/packed/test_weight.h"
-#include "cuda/packed_linear/packed_linear.h"
 #include "cuda/packed_linear/products.h"
+#include "cuda/packed_linear/test_layer.h"
 
 using namespace llmkit;
 using namespace llmkit::cuda::testing;
 
 namespace {
 
-using Values = std::vector<float>;
-
-constexpr size_t kMost = 70;
 const size_t kRowCounts[] = {1, 2, 7, 8, 9, 16, 17, 33, kMost};
 constexpr double kEpsilon = std::numeric_limits<float>::epsilon();
 /// What is left of a product of two values that are each split in two bf16 values.
@@ -26,75 +22,6 @@ constexpr double kSplitError = 0x1p-15;
 double matrix_ulps(size_t n) { return ulps_of(n) + static_cast<double>(n) / 8; }
 
 float rounded(float value) { return from_bf16(to_bf16(value)); }
-
-/// low [m, rank] · high of an update, on the host.
-struct HostUpdate {
-  size_t rank;
-  Values low, high;
-  size_t rank_step, step;
-  HostUpdate(size_t m, size_t rank, size_t results, bool by_rank)
-      : rank(rank),
-        low(random_normal(m * rank, 21)),
-        high(random_normal(results * rank, 22)),
-        rank_step(by_rank ? results : 1),
-        step(by_rank ? 1 : rank) {}
-  Sum at(size_t m, size_t n) const {
-    Sum sum;
-    for (size_t r = 0; r < rank; ++r)
-      sum.add(static_cast<double>(low[m * rank + r]) * high[r * rank_step + n * step]);
-    return sum;
-  }
-};
-
-/// An update on the device.
-struct DeviceUpdate {
-  explicit DeviceUpdate(const HostUpdate& host)
-      : low(host.low),
-        high(host.high),
-        update{host.rank, low.data(), high.data(), host.rank_step, host.step} {}
-  DeviceVector<float> low, high;
-  cuda::LowRank update;
-};
-
-/// y of `linears` for one layer, with a value beyond the end that must stay as it is.
-Values multiply(Checks& checks, cuda::PackedLayer layer, size_t m, const float* x) {
-  const size_t size = m * layer.weight->rows;
-  DeviceVector<float> y(size + 1);
-  layer.y = y.data();
-  const cuda::PackedLinearArgs args = {m, x, &layer, 1};
-  DeviceVector<char> workspace(cuda::packed_linears_workspace(args));
-  expect(cuda::packed_linears(args, workspace.data(), stream()), "packed_linears");
-  Values values = y.values();
-  checks.that("nothing beyond the end", std::isnan(values[size]));
-  values.resize(size);
-  return values;
-}
-
-/// A layer with everything that it can have.
-struct FullLayer {
-  explicit FullLayer(const WeightView& view, size_t rank = 5)
-      : packed(view),
-        values(packed.unpacked()),
-        x(random_normal(kMost * view.cols, 11)),
-        bias(random_normal(view.rows, 12)),
-        residual(random_normal(kMost * view.rows, 13)),
-        host_update(kMost, rank, view.rows, false),
-        device_x(x),
-        device_bias(bias),
-        device_residual(residual),
-        update(host_update) {
-    layer.weight = &packed.weight();
-    layer.bias = device_bias.data();
-    layer.residual = device_residual.data();
-    layer.update = update.update;
-  }
-  DeviceWeight packed;
-  Values values, x, bias, residual;
-  HostUpdate host_update;
-  DeviceVector<float> device_x, device_bias, device_residual;
-  DeviceUpdate update;
-  cuda::PackedLayer layer;
-};
 
 void check_values(Checks& checks, const FullLayer& f, const Values& y) {
   const size_t rows = f.packed.weight().rows, cols = f.packed.weight().cols;

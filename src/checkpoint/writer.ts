@@ -93,11 +93,8 @@ export class CheckpointWriter {
     }
     const { spec, sizeBytes } = slot;
     if (spec.atMost ? bytes.length > sizeBytes : bytes.length !== sizeBytes) {
-      const expected = `${spec.atMost ? 'at most ' : ''}${sizeBytes} bytes`;
-      throw new LlmkitError(
-        'shape',
-        `CheckpointWriter: ${name}: expected ${expected}, got ${bytes.length}`,
-      );
+      const expected = `${spec.atMost ? 'at most ' : ''}${sizeBytes}`;
+      throw wrongLength(`CheckpointWriter: ${name}`, expected, bytes);
     }
     slot.written = true;
     if (spec.atMost) this.#late.set(slot, bytes.slice());
@@ -171,25 +168,36 @@ export class CheckpointWriter {
   }
 }
 
-/** Writes a small safetensors file, whole or not at all. */
+/** A tensor's bytes, or what makes them when it is their turn. */
+export interface StoredTensor {
+  readonly dtype: Dtype;
+  readonly shape: readonly number[];
+  readonly bytes: Uint8Array | (() => Uint8Array | Promise<Uint8Array>);
+}
+
+/** Writes one safetensors file, whole or not at all. Bytes that are made exist one tensor at a time. */
 export async function writeSafetensors(
   path: string,
-  tensors: ReadonlyMap<string, { dtype: Dtype; shape: readonly number[]; bytes: Uint8Array }>,
+  tensors: ReadonlyMap<string, StoredTensor>,
   metadata: Readonly<Record<string, string>> = METADATA,
 ): Promise<void> {
   const specs = [...tensors].map(([name, { dtype, shape }]) => ({ name, dtype, shape }));
   const [shard] = planShards(specs, Infinity);
   const slots = shard?.slots ?? [];
-  const header = headerOf(slots, metadata);
-  const parts = slots.map(({ spec, sizeBytes }) => {
-    const { bytes } = tensors.get(spec.name) as { bytes: Uint8Array };
-    if (bytes.length === sizeBytes) return bytes;
-    throw new LlmkitError(
-      'shape',
-      `${path}: ${spec.name}: expected ${sizeBytes} bytes, got ${bytes.length}`,
-    );
-  });
-  await writeFileAtomic(path, Buffer.concat([header, ...parts]));
+  async function* pieces() {
+    yield headerOf(slots, metadata);
+    for (const { spec, sizeBytes } of slots) {
+      const { bytes: made } = tensors.get(spec.name) as StoredTensor;
+      const bytes = made instanceof Uint8Array ? made : await made();
+      if (bytes.length !== sizeBytes) throw wrongLength(`${path}: ${spec.name}`, sizeBytes, bytes);
+      yield bytes;
+    }
+  }
+  await writeFileAtomic(path, pieces());
+}
+
+function wrongLength(where: string, sizeBytes: number | string, bytes: Uint8Array): LlmkitError {
+  return new LlmkitError('shape', `${where}: expected ${sizeBytes} bytes, got ${bytes.length}`);
 }
 
 function sizeOf({ dtype, shape }: TensorSpec): number {

@@ -2,7 +2,7 @@ import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { writeFolder } from '../checkpoint/output.js';
 import { readSafetensors, type TensorSource } from '../checkpoint/safetensors.js';
-import { writeSafetensors } from '../checkpoint/writer.js';
+import { type StoredTensor, writeSafetensors } from '../checkpoint/writer.js';
 import { LlmkitError } from '../errors.js';
 import type { Tensor, Variable } from '../tensor/tfjs.js';
 import * as tf from '../tensor/tfjs.js';
@@ -77,9 +77,11 @@ function* stateVariables({ variables, optimizer }: Trainer): Generator<[string, 
   yield* optimizer.states();
 }
 
-function stored(tensor: Tensor) {
-  const values = tensor.dataSync();
-  const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+function stored(tensor: Tensor): StoredTensor {
+  const bytes = async () => {
+    const values = await tensor.data();
+    return new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+  };
   return { dtype: storedDtype(tensor), shape: tensor.shape, bytes };
 }
 

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { writeFileAtomic } from '../../checkpoint/output.js';
-import { toDtype, writeSafetensors } from '../../checkpoint/writer.js';
+import { type StoredTensor, toDtype, writeSafetensors } from '../../checkpoint/writer.js';
 import type { Linear } from '../../model/linear.js';
 import type { Variable } from '../../tensor/tfjs.js';
 import { CONFIG_FILE, peftConfig } from './adapter-config.js';
@@ -26,13 +26,12 @@ export async function saveAdapter(folder: string, adapter: SavedAdapter): Promis
   await writeFileAtomic(join(folder, CONFIG_FILE), config);
   await writeFileAtomic(join(folder, 'README.md'), modelCard(adapter.baseModel));
   const names = [...adapter.tensors.keys()].sort();
-  const tensors = new Map<string, { dtype: 'F32'; shape: number[]; bytes: Uint8Array }>();
-  for (const name of names) {
-    const { shape } = adapter.tensors.get(name) as Variable;
-    const values = await (adapter.tensors.get(name) as Variable).data<'float32'>();
-    tensors.set(name, { dtype: 'F32', shape, bytes: toDtype(values, 'F32') });
-  }
-  await writeSafetensors(join(folder, WEIGHTS_FILE), tensors, { format: 'pt' });
+  const tensors = names.map((name): [string, StoredTensor] => {
+    const variable = adapter.tensors.get(name) as Variable;
+    const bytes = async () => toDtype(await variable.data<'float32'>(), 'F32');
+    return [name, { dtype: 'F32', shape: variable.shape, bytes }];
+  });
+  await writeSafetensors(join(folder, WEIGHTS_FILE), new Map(tensors), { format: 'pt' });
 }
 
 function modelCard(baseModel: string): string {

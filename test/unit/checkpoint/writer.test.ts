@@ -1,9 +1,10 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { readSafetensors } from '../../../src/checkpoint/safetensors.js';
 import {
   CheckpointWriter,
+  type StoredTensor,
   type TensorSpec,
   writeSafetensors,
 } from '../../../src/checkpoint/writer.js';
@@ -84,6 +85,25 @@ test('refuses what was not declared, another size, a second time, and an end wit
   await writer.abort();
   const twice = [...SPECS, SPECS[0] as TensorSpec];
   expect(() => new CheckpointWriter(temporaryFolder(), twice)).toThrow(/same name/);
+});
+
+test('bytes that are made are written before the next ones are asked for', async () => {
+  const folder = temporaryFolder();
+  const path = join(folder, 'training.safetensors');
+  const names = ['a', 'b', 'c'];
+  const tensors = names.map((name, i): [string, StoredTensor] => {
+    const bytes = async () => {
+      const [temporary = ''] = readdirSync(folder);
+      expect(statSync(join(folder, temporary)).size).toBeGreaterThan(i * 2 ** 20);
+      return new Uint8Array(2 ** 20).fill(i);
+    };
+    return [name, { dtype: 'U8', shape: [2 ** 20], bytes }];
+  });
+  await writeSafetensors(path, new Map(tensors));
+  const file = await readSafetensors(path);
+  for (const [i, name] of names.entries()) {
+    expect(file.bytes(name)).toEqual(new Uint8Array(2 ** 20).fill(i));
+  }
 });
 
 test('a small file is whole, and no other file is left', async () => {

@@ -10,65 +10,21 @@
 //
 // x is prepared in blocks of 16 rows: values [m / 16][step][16][64 bytes], factors
 // [m / 16][group][16]. A step is what one multiplication of tiles takes, 64 bytes of a row. The
-// weight is unpacked to lines [step][16][16][4 bytes] of a tile. Two blocks of rows by two tiles are
-// taken at once, and their results lie in memory of the thread. Weights of 16-bit codes have no
-// groups: their packed lines are those of a panel, and the sums stay in their tiles from step to
-// step.
+// weight is unpacked to lines [step][16][16][4 bytes] of a tile. Two blocks of rows by two tiles
+// are taken at once, and their results lie in memory of the thread. Weights of 16-bit codes, which
+// have no groups, are multiplied by amx_plain.h.
 
 namespace llmkit {
 namespace {  // a copy per file: built with its flags
 
-/// Bytes of a row of x in a panel (of 16-bit codes) and in what stays in the second-level cache,
-/// for so many rows.
-constexpr size_t kChunkBytes = 512, kPlainBytes = 1024, kPieceBytes = 4096, kRowsAtOnce = 256;
+/// Bytes of a row of x in a panel.
+constexpr size_t kChunkBytes = 512;
 /// Tiles of a panel.
 constexpr size_t kPanelTiles = 4;
 
-/// Groups are whole steps; a step of 16-bit codes is taken for a group.
+/// Groups are whole steps.
 inline Steps steps_of(const PackedWeight& weight, size_t value_bytes) {
-  const size_t steps = weight.group_stride * value_bytes / kStepBytes;
-  if (weight.code == PackedCode::kSixteenBit) return {1, weight.groups * steps};
-  return {steps, weight.groups};
-}
-
-/// A step of up to two blocks of rows and of two tiles: the second of each lies so far on.
-struct StepPair {
-  const uint8_t *x, *lines;
-  size_t next_x, next_lines;
-};
-
-/// Block b by tile t of a pair has its sum in tile register 2 b + t. Those of the second block are
-/// `next` floats on.
-template <int kBlocks, int kTiles>
-inline void load_sums(const float* sums, size_t next) {
-  tile_load<0>(sums, 64);
-  if (kTiles > 1) tile_load<1>(sums + kSumFloats, 64);
-  if (kBlocks > 1) tile_load<2>(sums + next, 64);
-  if (kBlocks > 1 && kTiles > 1) tile_load<3>(sums + next + kSumFloats, 64);
-}
-template <int kBlocks, int kTiles>
-inline void store_sums(float* sums, size_t next) {
-  tile_store<0>(sums, 64);
-  if (kTiles > 1) tile_store<1>(sums + kSumFloats, 64);
-  if (kBlocks > 1) tile_store<2>(sums + next, 64);
-  if (kBlocks > 1 && kTiles > 1) tile_store<3>(sums + next + kSumFloats, 64);
-}
-
-/// Adds `count` steps to the sums.
-template <typename Kind, int kBlocks, int kTiles>
-inline void multiply_steps(StepPair at, size_t count) {
-  for (size_t s = 0; s < count; ++s) {
-    tile_load<4>(at.x, 64);
-    tile_load<6>(at.lines, 64);
-    if (kBlocks > 1) tile_load<5>(at.x + at.next_x, 64);
-    if (kTiles > 1) tile_load<7>(at.lines + at.next_lines, 64);
-    Kind::template multiply<0, 4, 6>();
-    if (kTiles > 1) Kind::template multiply<1, 4, 7>();
-    if (kBlocks > 1) Kind::template multiply<2, 5, 6>();
-    if (kBlocks > 1 && kTiles > 1) Kind::template multiply<3, 5, 7>();
-    at.x += kTileBytes;
-    at.lines += kTileBytes;
-  }
+  return {weight.group_stride * value_bytes / kStepBytes, weight.groups};
 }
 
 /// What is multiplied at a time: rows [row, end) of x, tiles [tile, tile + tiles) of the weight,
@@ -82,7 +38,7 @@ struct Cut {
 
 /// Groups of a few tiles, unpacked, and the results of a few rows for them so far.
 struct TilePanel {
-  uint8_t* lines;  // [tile][group]
+  uint8_t* lines;               // [tile][group]
   float *scales, *corrections;  // [tile][group][16]
   float* results;               // [block][tile][16 rows][16]
 };
@@ -104,20 +60,20 @@ struct AmxProduct {
   }
 
   TilePanel unpack(const Cut& cut) const {
-    constexpr size_t kResults = kRowsAtOnce * kPanelTiles * 16;
-    const size_t groups = Kind::kPlain ? 0 : kPanelTiles * cut.groups();
+    constexpr size_t kResults = kCachedRows * kPanelTiles * 16;
+    const size_t groups = kPanelTiles * cut.groups();
     float* const results =
         scratch(Scratch::kPanel, kResults + groups * (32 + steps.group_bytes() / 4));
     float* const scales = results + kResults;
     float* const corrections = scales + groups * 16;
     const TilePanel panel = {reinterpret_cast<uint8_t*>(corrections + groups * 16), scales,
-                           corrections, results};
-    for (size_t i = 0; i < cut.tiles * cut.groups() && !Kind::kPlain; ++i) {
+                             corrections, results};
+    for (size_t i = 0; i < cut.tiles * cut.groups(); ++i) {
       const size_t tile = cut.tile + i / cut.groups(), g = cut.begin + i % cut.groups();
       const uint8_t* const group = weight.tile(tile) + g * weight.group_bytes;
       prefetch(group + cut.groups() * weight.group_bytes, weight.group_bytes);
-      Kind::unpack(weight, group, scales + i * 16,
-                   corrections + i * 16, panel.lines + i * steps.group_bytes());
+      Kind::unpack(weight, group, scales + i * 16, corrections + i * 16,
+                   panel.lines + i * steps.group_bytes());
     }
     return panel;
   }
@@ -130,24 +86,16 @@ struct AmxProduct {
     const auto* const x = static_cast<const uint8_t*>(args.x.values) + first * bytes;
     float* const results = panel.results + (block * kPanelTiles + tile) * kSumFloats;
     constexpr size_t kNextBlock = kPanelTiles * kSumFloats;
-    if constexpr (Kind::kPlain) {
-      const uint8_t* const lines = weight.tile(cut.tile + tile) + cut.begin * bytes;
-      load_sums<kBlocks, kTiles>(results, kNextBlock);
-      multiply_steps<Kind, kBlocks, kTiles>({x, lines, next_x, weight.tile_bytes}, cut.groups());
-      store_sums<kBlocks, kTiles>(results, kNextBlock);
-    } else {
-      const size_t at = tile * cut.groups();
-      const float* const factors = Kind::factors(args.x);
-      const bool corrects = weight.has_zeros && Kind::kCorrects;
-      GroupProducts<Kind, kBlocks, kTiles>(
-          {cut.groups(), x, panel.lines + at * bytes, next_x, cut.groups() * bytes,
-           panel.scales + at * 16, corrects ? panel.corrections + at * 16 : nullptr,
-           factors == nullptr ? nullptr : factors + first * 16, cut.groups() * 16,
-           steps.groups * 16, results, kNextBlock,
-           cut.end - (cut.first_block() + block) * kBlockRows},
-          steps)
-          .run();
-    }
+    const size_t at = tile * cut.groups();
+    const float* const factors = Kind::factors(args.x);
+    const bool corrects = weight.has_zeros && Kind::kCorrects;
+    GroupProducts<Kind, kBlocks, kTiles>(
+        {cut.groups(), x, panel.lines + at * bytes, next_x, cut.groups() * bytes,
+         panel.scales + at * 16, corrects ? panel.corrections + at * 16 : nullptr,
+         factors == nullptr ? nullptr : factors + first * 16, cut.groups() * 16, steps.groups * 16,
+         results, kNextBlock, cut.end - (cut.first_block() + block) * kBlockRows},
+        steps)
+        .run();
   }
 
   template <int kBlocks>
@@ -179,8 +127,8 @@ struct AmxProduct {
   void store_results(const Cut& cut, float* results) const {
     const float* const bias = cut.last == steps.groups ? args.bias : nullptr;
     each_row(cut, results, [bias](const float* result, float* y, size_t n, size_t tile) {
-      const Vec v = bias == nullptr ? load(result)
-                                    : add(load(result), load_partial(bias + tile * 16, n));
+      const Vec v =
+          bias == nullptr ? load(result) : add(load(result), load_partial(bias + tile * 16, n));
       n < 16 ? store_partial(y, v, n) : store(y, v);
     });
   }
@@ -202,15 +150,15 @@ struct AmxProduct {
     const TileScope tiles;
     const PackedRange& range = args.range;
     const size_t end = range.first + range.count, range_end = range.tile + range.tiles;
-    const size_t chunk = groups_in(Kind::kPlain ? kPlainBytes : kChunkBytes);
-    const size_t piece = groups_in(kPieceBytes) / chunk * chunk;
+    const size_t chunk = groups_in(kChunkBytes);
+    const size_t piece = groups_in(kCachedBytes) / chunk * chunk;
     for (size_t g = 0; g < steps.groups; g += piece)
-      for (size_t row = range.first; row < end; row = (row / kRowsAtOnce + 1) * kRowsAtOnce)
+      for (size_t row = range.first; row < end; row = (row / kCachedRows + 1) * kCachedRows)
         for (size_t tile = range.tile; tile < range_end; tile += kPanelTiles)
-          multiply_cut({row, std::min(end, (row / kRowsAtOnce + 1) * kRowsAtOnce), tile,
-                        std::min(kPanelTiles, range_end - tile), g,
-                        std::min(g + piece, steps.groups)},
-                       chunk);
+          multiply_cut(
+              {row, std::min(end, (row / kCachedRows + 1) * kCachedRows), tile,
+               std::min(kPanelTiles, range_end - tile), g, std::min(g + piece, steps.groups)},
+              chunk);
   }
 };
 

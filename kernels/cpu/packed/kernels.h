@@ -37,9 +37,15 @@ struct PackedKernels {
   size_t value_bytes;  // of an element of PreparedRows::values
   /// Rows of x that are prepared together and lie as the kernels want them.
   size_t row_block = 1;
+  /// Rows of x that `many` keeps in the second-level cache while all tiles of its range pass by them,
+  /// kCachedBytes of each at a time; 0 where it takes the tiles one after the other.
+  size_t cached_rows = 0;
   /// Whether a product of m rows with the weight is for these kernels; null: every product.
   bool (*takes)(const PackedWeight& weight, size_t m) = nullptr;
 };
+
+/// Rows of x in tiles, and bytes of each, that stay in the second-level cache.
+constexpr size_t kCachedRows = 256, kCachedBytes = 4096;
 
 #define PACKED_KERNELS(compute, isa, name) extern const PackedKernels name;
 #include "cpu/packed/kernels.inc"

@@ -36,7 +36,9 @@ Split split_of(const PackedLayer* layers, size_t count, const PackedKernels& ker
   for (size_t i = 0; i < count; ++i) blocks += blocks_of(*layers[i].weight, block);
   if (few || blocks == 0) return {block, blocks, m, 1, few};
   const size_t wanted = divide_up(4 * thread_count(), blocks);
-  const size_t rows = std::min(m, std::max(divide_up(divide_up(m, wanted), 32) * 32, kRowsPerTask));
+  const size_t least = std::max(divide_up(divide_up(m, wanted), 32) * 32, kRowsPerTask);
+  const size_t most = kernels.cached_rows == 0 ? m : std::min(m, kernels.cached_rows);
+  const size_t rows = std::min(least, most);
   return {block, blocks, rows, divide_up(m, rows), few};
 }
 
@@ -50,9 +52,9 @@ size_t work_of(const PackedWeight& weight, const Split& split) {
 }  // namespace
 
 const PackedKernels& packed_kernels(const PackedWeight& weight, size_t m) {
-#define PACKED_KERNELS(compute_type, isa, name)            \
-  if (weight.compute == compute_type && runs_here(isa) &&  \
-      (name.takes == nullptr || name.takes(weight, m)))    \
+#define PACKED_KERNELS(compute_type, isa, name)           \
+  if (weight.compute == compute_type && runs_here(isa) && \
+      (name.takes == nullptr || name.takes(weight, m)))   \
     return name;
 #include "cpu/packed/kernels.inc"
 #undef PACKED_KERNELS
@@ -61,7 +63,7 @@ const PackedKernels& packed_kernels(const PackedWeight& weight, size_t m) {
 
 const char* packed_isa(Compute compute) {
   // What follows the compute type in the kernels' names.
-#define PACKED_KERNELS(compute_type, isa, name) \
+#define PACKED_KERNELS(compute_type, isa, name)  \
   if (compute == compute_type && runs_here(isa)) \
     return std::strchr(#name + sizeof "packed", '_') + 1;
 #include "cpu/packed/kernels.inc"
@@ -92,7 +94,11 @@ PreparedRows prepare_rows(const PackedWeight& weight, size_t m, const float* x, 
                               totals ? factors + group : nullptr};
     kernels.prepare(weight, args);
   });
-  return {m, stride, values, integers ? factors : nullptr, integers ? starts : nullptr,
+  return {m,
+          stride,
+          values,
+          integers ? factors : nullptr,
+          integers ? starts : nullptr,
           totals ? factors : nullptr};
 }
 
@@ -127,26 +133,31 @@ void multiply_blocks(const PackedLayer& layer, const PreparedRows& rows, const S
                                  y, weight.rows});
 }
 
+/// Whether an update is best added block by block, to what is still in the cache: not where more of
+/// a row of x than is kept in the cache would come anew for every block.
+bool adds_to_cached(const PackedWeight& weight, const PackedKernels& kernels) {
+  return kernels.cached_rows == 0 || weight.padded_cols() * kernels.value_bytes <= kCachedBytes;
+}
+
 /// The products with layers that want x in the form that it is prepared in.
 void multiply_alike(const PackedLayer* layers, size_t count, const PreparedRows& rows) {
   const PackedWeight& weight = *layers[0].weight;
-  const Split split = split_of(layers, count, packed_kernels(weight, rows.m), rows.m);
+  const PackedKernels& kernels = packed_kernels(weight, rows.m);
+  const Split split = split_of(layers, count, kernels, rows.m);
   if (split.blocks == 0) return;
-  parallel_for(split.blocks * split.chunks, grain_for(work_of(weight, split)),
-               [&](size_t begin, size_t end) {
-                 while (begin < end) {
-                   const PackedLayer* layer = layers;
-                   size_t block = begin % split.blocks, all;
-                   for (; block >= (all = blocks_of(*layer->weight, split.block)); ++layer)
-                     block -= all;
-                   // With an update one block at a time: it is added to what is still in the cache.
-                   const size_t most = layer->update != nullptr ? 1 : all - block;
-                   const size_t taken = std::min(end - begin, most);
-                   multiply_blocks(*layer, rows, split, begin / split.blocks * split.rows, block,
-                                   taken);
-                   begin += taken;
-                 }
-               });
+  parallel_for(
+      split.blocks * split.chunks, grain_for(work_of(weight, split)),
+      [&](size_t begin, size_t end) {
+        while (begin < end) {
+          const PackedLayer* layer = layers;
+          size_t block = begin % split.blocks, all;
+          for (; block >= (all = blocks_of(*layer->weight, split.block)); ++layer) block -= all;
+          const bool one = layer->update != nullptr && adds_to_cached(*layer->weight, kernels);
+          const size_t taken = one ? 1 : std::min(end - begin, all - block);
+          multiply_blocks(*layer, rows, split, begin / split.blocks * split.rows, block, taken);
+          begin += taken;
+        }
+      });
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
 #include "base/simd/avx512.h"
+#include "cpu/packed/amx_plain.h"
 #include "cpu/packed/amx_product.h"
 #include "cpu/packed_bf16/amx_few.h"
 #include "cpu/packed_bf16/columns_avx512_bf16.h"
@@ -11,7 +12,7 @@ namespace {
 template <PackedCode kCode>
 struct Bf16Kind {
   using Value = llmkit::Value;
-  static constexpr bool kPlain = kCode == PackedCode::kSixteenBit, kCorrects = true;
+  static constexpr bool kCorrects = true;
 
   template <int kSums, int kRows, int kLines>
   static void multiply() {
@@ -103,13 +104,14 @@ void product(const PackedWeight& weight, const PackedProductArgs& args) {
     return multiply_in_tiles<Bf16Kind<PackedCode::kFourBit>>(weight, args);
   if (weight.code == PackedCode::kEightBit)
     return multiply_in_tiles<Bf16Kind<PackedCode::kEightBit>>(weight, args);
-  multiply_in_tiles<Bf16Kind<PackedCode::kSixteenBit>>(weight, args);
+  PlainProduct(weight, args).run();
 }
 
 }  // namespace
 
-const PackedKernels packed_bf16_amx = {prepare<TileRows>, product,       product,    kBlockRows,
-                                       kPanelTiles,       sizeof(Value), kBlockRows, takes};
+const PackedKernels packed_bf16_amx = {prepare<TileRows>, product,     product,
+                                       kBlockRows,        kPanelTiles, sizeof(Value),
+                                       kBlockRows,        kCachedRows, takes};
 const PackedKernels packed_bf16_amx_few = {prepare<FloatRows>,
                                            few_without_tiles,
                                            few_without_tiles,
@@ -117,6 +119,7 @@ const PackedKernels packed_bf16_amx_few = {prepare<FloatRows>,
                                            kPanelTiles,
                                            sizeof(float),
                                            1,
+                                           0,
                                            takes_few};
 
 }  // namespace llmkit

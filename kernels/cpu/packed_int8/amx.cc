@@ -14,7 +14,7 @@ constexpr size_t kLeastRowsOfBytes = 16, kLeastRowsOfWords = 40;
 
 /// Codes minus their zero points, so that a sum needs no correction.
 struct SignedCodes {
-  static constexpr bool kPlain = false, kCorrects = false;
+  static constexpr bool kCorrects = false;
   static const float* factors(const PreparedRows& x) { return x.scales; }
 
   static Vec load_scales(const PackedWeight& weight, const uint8_t* group) {
@@ -189,10 +189,11 @@ bool takes_words(const PackedWeight& weight, size_t m) {
 
 }  // namespace
 
-const PackedKernels packed_int8_amx = {prepare<Bytes>, product<Bytes>, product<Bytes>, kBlockRows,
-                                       kPanelTiles,    sizeof(int8_t), kBlockRows,     takes_bytes};
+const PackedKernels packed_int8_amx = {prepare<Bytes>, product<Bytes>, product<Bytes>,
+                                       kBlockRows,     kPanelTiles,    sizeof(int8_t),
+                                       kBlockRows,     kCachedRows,    takes_bytes};
 const PackedKernels packed_int8_amx_words = {prepare<Words>, product<Words>, product<Words>,
                                              kBlockRows,     kPanelTiles,    sizeof(uint16_t),
-                                             kBlockRows,     takes_words};
+                                             kBlockRows,     kCachedRows,    takes_words};
 
 }  // namespace llmkit

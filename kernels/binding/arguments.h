@@ -6,6 +6,7 @@
 #include <initializer_list>
 #include <string>
 
+#include "base/elements.h"
 #include "base/packed_weight.h"
 #include "base/weight_view.h"
 
@@ -25,10 +26,16 @@ using Floats = Span<float>;
 using Ints = Span<int32_t>;
 using Bytes = Span<uint8_t>;
 
+/// The elements of an array that may be held as bf16, as they are stored.
+struct StoredElements {
+  ConstElements values;
+  size_t size = 0;
+};
+
 /// The arguments of one call, converted and checked: TypeError for a wrong type, RangeError for a
 /// wrong size. `name` is the function's, for the messages. Where an addon's arrays lie is its own
-/// affair: floats(index), ints(index) and matrix() are defined in host_arguments.cc for memory of
-/// the host, in cuda/binding/arguments.cc for that of a GPU.
+/// affair: floats(index), ints(index), elements(index) and matrix() are defined in
+/// host_arguments.cc for memory of the host, in cuda/binding/arguments.cc for that of a GPU.
 class Arguments {
  public:
   Arguments(const Napi::CallbackInfo& info, const char* name) : info_(info), name_(name) {}
@@ -41,6 +48,14 @@ class Arguments {
   Ints ints(size_t index, size_t size, const char* what) const {
     return sized(ints(index), size, what);
   }
+  /// Activations, which may be held as bf16: to read, and the array for a result to be written to.
+  StoredElements elements(size_t index) const;
+  ConstElements elements(size_t index, size_t size, const char* what) const {
+    const StoredElements stored = elements(index);
+    expect(stored.size, size, what);
+    return stored.values;
+  }
+  Elements output_elements(size_t index, size_t size, const char* what) const;
   /// Typed arrays, in memory of the host.
   Floats host_floats(size_t index) const { return array<float>(index, napi_float32_array); }
   Ints host_ints(size_t index) const { return array<int32_t>(index, napi_int32_array); }

@@ -4,6 +4,13 @@
 // Arrays of the CPU's addon are JavaScript's typed arrays.
 
 namespace llmkit::binding {
+namespace {
+
+bool is_uint16_array(const Napi::Value& value) {
+  return value.IsTypedArray() && value.As<Napi::TypedArray>().TypedArrayType() == napi_uint16_array;
+}
+
+}  // namespace
 
 Floats Arguments::floats(size_t index) const {
   if (Recording::current() != nullptr) Recording::current()->keep(info_[index]);
@@ -13,6 +20,22 @@ Floats Arguments::floats(size_t index) const {
 Ints Arguments::ints(size_t index) const {
   if (Recording::current() != nullptr) Recording::current()->keep(info_[index]);
   return host_ints(index);
+}
+
+StoredElements Arguments::elements(size_t index) const {
+  if (!is_uint16_array(info_[index])) {
+    const Floats values = floats(index);
+    return {values.data, values.size};
+  }
+  if (Recording::current() != nullptr) Recording::current()->keep(info_[index]);
+  const Span<uint16_t> values = array<uint16_t>(index, napi_uint16_array);
+  return {values.data, values.size};
+}
+
+Elements Arguments::output_elements(size_t index, size_t size, const char* what) const {
+  if (!is_uint16_array(info_[index])) return floats(index, size, what).data;
+  elements(index, size, what);
+  return array<uint16_t>(index, napi_uint16_array).data;
 }
 
 WeightView Arguments::matrix(size_t index, size_t cols) const {

@@ -65,6 +65,22 @@ __device__ __forceinline__ Four<float> from_bf16(const Four<uint16_t>& x) {
   return map_four([](uint16_t half) { return __uint_as_float(uint32_t{half} << 16); }, x);
 }
 
+// Elements i to i + 3 of x [n] as float32, and back; of bf16 y has the nearest values.
+
+__device__ __forceinline__ Four<float> load_floats(const float* x, size_t i, size_t n) {
+  return load_four(x, i, n);
+}
+__device__ __forceinline__ Four<float> load_floats(const bf16* x, size_t i, size_t n) {
+  return from_bf16(load_four(reinterpret_cast<const uint16_t*>(x), i, n));
+}
+__device__ __forceinline__ void store_floats(float* y, size_t i, size_t n,
+                                             const Four<float>& four) {
+  store_four(y, i, n, four);
+}
+__device__ __forceinline__ void store_floats(bf16* y, size_t i, size_t n, const Four<float>& four) {
+  store_four(reinterpret_cast<uint16_t*>(y), i, n, to_bf16(four));
+}
+
 constexpr unsigned kElementThreads = 256;
 /// Enough blocks to fill any GPU several times over; threads go round for what is beyond.
 constexpr size_t kMostBlocks = 8192;

@@ -5,27 +5,12 @@
 
 #include "cuda/binding/device_array.h"
 #include "cuda/binding/held_weight.h"
+#include "cuda/elementwise/elementwise.h"
 #include "cuda/packed_linear/products.h"
 
 namespace llmkit {
 namespace cuda {
 namespace {
-
-Napi::Value new_array(Napi::Env env, Block block, size_t length, bool is_float) {
-  napi_value object = nullptr, value = nullptr;
-  auto array = std::make_unique<DeviceArray>();
-  array->block = std::move(block);
-  array->length = length;
-  array->is_float = is_float;
-  const auto end = [](napi_env, void* data, void*) { delete static_cast<DeviceArray*>(data); };
-  const bool made = napi_create_object(env, &object) == napi_ok &&
-                    napi_create_double(env, static_cast<double>(length), &value) == napi_ok &&
-                    napi_set_named_property(env, object, "length", value) == napi_ok &&
-                    napi_wrap(env, object, array.get(), end, nullptr, nullptr) == napi_ok;
-  if (!made) throw Napi::Error::New(env);
-  array.release();
-  return Napi::Value(env, object);
-}
 
 /// The array behind a value, or null.
 DeviceArray* array_of(napi_env env, napi_value value) {
@@ -42,12 +27,13 @@ DeviceArray& kept_array(const Arguments& args, size_t index) {
   return array;
 }
 
-template <typename T>
-binding::Span<T> span_of(const Arguments& args, size_t index, const DeviceArray& array,
-                         bool is_float) {
-  if (array.is_float != is_float)
-    args.expected(index, is_float ? "a float32 array of the GPU" : "an int32 array of the GPU");
-  return {array.block.as<T>(), array.length};
+void expect_floats(const Arguments& args, size_t index, const DeviceArray& array) {
+  if (!array.is_float()) args.expected(index, "a float32 array of the GPU");
+}
+
+void expect_written(const Arguments& args, const DeviceArray& array) {
+  if (array.type == ElementType::kBf16 && !array.written)
+    args.range_error("an array of bf16 is read or written that nothing has written as such");
 }
 
 /// Whether a product takes x rounded: rows that it does not round itself, and whole tiles of the
@@ -80,16 +66,28 @@ bf16* rounded_output(const Arguments& args, size_t index, size_t cols) {
 
 ProductRows product_rows(const Arguments& args, size_t index, size_t cols) {
   const DeviceArray& array = kept_array(args, index);
-  return {span_of<float>(args, index, array, true),
+  expect_floats(args, index, array);
+  expect_written(args, array);
+  return {{array.elements(), array.length},
           takes_rounded(array.length, cols) ? array.rounded.as<const bf16>() : nullptr};
 }
 
-Napi::Value new_floats(Napi::Env env, Block block, size_t length) {
-  return new_array(env, std::move(block), length, true);
+const void* words_to_read(const Arguments& args, const DeviceArray& array) {
+  if (array.type != ElementType::kBf16) return array.block.data();
+  expect_written(args, array);
+  auto* const floats = static_cast<float*>(CallMemory::take(array.length * sizeof(float)));
+  check(convert(array.length, array.elements(), floats, stream()), "convert");
+  return floats;
 }
 
-Napi::Value new_ints(Napi::Env env, Block block, size_t length) {
-  return new_array(env, std::move(block), length, false);
+std::vector<Block>& CallMemory::blocks() {
+  static std::vector<Block> blocks;
+  return blocks;
+}
+
+void* CallMemory::take(size_t bytes) {
+  blocks().push_back(device_memory(bytes, "scratch"));
+  return blocks().back().data();
 }
 
 const PackedWeight* packed_weight(const Arguments& args, size_t index) {
@@ -102,11 +100,32 @@ const PackedWeight* packed_weight(const Arguments& args, size_t index) {
 namespace binding {
 
 Floats Arguments::floats(size_t index) const {
-  return cuda::span_of<float>(*this, index, cuda::device_array(*this, index), true);
+  const cuda::DeviceArray& array = cuda::device_array(*this, index);
+  cuda::expect_floats(*this, index, array);
+  // Of an array of float32 it is the array itself, which the call may write.
+  const void* const values = cuda::words_to_read(*this, array);
+  return {static_cast<float*>(const_cast<void*>(values)), array.length};
 }
 
 Ints Arguments::ints(size_t index) const {
-  return cuda::span_of<int32_t>(*this, index, cuda::device_array(*this, index), false);
+  const cuda::DeviceArray& array = cuda::device_array(*this, index);
+  if (array.is_float()) expected(index, "an int32 array of the GPU");
+  return {array.block.as<int32_t>(), array.length};
+}
+
+StoredElements Arguments::elements(size_t index) const {
+  const cuda::DeviceArray& array = cuda::device_array(*this, index);
+  cuda::expect_floats(*this, index, array);
+  cuda::expect_written(*this, array);
+  return {array.elements(), array.length};
+}
+
+Elements Arguments::output_elements(size_t index, size_t size, const char* what) const {
+  cuda::DeviceArray& array = cuda::device_array(*this, index);
+  if (array.type != cuda::ElementType::kBf16) return floats(index, size, what).data;
+  expect(array.length, size, what);
+  array.written = true;
+  return array.block.as<uint16_t>();
 }
 
 WeightView Arguments::matrix(size_t index, size_t cols) const {

@@ -2,6 +2,8 @@
 
 #include <napi.h>
 
+#include <vector>
+
 #include "base/weight_view.h"
 #include "binding/arguments.h"
 #include "cuda/binding/error.h"
@@ -11,6 +13,9 @@
 // and optional_floats(i) are spans of DEVICE memory, and matrix(i, cols) is a view with DEVICE
 // pointers, of a weight's stored bytes or of an array. host_floats(i), host_ints(i) and bytes(i)
 // are typed arrays of the host.
+//
+// An array may hold its values as bf16. What knows that takes elements(i) and output_elements(i);
+// floats(i) of such an array is a float32 copy for the call, to read.
 //
 // Ids and ranges that lie on the device cannot be checked here without waiting for it. JavaScript
 // checks those that it still has; kernels must all the same read and write nothing outside,
@@ -22,15 +27,26 @@ using binding::Arguments;
 using binding::Bytes;
 using binding::Floats;
 using binding::Ints;
+using binding::StoredElements;
 
 struct PackedWeight;  // cuda/packed/packed.h
 
 /// The packed form of a weight that computes in bf16; null for all others and for an array.
 const PackedWeight* packed_weight(const Arguments& args, size_t index);
 
-/// A new array of the device for JavaScript, which takes over the block.
-Napi::Value new_floats(Napi::Env env, Block block, size_t length);
-Napi::Value new_ints(Napi::Env env, Block block, size_t length);
+/// Memory for as long as the function of the addon that is called lasts.
+class CallMemory {
+ public:
+  CallMemory() = default;
+  ~CallMemory() { blocks().clear(); }
+  CallMemory(const CallMemory&) = delete;
+  CallMemory& operator=(const CallMemory&) = delete;
+
+  static void* take(size_t bytes);
+
+ private:
+  static std::vector<Block>& blocks();
+};
 
 /// Error as JavaScript's.
 inline Napi::Error as_thrown(Napi::Env env, const Error& error) {
@@ -42,6 +58,7 @@ inline Napi::Error as_thrown(Napi::Env env, const Error& error) {
 /// Runs a function of the addon, with Error as JavaScript's.
 template <class Call>
 auto guarded(Napi::Env env, const Call& call) {
+  const CallMemory memory;
   try {
     return call();
   } catch (const Error& error) {

@@ -66,20 +66,20 @@ void fill_call(const Napi::CallbackInfo& info) {
   int32_t whole = 0;
   napi_get_value_int32(args.env(), args.value(1), &whole);
   uint32_t word;
-  std::memcpy(&word, y.is_float ? static_cast<const void*>(&real) : &whole, sizeof(word));
+  if (y.type == ElementType::kBf16) args.expected(0, "of words of 4 bytes");
+  std::memcpy(&word, y.is_float() ? static_cast<const void*>(&real) : &whole, sizeof(word));
   check(fill(y.length, word, y.block.as<uint32_t>(), stream()), "fill");
-}
-
-binding::Words words_of(const DeviceArray& array) {
-  return {array.block.as<uint32_t>(), array.length};
 }
 
 void strided_copy_call(const Napi::CallbackInfo& info) {
   const Arguments args(info, "stridedCopy");
   const DeviceArray &x = device_array(args, 0), &y = device_array(args, 1);
-  if (x.is_float != y.is_float) args.expected(1, "of the type of argument 1");
-  check(strided_copy(binding::strided_copy_arguments(args, words_of(x), words_of(y)), stream()),
-        "stridedCopy");
+  if (x.is_float() != y.is_float() || y.type == ElementType::kBf16)
+    args.expected(1, "of the type of argument 1");
+  // Of an array of words it is the array itself.
+  auto* const from = static_cast<uint32_t*>(const_cast<void*>(words_to_read(args, x)));
+  const binding::Words source = {from, x.length}, to = {y.block.as<uint32_t>(), y.length};
+  check(strided_copy(binding::strided_copy_arguments(args, source, to), stream()), "stridedCopy");
 }
 
 }  // namespace

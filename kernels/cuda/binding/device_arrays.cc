@@ -6,23 +6,35 @@
 #include "cuda/binding/device_array.h"
 #include "cuda/binding/pinned.h"
 #include "cuda/binding/wrong_ids.h"
+#include "cuda/elementwise/elementwise.h"
 
 namespace llmkit::cuda {
 namespace {
 
-constexpr const char* kTypeNames[] = {"float32", "int32"};
-
-Napi::Value new_array(Napi::Env env, Block block, size_t length, bool is_float) {
-  return is_float ? new_floats(env, std::move(block), length)
-                  : new_ints(env, std::move(block), length);
+/// An array for JavaScript, which takes over the block.
+Napi::Value new_array(Napi::Env env, Block block, size_t length, ElementType type) {
+  napi_value object = nullptr, value = nullptr;
+  auto array = std::make_unique<DeviceArray>();
+  array->block = std::move(block);
+  array->length = length;
+  array->type = type;
+  const auto end = [](napi_env, void* data, void*) { delete static_cast<DeviceArray*>(data); };
+  const bool made = napi_create_object(env, &object) == napi_ok &&
+                    napi_create_double(env, static_cast<double>(length), &value) == napi_ok &&
+                    napi_set_named_property(env, object, "length", value) == napi_ok &&
+                    napi_wrap(env, object, array.get(), end, nullptr, nullptr) == napi_ok;
+  if (!made) throw Napi::Error::New(env);
+  array.release();
+  return Napi::Value(env, object);
 }
 
 /// allocate(length, type)
 Napi::Value allocate(const Napi::CallbackInfo& info) {
   const Arguments args(info, "allocate");
-  const size_t length = args.size(0, "length"), bytes = args.product({length, 4});
-  return new_array(info.Env(), device_memory(bytes, "allocate"), length,
-                   args.choice(1, kTypeNames) == 0);
+  const auto type = static_cast<ElementType>(args.choice(1, kElementNames));
+  const size_t length = args.size(0, "length");
+  const size_t bytes = args.product({length, type == ElementType::kBf16 ? size_t{2} : 4});
+  return new_array(info.Env(), device_memory(bytes, "allocate"), length, type);
 }
 
 /// release(array)
@@ -80,26 +92,33 @@ Napi::Value upload(const Napi::CallbackInfo& info) {
   const Arguments args(info, "upload");
   const HostArray from = host_array(args, 0);
   return new_array(info.Env(), on_device(from.data, from.length * 4, "upload"), from.length,
-                   from.is_float);
+                   from.is_float ? ElementType::kF32 : ElementType::kI32);
 }
 
-/// A typed array of the host for the elements of one of the device.
+/// The words of an array on the device, and a typed array of the host for them.
 struct Result {
   Napi::Value array;
-  void* data = nullptr;
-};
+  void* data;
+  const void* from;
+  size_t bytes;
 
-Result result_for(Napi::Env env, const DeviceArray& from) {
-  Napi::ArrayBuffer buffer = Napi::ArrayBuffer::New(env, from.bytes());
-  if (from.is_float) return {Napi::Float32Array::New(env, from.length, buffer, 0), buffer.Data()};
-  return {Napi::Int32Array::New(env, from.length, buffer, 0), buffer.Data()};
-}
+  explicit Result(const Arguments& args) {
+    const DeviceArray& of = device_array(args, 0);
+    from = words_to_read(args, of);
+    bytes = of.length * 4;
+    Napi::ArrayBuffer buffer = Napi::ArrayBuffer::New(args.env(), bytes);
+    data = buffer.Data();
+    if (of.is_float())
+      array = Napi::Float32Array::New(args.env(), of.length, buffer, 0);
+    else
+      array = Napi::Int32Array::New(args.env(), of.length, buffer, 0);
+  }
+};
 
 /// readSync(array)
 Napi::Value read_sync(const Napi::CallbackInfo& info) {
-  const DeviceArray& from = device_array(Arguments(info, "readSync"), 0);
-  const Result result = result_for(info.Env(), from);
-  copy_to_host(result.data, from.block.data(), from.bytes());
+  const Result result(Arguments(info, "readSync"));
+  copy_to_host(result.data, result.from, result.bytes);
   check_ids();
   return result.array;
 }
@@ -107,17 +126,15 @@ Napi::Value read_sync(const Napi::CallbackInfo& info) {
 /// Waits, on a thread of Node's pool, for a copy that is queued.
 class Reader final : public Napi::AsyncWorker {
  public:
-  Reader(Napi::Env env, const DeviceArray& from)
+  Reader(Napi::Env env, const Result& result)
       : Napi::AsyncWorker(env),
         deferred_(Napi::Promise::Deferred::New(env)),
-        bytes_(from.bytes()),
-        place_(bytes_) {
-    const Result result = result_for(env, from);
-    data_ = result.data;
-    result_ = Napi::Persistent(result.array.As<Napi::Object>());
-    check(
-        cudaMemcpyAsync(place_.data(), from.block.data(), bytes_, cudaMemcpyDeviceToHost, stream()),
-        "read");
+        bytes_(result.bytes),
+        place_(bytes_),
+        data_(result.data),
+        result_(Napi::Persistent(result.array.As<Napi::Object>())) {
+    check(cudaMemcpyAsync(place_.data(), result.from, bytes_, cudaMemcpyDeviceToHost, stream()),
+          "read");
     check(cudaEventRecord(place_.event(), stream()), "read");
   }
 
@@ -141,15 +158,15 @@ class Reader final : public Napi::AsyncWorker {
   Napi::Promise::Deferred deferred_;
   size_t bytes_;
   PinnedPlace place_;
-  void* data_ = nullptr;
+  void* data_;
   Napi::ObjectReference result_;
   cudaError_t error_ = cudaSuccess;
 };
 
 /// read(array)
 Napi::Value read(const Napi::CallbackInfo& info) {
-  const DeviceArray& from = device_array(Arguments(info, "read"), 0);
-  auto reader = std::make_unique<Reader>(info.Env(), from);
+  const Result result(Arguments(info, "read"));
+  auto reader = std::make_unique<Reader>(info.Env(), result);
   const Napi::Promise promise = reader->promise();
   reader.release()->Queue();  // it deletes itself
   return promise;
@@ -158,13 +175,22 @@ Napi::Value read(const Napi::CallbackInfo& info) {
 /// copy(x, y)
 void copy(const Napi::CallbackInfo& info) {
   const Arguments args(info, "copy");
-  const DeviceArray &x = device_array(args, 0), &y = device_array(args, 1);
-  if (x.is_float != y.is_float) args.expected(1, "of the type of argument 1");
+  const DeviceArray& x = device_array(args, 0);
+  DeviceArray& y = device_array(args, 1);
+  if (x.type != y.type) args.expected(1, "of the type of argument 1");
   args.expect(y.length, x.length, "y");
+  y.written = x.written;
   if (x.length > 0)
     check(cudaMemcpyAsync(y.block.data(), x.block.data(), x.bytes(), cudaMemcpyDeviceToDevice,
                           stream()),
           "copy");
+}
+
+/// convert(x, y)
+void convert_call(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "convert");
+  const StoredElements x = args.elements(0);
+  check(convert(x.size, x.values, args.output_elements(1, x.size, "y"), stream()), "convert");
 }
 
 }  // namespace
@@ -179,6 +205,7 @@ void add_device_arrays(Napi::Object exports) {
   add_function<read_sync>(exports, "readSync");
   add_function<read>(exports, "read");
   add_procedure<copy>(exports, "copy");
+  add_procedure<convert_call>(exports, "convert");
 }
 
 }  // namespace llmkit::cuda

@@ -21,16 +21,16 @@ class Layers {
 
   size_t rows_of_x() const { return m_; }
 
-  /// Adds a layer; returns its y.
-  Floats add(size_t index, const float* residual = nullptr) {
+  /// Adds a layer. Only a packed one can write y as bf16.
+  void add(size_t index, const float* residual = nullptr) {
     const WeightView view = args_.matrix(index, cols_);
     const float* const bias = args_.optional_floats(index + 1, view.rows, "bias").data;
-    const Floats y = args_.floats(index + 2, args_.product({m_, view.rows}), "y");
+    const size_t size = args_.product({m_, view.rows});
     if (const PackedWeight* const packed = packed_weight(args_, index))
-      packed_.push_back({packed, bias, residual, y.data, {}});
+      packed_.push_back({packed, bias, residual, args_.output_elements(index + 2, size, "y"), {}});
     else
-      stored_.push_back({view, m_, rows_.x.data, bias, residual, y.data});
-    return y;
+      stored_.push_back(
+          {view, m_, rows_.x.values, bias, residual, args_.floats(index + 2, size, "y").data});
   }
 
   void multiply() const {
@@ -38,7 +38,8 @@ class Layers {
       const Scratch workspace = scratch(linear_workspace(layer));
       check(linear(layer, workspace.data(), stream()), name_);
     }
-    const PackedLinearArgs all = {m_, rows_.x.data, packed_.data(), packed_.size(), rows_.rounded};
+    const PackedLinearArgs all = {m_, rows_.x.values, packed_.data(), packed_.size(),
+                                  rows_.rounded};
     const Scratch workspace = scratch(packed_linears_workspace(all));
     check(packed_linears(all, workspace.data(), stream()), name_);
   }
@@ -76,8 +77,9 @@ void gated_linear_call(const Napi::CallbackInfo& info) {
   const Arguments args(info, "gatedLinear");
   const auto f = static_cast<Activation>(args.choice(0, kActivationNames));
   Layers layers(args, "gatedLinear", 1, args.positive(2, "cols"));
-  const Floats y = layers.add(3), up = layers.add(6);
-  args.expect(up.size, y.size, "upY");
+  const Floats y = args.floats(5), up = args.floats(8, y.size, "upY");
+  layers.add(3);
+  layers.add(6);
   layers.multiply();
   const size_t m = layers.rows_of_x();
   bf16* const rounded = rounded_output(args, 5, m == 0 ? 0 : y.size / m);

@@ -1,7 +1,7 @@
 #pragma once
 
 #include "cpu/elementwise/elementwise.h"
-#include "cuda/base/cuda.h"
+#include "cuda/base/elements.h"
 
 namespace llmkit::cuda {
 
@@ -10,5 +10,8 @@ namespace llmkit::cuda {
 
 cudaError_t unary(size_t op, size_t n, const float* x, float* y, cudaStream_t stream);
 cudaError_t binary(size_t op, const BinaryArgs& args, cudaStream_t stream);
+
+/// y = x, n values: the nearest ones, ties to even, where y is bf16. They do not overlap.
+cudaError_t convert(size_t n, const ConstElements& x, const Elements& y, cudaStream_t stream);
 
 }  // namespace llmkit::cuda

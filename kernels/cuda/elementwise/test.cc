@@ -1,5 +1,6 @@
 #include <string>
 
+#include "base/bf16.h"
 #include "cuda/elementwise/elementwise.h"
 #include "cuda/testing/shifted.h"
 
@@ -49,6 +50,26 @@ const UnaryCase kUnaryCases[] = {
     {"tanh", [](double x) { return std::tanh(x); }, -1, 1, 4},
     {"tanh", [](double x) { return std::tanh(x); }, -12, 12, 4},
 };
+
+/// To bf16 and back, from and to places where four elements move whole and where they do not.
+void check_convert(Checks& checks, size_t n, size_t offset) {
+  std::vector<float> x = random_normal(n, 7);
+  for (size_t i = 0; i < n && i < 4; ++i) x[i] = std::vector<float>{1 / 0.0f, 3.4e38f, 0, -0.0f}[i];
+  std::vector<uint16_t> want;
+  std::vector<float> want_back;
+  for (float value : x) {
+    want.push_back(to_bf16(value));
+    want_back.push_back(from_bf16(want.back()));
+  }
+  const Shifted<float> from(x, offset);
+  Shifted<uint16_t> halves(n, 0);
+  expect(gpu::convert(n, from.data(), halves.data(), stream()), "convert to bf16");
+  const std::vector<uint16_t> got = halves.values(checks);
+  checks.that("the nearest bf16", same_bytes(got, want));
+  Shifted<float> back(n, offset);
+  expect(gpu::convert(n, halves.data(), back.data(), stream()), "convert to float32");
+  checks.that("float32 of bf16", same_bytes(back.values(checks), want_back));
+}
 
 /// An ulp is that of the exact result, subnormal included.
 void check_unary(Checks& checks, const UnaryCase& c) {
@@ -166,6 +187,8 @@ void check_in_place(Checks& checks) {
 
 void check_all(Checks& checks) {
   for (const UnaryCase& c : kUnaryCases) check_unary(checks, c);
+  for (size_t n : {1, 4, 7, 1030})
+    for (size_t offset : {0, 1, 3}) check_convert(checks, n, offset);
   check_special_values(checks);
   check_places(checks);
   check_broadcasts(checks);

@@ -1,14 +1,14 @@
 #pragma once
 
 #include "base/weight_view.h"
-#include "cuda/base/cuda.h"
+#include "cuda/base/elements.h"
 
 namespace llmkit::cuda {
 
 /// One operand: element (i, k) of matrix z is values[(z % batch) * batch_step + i * row_step +
 /// k * k_step]; one of the steps is 1.
 struct GemmOperand {
-  const float* values = nullptr;
+  ConstElements values;
   size_t row_step = 0, k_step = 1;
   size_t batch = 1, batch_step = 0;
 };

@@ -67,19 +67,19 @@ class DenseReader {
     i_step_ = along ? kThreads / kDepth : 0;
     k_step_ = along ? 0 : kThreads / kWidth;
     rows_ = end - first < kWidth ? static_cast<int>(end - first) : kWidth;
-    at_ = from.values + matrix % from.batch * from.batch_step + (first + i_) * from.row_step +
-          (k + k_) * from.k_step;
+    const size_t begin = matrix % from.batch * from.batch_step + (first + i_) * from.row_step +
+                         (k + k_) * from.k_step;
+    is_bf16_ = from.values.is_bf16;
+    at_ = static_cast<const char*>(from.values.data) + begin * (is_bf16_ ? 2 : 4);
     step_ = i_step_ * from.row_step + k_step_ * from.k_step;
     tile_step_ = kDepth * from.k_step;
   }
   /// The next tile, of which `depth` k are inside the matrix.
   __device__ __forceinline__ void fetch(int depth) {
-#pragma unroll
-    for (int e = 0; e < kCount; ++e) {
-      const bool inside = i_ + e * i_step_ < rows_ && k_ + e * k_step_ < depth;
-      values_[e] = inside ? at_[e * step_] : 0.0f;
-    }
-    at_ += tile_step_;
+    if (is_bf16_)
+      fetch_stored<bf16>(depth);
+    else
+      fetch_stored<float>(depth);
   }
   __device__ __forceinline__ void store(float* tile) const {
     if (kCount * kThreads > kWidth * kDepth && threadIdx.x >= kWidth * kDepth) return;
@@ -91,7 +91,20 @@ class DenseReader {
 
  private:
   static constexpr int kCount = kPieceSize<kWidth, kThreads>;
-  const float* at_;              // this thread's first element of the next tile
+
+  template <typename T>
+  __device__ __forceinline__ void fetch_stored(int depth) {
+    const T* const at = reinterpret_cast<const T*>(at_);
+#pragma unroll
+    for (int e = 0; e < kCount; ++e) {
+      const bool inside = i_ + e * i_step_ < rows_ && k_ + e * k_step_ < depth;
+      values_[e] = inside ? static_cast<float>(at[e * step_]) : 0.0f;
+    }
+    at_ = reinterpret_cast<const char*>(at + tile_step_);
+  }
+
+  const char* at_;  // this thread's first element of the next tile
+  bool is_bf16_;
   size_t step_, tile_step_;      // to its next one, to the next tile
   int i_, k_, i_step_, k_step_;  // the same in the tile
   int rows_;

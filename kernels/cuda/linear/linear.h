@@ -1,7 +1,7 @@
 #pragma once
 
 #include "base/weight_view.h"
-#include "cuda/base/cuda.h"
+#include "cuda/base/elements.h"
 
 namespace llmkit::cuda {
 
@@ -13,7 +13,7 @@ namespace llmkit::cuda {
 struct LinearArgs {
   WeightView weight;
   size_t m = 0;
-  const float* x = nullptr;
+  ConstElements x;
   const float* bias = nullptr;      // or null
   const float* residual = nullptr;  // or null; may be y
   float* y = nullptr;

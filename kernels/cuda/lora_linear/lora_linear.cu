@@ -22,6 +22,9 @@ GemmArgs low_product(const LoraWeight& w, const LoraArgs& p) {
   return g;
 }
 
+/// y beside a weight that is not packed.
+float* float_y(const LoraArgs& p) { return static_cast<float*>(p.y.data); }
+
 /// y [m, rows] += low · bᵀ
 GemmArgs high_product(const LoraWeight& w, const LoraArgs& p) {
   const size_t rank = w.rank;
@@ -31,8 +34,7 @@ GemmArgs high_product(const LoraWeight& w, const LoraArgs& p) {
   g.k = rank;
   g.a = {p.low, rank, 1};
   g.b = {w.b, rank, 1};
-  g.residual = p.y;
-  g.y = p.y;
+  g.residual = g.y = float_y(p);
   return g;
 }
 
@@ -42,7 +44,7 @@ LinearArgs frozen_product(const LoraWeight& w, const LoraArgs& p) {
   args.m = p.m;
   args.x = p.x;
   args.bias = p.bias;
-  args.y = p.y;
+  args.y = float_y(p);
   return args;
 }
 
@@ -157,6 +159,7 @@ size_t lora_linear_workspace(const LoraWeight& w, const LoraArgs& p) {
 
 cudaError_t lora_linear(const LoraWeight& w, const LoraArgs& p, void* workspace,
                         cudaStream_t stream) {
+  if (p.y.is_bf16 && w.packed == nullptr) return cudaErrorInvalidValue;
   cudaError_t error = gemm(low_product(w, p), workspace, stream);
   if (error != cudaSuccess) return error;
   if (w.packed != nullptr)

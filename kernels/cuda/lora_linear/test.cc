@@ -1,5 +1,6 @@
 #include <limits>
 
+#include "base/bf16.h"
 #include "cpu/gemm/reference.h"
 #include "cpu/weight/reference.h"
 #include "cuda/linear/linear.h"
@@ -14,12 +15,24 @@ using namespace llmkit::cuda::testing;
 namespace {
 
 using Values = std::vector<float>;
+using Halves = std::vector<uint16_t>;
+
+Halves halves_of(const Values& values) {
+  Halves halves;
+  for (float value : values) halves.push_back(to_bf16(value));
+  return halves;
+}
+Values rounded(Values values) {
+  for (float& value : values) value = from_bf16(to_bf16(value));
+  return values;
+}
 
 constexpr float kScale = 0.75f;
 /// What is lost when the factors beside a packed weight are split in two bf16 values each.
 constexpr double kSplitError = 0x1p-15;
 
-/// Everything of one layer and one batch; dropped is x where it drops nothing.
+/// Everything of one layer and one batch; dropped is x where it drops nothing. Both are values of
+/// bf16, so that they may be held so.
 struct Layer {
   Layer(const WeightView& weight, const cuda::PackedWeight* packed, size_t m, size_t rank,
         bool drops)
@@ -27,23 +40,26 @@ struct Layer {
         rows(weight.rows),
         cols(weight.cols),
         rank(rank),
-        dropped(random_normal(m * cols, drops ? 2 : 1)),
+        dropped(rounded(random_normal(m * cols, drops ? 2 : 1))),
         a(random_normal(rank * cols, 4)),
         b(random_normal(rows * rank, 5)),
         dy(random_normal(m * rows, 6)),
         low(random_normal(m * rank, 8)),
-        x_there(random_normal(m * cols, 1)),
+        x_there(rounded(random_normal(m * cols, 1))),
         bias_there(random_normal(rows, 3)),
         dropped_there(dropped),
         a_there(a),
         b_there(b),
         dy_there(dy),
-        low_there(low) {
+        low_there(low),
+        held_x(halves_of(random_normal(m * cols, 1))),
+        held_dropped(halves_of(dropped)) {
     pair = {weight, packed, rank, a_there.data(), b_there.data(), kScale};
   }
   size_t m, rows, cols, rank;
   Values dropped, a, b, dy, low;
   DeviceVector<float> x_there, bias_there, dropped_there, a_there, b_there, dy_there, low_there;
+  DeviceVector<uint16_t> held_x, held_dropped;
   cuda::LoraWeight pair;
 };
 
@@ -54,7 +70,7 @@ struct Forward {
 /// The last `m` rows.
 Forward forward(const Layer& l, size_t m) {
   DeviceVector<float> y(m * l.rows), low(m * l.rank);
-  LoraArgs args;
+  cuda::LoraArgs args;
   args.m = m;
   args.x = l.x_there.data() + (l.m - m) * l.cols;
   args.dropped = l.dropped_there.data() + (l.m - m) * l.cols;
@@ -103,6 +119,29 @@ double ulps_added(const Layer& l, size_t terms) {
   return ulps_of(terms) + (l.pair.packed != nullptr ? split : 0);
 }
 
+/// x and dropped as bf16 give the bits of the same values as float32; y as bf16 is those rounded.
+void check_held(Checks& checks, const Layer& l, const Forward& got) {
+  DeviceVector<float> y(l.m * l.rows), low(l.m * l.rank);
+  DeviceVector<uint16_t> held_y(l.m * l.rows);
+  cuda::LoraArgs args;
+  args.m = l.m;
+  args.x = l.held_x.data();
+  args.dropped = l.held_dropped.data();
+  args.bias = l.bias_there.data();
+  args.low = low.data();
+  const auto run = [&](Elements to) {
+    args.y = to;
+    DeviceVector<char> workspace(cuda::lora_linear_workspace(l.pair, args));
+    return cuda::lora_linear(l.pair, args, workspace.data(), stream());
+  };
+  expect(run(y.data()), "lora_linear");
+  checks.that("y of bf16", same_bytes(y.values(), got.y));
+  checks.that("low of bf16", same_bytes(low.values(), got.low));
+  const bool packed = l.pair.packed != nullptr;
+  checks.that("only packed weights round y", (run(held_y.data()) == cudaSuccess) == packed);
+  if (packed) checks.that("y as bf16", same_bytes(held_y.values(), halves_of(got.y)));
+}
+
 void check_forward(Checks& checks, const Layer& l) {
   const Forward got = forward(l, l.m);
   for (size_t i = 0; i < got.low.size(); ++i) {
@@ -110,6 +149,7 @@ void check_forward(Checks& checks, const Layer& l) {
         dot_reference(l.cols, &l.dropped[i / l.rank * l.cols], 1, &l.a[i % l.rank * l.cols], 1);
     checks.near("low", got.low[i], kScale * sum.value, ulps_of(l.cols), kScale * sum.scale());
   }
+  check_held(checks, l, got);
   const Values frozen = product(l);
   for (size_t i = 0; i < got.y.size(); ++i) {
     const Sum sum = dot_reference(l.rank, &got.low[i / l.rows * l.rank], 1,
@@ -124,15 +164,17 @@ void check_forward(Checks& checks, const Layer& l) {
   }
 }
 
-/// The gradients of one layer on the device, of the last `m` rows.
+/// The gradients of one layer on the device, of the last `m` rows; dropped is bf16 with `held`.
 struct Gradients {
-  Gradients(const Layer& l, bool drops, size_t m) {
+  Gradients(const Layer& l, bool drops, size_t m, bool held = false) {
     DeviceVector<float> dx_there(m * l.cols), ddropped_there(m * l.cols);
     DeviceVector<float> da_there(l.rank * l.cols), db_there(l.rows * l.rank);
-    LoraGradArgs args;
+    cuda::LoraGradArgs args;
     args.m = m;
     args.dy = l.dy_there.data() + (l.m - m) * l.rows;
-    args.dropped = l.dropped_there.data() + (l.m - m) * l.cols;
+    const size_t begin = (l.m - m) * l.cols;
+    args.dropped = l.dropped_there.data() + begin;
+    if (held) args.dropped = l.held_dropped.data() + begin;
     args.low = l.low_there.data() + (l.m - m) * l.rank;
     args.dx = dx_there.data();
     args.ddropped = drops ? ddropped_there.data() : nullptr;
@@ -162,7 +204,11 @@ struct Dlow {
 };
 
 void check_gradient(Checks& checks, const Layer& l, bool drops) {
-  const Gradients got(l, drops, l.m);
+  const Gradients got(l, drops, l.m), held(l, drops, l.m, true);
+  checks.that("dx of bf16", same_bytes(held.dx, got.dx));
+  checks.that("ddropped of bf16", same_bytes(held.ddropped, got.ddropped) || !drops);
+  checks.that("da of bf16", same_bytes(held.da, got.da));
+  checks.that("db of bf16", same_bytes(held.db, got.db));
   const Dlow dlow(l);
   const Values frozen = gradient(l);
   const double ulps = ulps_added(l, l.rank) + ulps_of(l.rows);

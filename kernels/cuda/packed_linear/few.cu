@@ -221,7 +221,7 @@ __global__ void __launch_bounds__(kWarps* kWarp, 2)
     for (int s = 0; s < kSlices; ++s) sum += parts[s * kSums + i];
     if (layer.update.rank > 0) sum += parts[kSlices * kSums + i];
     const size_t index = static_cast<size_t>(i / kTileRows) * layer.weight.rows + n;
-    layer.y[index] = finish(layer, sum, n, index);
+    store_element(layer.y, index, finish(layer, sum, n, index));
   }
 }
 

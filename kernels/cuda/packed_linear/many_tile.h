@@ -94,7 +94,7 @@ __device__ __forceinline__ void finish_and_store(const ForwardArgs& args, const 
         const int i = m + 8 * block + 2 * (lane & 3) + (c & 1);
         if (i >= args.m || n >= rows) continue;
         const size_t index = static_cast<size_t>(i) * rows + n;
-        layer.y[index] = finish(layer, total[b][block][c], n, index);
+        store_element(layer.y, index, finish(layer, total[b][block][c], n, index));
       }
 }
 

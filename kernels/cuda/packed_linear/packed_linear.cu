@@ -12,7 +12,7 @@ ForwardArgs alike(const PackedLinearArgs& args, size_t first) {
   ForwardArgs forward = {};
   forward.m = static_cast<int>(args.m);
   forward.cols = static_cast<int>(args.layers[first].weight->cols);
-  forward.float_x = args.x;
+  if (!args.x.is_bf16) forward.float_x = static_cast<const float*>(args.x.data);
   const PackedCode code = args.layers[first].weight->code;
   for (size_t i = first; i < args.count && forward.count < kMostLayers; ++i) {
     const PackedLayer& layer = args.layers[i];
@@ -25,6 +25,14 @@ ForwardArgs alike(const PackedLinearArgs& args, size_t first) {
 
 bool by_groups(const ForwardArgs& args) { return products_agree() && prefers_groups(args); }
 
+/// The rows that the kernels for few of them take as they are, or null.
+const bf16* ready_rows(const PackedLinearArgs& args) {
+  if (args.rounded != nullptr || !args.x.is_bf16 || args.m > kFewRows) return args.rounded;
+  const bool whole = args.layers[0].weight->cols % kTileColumns == 0 &&
+                     reinterpret_cast<uintptr_t>(args.x.data) % 16 == 0;
+  return whole ? static_cast<const bf16*>(args.x.data) : nullptr;
+}
+
 /// What all launches of a product need at most, and how many counters.
 struct Needs {
   bool rounded = false;
@@ -34,8 +42,9 @@ Needs needs_of(const PackedLinearArgs& args) {
   Needs needs;
   for (size_t i = 0; i < args.count;) {
     const ForwardArgs forward = alike(args, i);
-    if (args.rounded == nullptr && !takes_floats(forward, args.layers[i].weight->code))
-      needs.rounded = true;
+    const bool takes_floats_too =
+        !args.x.is_bf16 && takes_floats(forward, args.layers[i].weight->code);
+    if (ready_rows(args) == nullptr && !takes_floats_too) needs.rounded = true;
     i += forward.count;
     if (args.m <= kFewRows || by_groups(forward)) continue;
     const size_t bytes = part_sums_bytes(forward);
@@ -87,7 +96,7 @@ cudaError_t packed_linears(const PackedLinearArgs& args, void* workspace, cudaSt
   unsigned* counters = memory.counters;
   for (size_t i = 0; i < args.count && error == cudaSuccess;) {
     ForwardArgs forward = alike(args, i);
-    forward.x = needs.rounded ? memory.x : args.rounded;
+    forward.x = needs.rounded ? memory.x : ready_rows(args);
     const PackedCode code = args.layers[i].weight->code;
     if (args.m <= kFewRows) {
       error = multiply_few(forward, code, stream);

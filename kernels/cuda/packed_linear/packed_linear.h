@@ -1,5 +1,6 @@
 #pragma once
 
+#include "cuda/base/elements.h"
 #include "cuda/packed/packed.h"
 
 namespace llmkit::cuda {
@@ -19,15 +20,16 @@ struct PackedLayer {
   const PackedWeight* weight = nullptr;
   const float* bias = nullptr;      // [rows] or null
   const float* residual = nullptr;  // [m, rows] or null; may be y
-  float* y = nullptr;
+  Elements y;
   LowRank update;  // none where its rank is 0
 };
 
 /// Products of the same rows x with `count` weights of the same cols: x is rounded to bf16, the
-/// sums are float32. A row of y has the same bits whatever m and the other layers are.
+/// sums are float32. A row of bf16 gives the bits of the row that it was rounded from. A row of y
+/// has the same bits whatever m and the other layers are.
 struct PackedLinearArgs {
   size_t m = 0;
-  const float* x = nullptr;  // [m, cols]
+  ConstElements x;  // [m, cols]
   const PackedLayer* layers = nullptr;
   size_t count = 0;
   /// x in bf16 with zeros up to padded_cols, where at most kFewRows of it have been rounded.

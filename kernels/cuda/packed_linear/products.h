@@ -53,7 +53,7 @@ struct LayerArgs {
   WeightArgs weight;
   const float* bias;
   const float* residual;
-  float* y;
+  Elements y;
   LowRank update;
 };
 
@@ -64,7 +64,7 @@ struct ForwardArgs {
   LayerArgs layers[kMostLayers];
   int count;
   int m, cols;
-  const float* float_x;  // [m, cols]
+  const float* float_x;  // [m, cols]; null where x was bf16
   /// Rounded, with zeros past the columns: for many rows in tiles, else [m, column_tiles * 64] or
   /// null.
   const bf16* x;
@@ -100,10 +100,10 @@ inline size_t bytes_of_tiles(size_t m, size_t column_tiles) {
          sizeof(bf16);
 }
 
-/// y = x [rows, cols] rounded, with zeros past the columns: [rows, padded], padded being a multiple
-/// of 64, or in tiles. Sets some counters to 0 as well.
+/// y = x [rows, cols] rounded (of bf16: as it is), with zeros past the columns: [rows, padded],
+/// padded being a multiple of 64, or in tiles. Sets some counters to 0 as well.
 struct RoundArgs {
-  const float* x;
+  ConstElements x;
   size_t rows, cols, padded;
   bf16* y;
   bool in_tiles;

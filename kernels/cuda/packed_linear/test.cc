@@ -1,5 +1,6 @@
 #include <cmath>
 #include <cstdlib>
+#include <cstring>
 #include <limits>
 #include <vector>
 
@@ -44,6 +45,30 @@ void check_rows(Checks& checks, const FullLayer& f, const Values& most) {
   for (size_t m : kRowCounts) {
     const Values y = multiply(checks, f.layer, m, f.device_x.data());
     checks.same("any number of rows", y.data(), most.data(), y.size());
+  }
+}
+
+std::vector<uint16_t> halves_of(const Values& values) {
+  std::vector<uint16_t> halves;
+  for (float value : values) halves.push_back(to_bf16(value));
+  return halves;
+}
+
+/// Rows of x that are bf16 already, and y as bf16: the same bits, and those bits rounded.
+void check_held(Checks& checks, const FullLayer& f, const Values& most) {
+  const DeviceVector<uint16_t> x(halves_of(f.x));
+  const std::vector<uint16_t> want = halves_of(most);
+  for (size_t m : kRowCounts) {
+    const Values y = multiply(checks, f.layer, m, x.data());
+    checks.same("rows of bf16", y.data(), most.data(), y.size());
+    DeviceVector<uint16_t> held(y.size());
+    cuda::PackedLayer layer = f.layer;
+    layer.y = held.data();
+    const cuda::PackedLinearArgs args = {m, x.data(), &layer, 1};
+    DeviceVector<char> workspace(cuda::packed_linears_workspace(args));
+    expect(cuda::packed_linears(args, workspace.data(), stream()), "packed_linears");
+    const std::vector<uint16_t> got = held.values();
+    checks.that("y as bf16", std::memcmp(got.data(), want.data(), 2 * got.size()) == 0);
   }
 }
 
@@ -126,6 +151,7 @@ void check_forward(Checks& checks, const WeightCase& c) {
   const Values most = multiply(checks, f.layer, kMost, f.device_x.data());
   check_values(checks, f, most);
   check_rows(checks, f, most);
+  check_held(checks, f, most);
   check_others(checks, f, most);
   check_parts(checks, f, most);
   check_cpu(checks, f, weight.view);

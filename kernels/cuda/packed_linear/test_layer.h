@@ -45,7 +45,7 @@ struct DeviceUpdate {
 };
 
 /// y of `linears` for one layer, with a value beyond the end that must stay as it is.
-inline Values multiply(Checks& checks, cuda::PackedLayer layer, size_t m, const float* x) {
+inline Values multiply(Checks& checks, cuda::PackedLayer layer, size_t m, ConstElements x) {
   const size_t size = m * layer.weight->rows;
   DeviceVector<float> y(size + 1);
   layer.y = y.data();

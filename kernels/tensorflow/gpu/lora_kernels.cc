@@ -38,7 +38,9 @@ struct LoraLinear : Lora {
 
   void operator()(Call& call) const {
     const Operands w = operands(call, 2);
-    const LoraArgs p = lora_arguments(call, w.pair.weight.rows, w.pair.weight.cols, w.pair.rank);
+    const llmkit::LoraArgs from =
+        lora_arguments(call, w.pair.weight.rows, w.pair.weight.cols, w.pair.rank);
+    const cuda::LoraArgs p = {from.m, from.x, from.dropped, from.bias, from.y, from.low};
     void* const workspace = call.scratch(cuda::lora_linear_workspace(w.pair, p));
     Call::check(cuda::lora_linear(w.pair, p, workspace, call.stream()));
   }
@@ -50,8 +52,10 @@ struct LoraLinearGrad : Lora {
 
   void operator()(Call& call) const {
     const Operands w = operands(call, 3);
-    const LoraGradArgs p =
+    const llmkit::LoraGradArgs from =
         lora_grad_arguments(call, w.pair.weight.rows, w.pair.weight.cols, w.pair.rank, whole);
+    const cuda::LoraGradArgs p = {from.m,  from.dy,       from.dropped, from.low,
+                                  from.dx, from.ddropped, from.da,      from.db};
     void* const workspace = call.scratch(cuda::lora_linear_grad_workspace(w.pair, p));
     Call::check(cuda::lora_linear_grad(w.pair, p, workspace, call.stream()));
   }

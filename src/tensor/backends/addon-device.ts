@@ -49,6 +49,11 @@ export interface AddonDevice {
   /** An array of any content. */
   allocate(length: number, type: 'float32'): DeviceFloats;
   allocate(length: number, type: 'int32'): DeviceInts;
+  /**
+   * float32 values that are held as bf16: rounded when they are written, which only functions do that say so, and
+   * float32 again for all that read them.
+   */
+  allocate(length: number, type: 'bfloat16'): DeviceFloats;
   /** Using the array afterwards throws RangeError. What is queued may still use it. */
   release(array: DeviceFloats | DeviceInts): void;
   /**
@@ -68,9 +73,11 @@ export interface AddonDevice {
   /** The values as they are once everything queued so far is done; JavaScript goes on meanwhile. */
   read(array: DeviceFloats): Promise<Float32Array>;
   read(array: DeviceInts): Promise<Int32Array>;
-  /** y = x, of one length. */
+  /** y = x, of one length and type. */
   copy(x: DeviceFloats, y: DeviceFloats): void;
   copy(x: DeviceInts, y: DeviceInts): void;
+  /** y = x, of one length, each held as it is: rounded to the nearest bf16, ties to even, where only y is bf16. */
+  convert(x: DeviceFloats, y: DeviceFloats): void;
 
   /** Bytes of a weight on the device, or a little more where its scales turn out to be short. groupSize 0: none. */
   weightBytes(

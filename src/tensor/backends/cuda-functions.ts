@@ -15,6 +15,7 @@ export const DEVICE_FUNCTIONS: Readonly<Record<keyof DeviceAddon, true>> = {
   binary: true,
   cachedAttention: true,
   changeArray: true,
+  convert: true,
   copy: true,
   createKvCache: true,
   createWeight: true,

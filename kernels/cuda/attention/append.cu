@@ -113,7 +113,7 @@ __global__ __launch_bounds__(kWarps* kWarp) void append_kernel(AppendParams p) {
     values[i] = lane + i * kWarp < p.E ? p.v[at + lane + i * kWarp] : 0;
     finite &= is_finite_bf16(values[i]);
   }
-  if (p.rounded && !__all_sync(kAllLanes, finite))  // as RoundedRows::keys says
+  if (p.rounded && !__all_sync(kAllLanes, finite))  // as RoundedRows::marked says
     for (int i = 0; i < kValues; ++i) {
       values[i] = 0;
       if (lane == 0) keys[i] = NAN;

@@ -35,7 +35,8 @@ struct Plan {
                      p.positions, args.T, 1};
     keys.rows = workspace.take<bf16>(keys.bytes() / sizeof(bf16));
     values.rows = workspace.take<bf16>(values.bytes() / sizeof(bf16));
-    values.keys = keys.rows;
+    values.only_finite = true;
+    values.marked = keys.rows;
   }
 
   cudaError_t run(float* y, float* log_sum_exp, cudaStream_t stream) {

@@ -10,8 +10,9 @@ namespace llmkit::cuda {
 ///
 /// Scores and sums are float32. With `rounded`, what is multiplied is rounded to bf16 for the
 /// tensor cores: q, k, v and the weights of the softmax, and in the gradient dy and the scores'
-/// gradients. Where a value of v is not finite as bf16, all that the queries that see it get is
-/// NaN; the gradient may be NaN for queries and keys of the same tiles, too.
+/// gradients. Where a value of v is not finite as bf16, the queries that see it get NaN; in the
+/// gradient one of q, k, v or dy makes NaN of its query, or of those that see its key, and of the
+/// keys that these see. Nothing else changes by a bit.
 ///
 /// The order of sums: keys are cut into blocks of kBlockKeys, counted from the first key of the
 /// query's sequence: key 0, or `first` of the closest query before it, or its own, that sees no key

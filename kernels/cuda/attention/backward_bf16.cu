@@ -1,3 +1,5 @@
+#include <type_traits>
+
 #include "cuda/attention/grad_kernels.h"
 #include "cuda/base/launch.h"
 
@@ -45,8 +47,9 @@ struct GradTiles {
     load_even_rows<kE, kRows>(to, rows.at_evenly(b, kv, begin), static_cast<int>(rows.row_bytes),
                               rows.width, count - begin, thread, Shares::kThreads);
   }
-  __device__ __forceinline__ uint32_t own_rows(int i) const {
-    return own[i] + SharedRows<kE>::at(row, 0);
+  /// c = the rows of this warp · those of a tile of others.
+  __device__ __forceinline__ void multiply(float (&c)[1][Shares::kTile / 8][4], int i) const {
+    multiply_rows<kE>(c, own[i] + SharedRows<kE>::at(row, 0), other[i], opaque(lane));
   }
   /// c += weights · the columns of this warp of a tile of others.
   __device__ __forceinline__ void add(float (&c)[Shares::kColumns / 8][4],
@@ -57,7 +60,7 @@ struct GradTiles {
       // Keeps the compiler from holding many values in registers.
       if (n % 2 == 0) __syncwarp();
       multiply_weights<kE, true>(reinterpret_cast<float(&)[1][4]>(c[n]), weights,
-                                 other[i] + 2 * column, n, lane);
+                                 other[i] + 2 * column, n, opaque(lane));
     }
   }
   /// The warp's part of row `row + 8 * half + tile_row(lane)`.
@@ -92,7 +95,7 @@ __global__ __launch_bounds__(QueryShares<kE>::kThreads,
     __syncthreads();
     bool works = false;
     for (int i = tiles.thread; i < Shares::kBlock; i += Shares::kThreads)
-      works |= table.first[i] < key + kTile && table.last[i] >= key;
+      works |= table.rows[i].first < key + kTile && table.rows[i].last >= key;
     if (!__syncthreads_or(works)) continue;
     tiles.template load<kTile>(tiles.other[0], g.p.keys.keys, key, g.p.S);
     tiles.template load<kTile>(tiles.other[1], g.p.keys.values, key, g.p.S);
@@ -100,16 +103,17 @@ __global__ __launch_bounds__(QueryShares<kE>::kThreads,
     wait_copies<0>();
     __syncthreads();
     float s[1][kTile / 8][4], dweight[1][kTile / 8][4];
-    multiply_rows<kE>(s, tiles.own_rows(0), tiles.other[0], tiles.lane);
-    multiply_rows<kE>(dweight, tiles.own_rows(1), tiles.other[1], tiles.lane);
+    tiles.multiply(s, 0);
+    tiles.multiply(dweight, 1);
+#pragma unroll
+    for (int i = 0; i < kTile / 2; ++i) s[0][i / 4][i % 4] *= g.p.scale;
+    bend<true>(g.p, s[0]);
 #pragma unroll
     for (int i = 0; i < kTile / 2; ++i) {
       if (i % 4 == 0) __syncwarp();  // as in add()
-      float& product = s[0][i / 4][i % 4];
-      product *= g.p.scale;
       table.template weigh<true>(g.p, tiles.row + i % 4 / 2 * 8 + tile_row(tiles.lane),
-                                 key + i / 4 * 8 + tile_column(tiles.lane) + i % 2, product,
-                                 dweight[0][i / 4][i % 4]);
+                                 key + i / 4 * 8 + tile_column(tiles.lane) + i % 2,
+                                 s[0][i / 4][i % 4], dweight[0][i / 4][i % 4]);
     }
     WeightTile<1, kTile / 8> weights;
     weights.set(dweight);
@@ -150,16 +154,18 @@ __global__ __launch_bounds__(KeyShares<kE>::kThreads,
     wait_copies<0>();
     __syncthreads();
     float s[1][kTile / 8][4], dweight[1][kTile / 8][4];
-    multiply_rows<kE>(s, tiles.own_rows(0), tiles.other[0], tiles.lane);
-    multiply_rows<kE>(dweight, tiles.own_rows(1), tiles.other[1], tiles.lane);
+    tiles.multiply(s, 0);
+    tiles.multiply(dweight, 1);
+#pragma unroll
+    for (int i = 0; i < kTile / 2; ++i) s[0][i / 4][i % 4] *= g.p.scale;
+    bend<true>(g.p, s[0]);
+    const int lane = opaque(tiles.lane);
 #pragma unroll
     for (int i = 0; i < kTile / 2; ++i) {
       if (i % 4 == 0) __syncwarp();  // as in add()
-      float& product = s[0][i / 4][i % 4];
-      product *= g.p.scale;
-      table.template weigh<true>(g.p, i / 4 * 8 + tile_column(tiles.lane) + i % 2,
-                                 key + tiles.row + i % 4 / 2 * 8 + tile_row(tiles.lane), product,
-                                 dweight[0][i / 4][i % 4]);
+      table.template weigh<true>(g.p, i / 4 * 8 + tile_column(lane) + i % 2,
+                                 key + tiles.row + i % 4 / 2 * 8 + tile_row(lane),
+                                 s[0][i / 4][i % 4], dweight[0][i / 4][i % 4]);
     }
     WeightTile<1, kTile / 8> weights, dweights;
     weights.set(s);
@@ -178,28 +184,36 @@ __global__ __launch_bounds__(KeyShares<kE>::kThreads,
   }
 }
 
-template <int kE>
-cudaError_t launch_grad(const RoundedGrad& r, size_t B, size_t K, cudaStream_t stream) {
-  const auto blocks = [&](auto shares, size_t count) {
-    using Shares = decltype(shares);
-    return Launch{
-        dim3(blocks_of(count, Shares::kBlock), static_cast<unsigned>(K), static_cast<unsigned>(B)),
-        dim3(Shares::kThreads), Shares::kSharedBytes, stream};
-  };
-  const size_t rows = static_cast<size_t>(r.g.p.T) * r.g.p.group;
-  const cudaError_t error = launch(grad_queries_bf16<kE>, blocks(QueryShares<kE>(), rows), r);
-  if (error != cudaSuccess) return error;
-  return launch(grad_keys_bf16<kE>, blocks(KeyShares<kE>(), r.g.p.S), r, static_cast<int>(K));
+template <class Shares>
+Launch launch_of(size_t count, size_t B, size_t K, cudaStream_t stream) {
+  return {
+      dim3(blocks_of(count, Shares::kBlock), static_cast<unsigned>(K), static_cast<unsigned>(B)),
+      dim3(Shares::kThreads), Shares::kSharedBytes, stream};
+}
+
+/// Calls launch_with(size) with a head size that has room for E values.
+template <class LaunchWith>
+cudaError_t with_head_size(int E, const LaunchWith& launch_with) {
+  if (E <= 64) return launch_with(std::integral_constant<int, 64>());
+  if (E <= 96) return launch_with(std::integral_constant<int, 96>());
+  if (E <= 128) return launch_with(std::integral_constant<int, 128>());
+  return launch_with(std::integral_constant<int, 256>());
 }
 
 }  // namespace
 
-cudaError_t rounded_grad(const RoundedGrad& grad, size_t B, size_t K, cudaStream_t stream) {
-  const int E = grad.g.p.E;
-  if (E <= 64) return launch_grad<64>(grad, B, K, stream);
-  if (E <= 96) return launch_grad<96>(grad, B, K, stream);
-  if (E <= 128) return launch_grad<128>(grad, B, K, stream);
-  return launch_grad<256>(grad, B, K, stream);
+cudaError_t rounded_grad_keys(const RoundedGrad& grad, size_t B, size_t K, cudaStream_t stream) {
+  return with_head_size(grad.g.p.E, [&](auto size) {
+    return launch(grad_keys_bf16<size>, launch_of<KeyShares<size>>(grad.g.p.S, B, K, stream), grad,
+                  static_cast<int>(K));
+  });
+}
+
+cudaError_t rounded_grad_queries(const RoundedGrad& grad, size_t B, size_t K, cudaStream_t stream) {
+  const size_t rows = static_cast<size_t>(grad.g.p.T) * grad.g.p.group;
+  return with_head_size(grad.g.p.E, [&](auto size) {
+    return launch(grad_queries_bf16<size>, launch_of<QueryShares<size>>(rows, B, K, stream), grad);
+  });
 }
 
 }  // namespace llmkit::cuda

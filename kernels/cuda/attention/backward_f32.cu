@@ -81,7 +81,7 @@ __global__ __launch_bounds__(kThreads, 1) void grad_queries_f32(GradParams g) {
     __syncthreads();
     bool works = false;
     for (int i = tile.thread; i < kTile; i += kThreads)
-      works |= table.first[i] < key + kTile && table.last[i] >= key;
+      works |= table.rows[i].first < key + kTile && table.rows[i].last >= key;
     if (!__syncthreads_or(works)) continue;
     float s[4][4] = {}, dweight[4][4] = {};
     tile.multiply(s, kSlices, [&](int slice) {
@@ -92,6 +92,7 @@ __global__ __launch_bounds__(kThreads, 1) void grad_queries_f32(GradParams g) {
       tile.load_rows(tile.left, g.dy, 1, begin, slice);
       tile.load_keys(tile.right, g.p.keys.values, key, slice);
     });
+    bend<false>(g.p, s);
 #pragma unroll
     for (int i = 0; i < 16; ++i)
       table.weigh<false>(g.p, tile.at.row + i / 4, key + tile.at.column + kTileThreads * (i % 4),
@@ -128,6 +129,7 @@ __global__ __launch_bounds__(kThreads, 1) void grad_keys_f32(GradParams g, int K
       tile.load_keys(tile.left, g.p.keys.values, key, slice);
       tile.load_rows(tile.right, g.dy, 1, begin, slice);
     });
+    bend<false>(g.p, s);
 #pragma unroll
     for (int i = 0; i < 16; ++i)
       table.weigh<false>(g.p, tile.at.column + kTileThreads * (i % 4), key + tile.at.row + i / 4,

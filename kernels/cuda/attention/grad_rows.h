@@ -7,61 +7,71 @@
 
 namespace llmkit::cuda {
 
+/// What a query row sees, and its statistics.
+struct alignas(16) GradRow {
+  int first, last;    // inside of [0, S); first > last: nothing
+  float log_sum_exp;  // of its scores
+  float along;        // dy · y
+};
+
 /// What the gradient needs besides what the forward pass had.
 struct GradParams {
   AttentionParams p;
-  const float* log_sum_exp;  // [B, T, H]
-  const float* along;        // [B, T, H]: dy · y
-  const float* dy;           // [B, T, H, E]
+  const GradRow* rows;  // [B, K, p.rows()]
+  const float* dy;      // [B, T, H, E]
   float *dq, *dk, *dv;
 };
 
-/// What the rows of a tile see, and their statistics; in shared memory.
+/// A soft cap's part of scores: tanh(s / cap). It has a loop of its own, for want of registers.
+template <bool kRounded, int kCount>
+__device__ __forceinline__ void bend(const AttentionParams& p, float (&s)[kCount][4]) {
+  if (p.softcap <= 0) return;
+#pragma unroll
+  for (int i = 0; i < 4 * kCount; ++i) {
+    const float t = s[i / 4][i % 4] * p.inverse_cap;
+    s[i / 4][i % 4] = kRounded ? rough_tanh(t) : tanhf(t);
+  }
+}
+
+/// The rows of a tile, in shared memory.
 template <int kRows>
 struct GradTable {
-  int first[kRows], last[kRows];
-  float log_sum_exp[kRows], along[kRows], slope[kRows];
+  GradRow rows[kRows];
+  float slope[kRows];  // where there are any
 
   /// Fills it with rows [begin, begin + kRows) of a key/value head. Returns whether this thread's
   /// see any of the keys [low, high].
   __device__ bool fill(const GradParams& g, int b, int kv, int begin, int low, int high, int thread,
                        int threads) {
+    const int count = g.p.rows();
+    const GradRow* const from =
+        g.rows + (static_cast<size_t>(b) * (g.p.H / g.p.group) + kv) * count;
     bool sees = false;
     for (int i = thread; i < kRows; i += threads) {
       const int row = begin + i;
-      first[i] = 0;
-      last[i] = -1;
-      log_sum_exp[i] = along[i] = slope[i] = 0;
-      if (row >= g.p.rows()) continue;
-      const size_t position = static_cast<size_t>(b) * g.p.T + g.p.query_of_row(row);
-      const size_t query = query_of(g.p, b, kv, row);
-      first[i] = max(g.p.first[position], 0);
-      last[i] = min(g.p.last[position], g.p.S - 1);
-      log_sum_exp[i] = g.log_sum_exp[query];
-      along[i] = g.along[query];
-      slope[i] = slope_of(g.p, kv, row);
-      sees |= first[i] <= last[i] && first[i] <= high && last[i] >= low;
+      const GradRow found = row < count ? from[row] : GradRow{0, -1, 0, 0};
+      rows[i] = found;
+      if (g.p.slopes != nullptr && row < count) slope[i] = slope_of(g.p, kv, row);
+      sees |= found.first <= found.last && found.first <= high && found.last >= low;
     }
     return sees;
   }
 
-  /// From q · k times the scale, and dy · v, to the weight of a key in row i and the gradient to
-  /// the first; both 0 where the row does not see the key.
+  /// From q · k times the scale, bent where there is a soft cap, and dy · v, to the weight of a key
+  /// in row i and the gradient to q · k; both 0 where the row does not see the key.
   template <bool kRounded>
   __device__ __forceinline__ void weigh(const AttentionParams& p, int i, int key, float& product,
                                         float& dweight) const {
-    float s = product, bend = 1;
-    if (p.softcap > 0) {
-      const float t = kRounded ? rough_tanh(s * p.inverse_cap) : tanhf(s * p.inverse_cap);
-      s = p.softcap * t;
-      bend = 1 - t * t;
-    }
-    if (p.slopes != nullptr) s = fmaf(slope[i], static_cast<float>(key - last[i]), s);
-    const bool seen = key >= first[i] && key <= last[i];
-    const float down = s - log_sum_exp[i];
+    const GradRow row = rows[i];
+    const bool capped = p.softcap > 0;
+    const float slope_of_bend = capped ? 1 - product * product : 1;
+    float s = capped ? p.softcap * product : product;
+    if (p.slopes != nullptr) s = fmaf(slope[i], static_cast<float>(key - row.last), s);
+    const bool seen = key >= row.first && key <= row.last;
+    const float down = s - row.log_sum_exp;
     const float weight = kRounded ? power_of_2(down * kLog2E) : expf(down);
     product = seen ? weight : 0;
-    dweight = seen ? weight * (dweight - along[i]) * bend : 0;
+    dweight = seen ? weight * (dweight - row.along) * slope_of_bend : 0;
   }
 };
 

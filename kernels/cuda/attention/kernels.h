@@ -33,10 +33,11 @@ struct RoundedRows {
   const int32_t* positions;  // rows from positions[b] + T on are left out; null: none is
   size_t T;
   float factor;
-  /// Of values: their keys, rounded before. A weight of 0 does not take a value that is not finite
-  /// out of a product, so such a one becomes 0 and its key NaN: what sees the key is NaN, and
-  /// nothing else.
-  bf16* keys = nullptr;
+  /// For rows that are multiplied by weights. A weight of 0 does not take a value that is not
+  /// finite out of a product, so such a one becomes 0, and what says so instead is NaN: the same
+  /// row of `marked`, rounded before, or where that is null something of the caller's.
+  bool only_finite = false;
+  bf16* marked = nullptr;
 
   size_t bytes() const { return batch * heads * count * width * sizeof(bf16); }
   KeyRows view() const { return bf16_rows(rows, heads, count, width); }

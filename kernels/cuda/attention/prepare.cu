@@ -17,11 +17,11 @@ __global__ void round_rows_kernel(KeyRows rows, RoundedRows to) {
   float x[8];
   read_row(rows, b, head, row, from, x);
   const size_t begin = ((b * to.heads + head) * to.count + row) * to.width;
-  if (to.keys != nullptr)
+  if (to.only_finite)
     for (float& value : x)
       if (!is_finite_bf16(value)) {
         value = 0;
-        to.keys[begin] = __float2bfloat16_rn(NAN);
+        if (to.marked != nullptr) to.marked[begin] = __float2bfloat16_rn(NAN);
       }
   *reinterpret_cast<uint4*>(to.rows + begin + from) = packed(x, to.factor);
 }

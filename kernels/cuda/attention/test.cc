@@ -1,4 +1,4 @@
-#include "cuda/attention/test_cache.h"
+#include "cuda/attention/test_not_finite.h"
 
 using namespace llmkit::cuda::testing;
 namespace gpu = llmkit::cuda;
@@ -154,67 +154,6 @@ void check_select(Checks& checks, bool rounded, KvType type, bool ahead) {
   }
 }
 
-/// A key that is not finite makes NaN of what sees it and of nothing else.
-void check_extremes(Checks& checks) {
-  for (const float bad : {INFINITY, -INFINITY, NAN})
-    for (const bool rounded : {false, true})
-      for (const KvType type : {KvType::kF32, KvType::kBf16, KvType::kInt8}) {
-        Problem problem({1, 6, 6, 1, 1, 20}, {}, {});
-        problem.k[2 * 20 + 3] = bad;
-        problem.q[3] = 1;
-        const std::vector<float> y = in_chunks(problem, rounded, type, 6, {{}, {}, 0});
-        for (size_t i = 0; i < 2 * 20; ++i) checks.that("before", std::isfinite(y[i]));
-        if (std::isnan(bad) || type == KvType::kInt8) checks.that("after", std::isnan(y[3 * 20]));
-      }
-}
-
-/// Rows before one whose key or value is not finite have the bits that they have without it; the
-/// others are not finite, wherever in a tile they are.
-void check_bad_row(Checks& checks, const Problem& clean, Problem problem, size_t bad,
-                   bool rounded) {
-  const Shape& s = clean.shape;
-  const DeviceProblem good_one(clean, rounded), bad_one(problem, rounded);
-  const auto check = [&](const std::vector<float>& got, const std::vector<float>& want) {
-    const size_t row = s.H * s.E;
-    checks.same("rows that do not see it", got.data(), want.data(), bad * row);
-    for (size_t i = bad * row; i < got.size(); i += s.E)
-      checks.that("rows that see it", !std::isfinite(got[i + 3]));
-  };
-  check(attend(bad_one.args).y, attend(good_one.args).y);
-  for (const KvType type : {KvType::kF32, KvType::kBf16, KvType::kInt8})
-    for (const size_t chunk : {size_t{7}, s.T})
-      check(in_chunks(problem, rounded, type, chunk, {{}, {}, 0}),
-            in_chunks(clean, rounded, type, chunk, {{}, {}, 0}));
-}
-
-/// The last query alone, whose window leaves out the key: no part of its sum.
-void check_left_out(Checks& checks, const Problem& clean, const Problem& problem, bool rounded) {
-  const DeviceProblem good_one(clean, rounded), bad_one(problem, rounded);
-  const std::vector<float> want = attend(good_one.args).y, got = attend(bad_one.args).y;
-  checks.same("a key before the window", got.data(), want.data(), want.size());
-}
-
-void check_not_finite(Checks& checks) {
-  for (const float bad : {INFINITY, -INFINITY, NAN, 3.4e38f})
-    for (const bool rounded : {false, true}) {
-      if (!rounded && std::isfinite(bad)) continue;  // only bf16 cannot hold it
-      const Problem clean({1, 100, 100, 2, 1, 20}, {}, {});
-      Problem values = clean;
-      values.v[81 * 20 + 3] = bad;
-      check_bad_row(checks, clean, values, 81, rounded);
-      if (!std::isnan(bad)) continue;
-      Problem keys = clean;
-      keys.k[81 * 20 + 3] = bad;
-      check_bad_row(checks, clean, keys, 81, rounded);
-    }
-  for (const bool rounded : {false, true}) {
-    const Problem clean({1, 1, 100, 2, 1, 20}, {}, {7});
-    Problem values = clean;
-    values.v[90 * 20 + 3] = NAN;
-    check_left_out(checks, clean, values, rounded);
-  }
-}
-
 void check_all(Checks& checks) {
   const Shape shapes[] = {{1, 1, 1, 1, 1, 1},    {2, 5, 5, 2, 2, 8},    {1, 30, 30, 4, 2, 16},
                           {2, 17, 40, 6, 2, 20}, {1, 1, 130, 4, 1, 64}, {1, 70, 150, 2, 1, 33}};
@@ -250,6 +189,7 @@ void check_all(Checks& checks) {
   check_select(checks, true, KvType::kInt8, false);
   check_extremes(checks);
   check_not_finite(checks);
+  check_gradients_not_finite(checks);
 }
 
 }  // namespace

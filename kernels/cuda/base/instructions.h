@@ -20,4 +20,11 @@ __device__ __forceinline__ uint32_t pack_bf16(float low, float high) {
   return bits;
 }
 
+/// x, of which the compiler knows nothing: what follows from it is worked out again each time,
+/// instead of once before a loop that has no registers to hold it in.
+__device__ __forceinline__ int opaque(int x) {
+  asm volatile("" : "+r"(x));
+  return x;
+}
+
 }  // namespace llmkit::cuda

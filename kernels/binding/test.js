@@ -65,6 +65,7 @@ function checkArguments() {
     [() => addon.transpose(y, y, [1, 2], [0, 0]), RangeError],
     [() => addon.transpose(y, y, [1, 2], [0, 5]), RangeError],
     [() => addon.setThreads(0), RangeError],
+    [() => addon.alignedBuffer(0), RangeError],
     [() => addon.dropout(y, Int32Array.of(0, 0), 1, 0, 0, y), RangeError],
     [
       () =>

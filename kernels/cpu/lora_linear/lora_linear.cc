@@ -30,9 +30,9 @@ void each_strip(size_t n, size_t step, size_t work, const Body& body) {
   });
 }
 
-/// out [rank, cols] = leftᵀ · right, of left [m, rank] and right [m, cols], rows `ld` apart; cols is at
-/// most kStrip. right is read many times: rows a power of two apart would push each other out of the
-/// cache, so that it is copied piece by piece.
+/// out [rank, cols] = leftᵀ · right, of left [m, rank] and right [m, cols], rows `ld` apart; cols
+/// is at most kStrip. right is read many times: rows a power of two apart would push each other out
+/// of the cache, so that it is copied piece by piece.
 void strip_product(size_t m, size_t rank, const float* left, size_t cols, const float* right,
                    size_t ld, float* out, size_t ld_out) {
   float* const piece = scratch(Scratch::kScores, kDepth * kStrip);
@@ -40,8 +40,8 @@ void strip_product(size_t m, size_t rank, const float* left, size_t cols, const 
     const size_t rows = std::min(kDepth, m - row);
     for (size_t i = 0; i < rows; ++i)
       std::memcpy(piece + i * kStrip, right + (row + i) * ld, cols * sizeof(float));
-    gemm_f32().axpy({rank, cols, rows, left + row * rank, 1, rank, piece, kStrip, out, ld_out,
-                     row > 0});
+    gemm_f32().axpy(
+        {rank, cols, rows, left + row * rank, 1, rank, piece, kStrip, out, ld_out, row > 0});
   }
 }
 
@@ -59,8 +59,7 @@ void low_product(const LoraWeight& w, const LoraArgs& p) {
   }
   each_strip(p.m, kRows, 2 * kRows * rank * cols / 8, [&](size_t row, size_t count) {
     float* const out = p.low + row * rank;
-    gemm_f32().dot(
-        {count, rank, cols, p.dropped + row * cols, cols, a, lda, nullptr, out, rank});
+    gemm_f32().dot({count, rank, cols, p.dropped + row * cols, cols, a, lda, nullptr, out, rank});
     for (size_t i = 0; i < count * rank; ++i) out[i] *= w.scale;
   });
 }
@@ -70,8 +69,7 @@ void low_gradient(const LoraWeight& w, const LoraGradArgs& p, float* dlow) {
   const size_t rows = w.weight.rows, rank = w.rank;
   each_strip(p.m, kRows, 2 * kRows * rank * rows / 8, [&](size_t row, size_t count) {
     float* const out = dlow + row * rank;
-    gemm_f32().axpy(
-        {count, rank, rows, p.dy + row * rows, rows, 1, w.b, rank, out, rank, false});
+    gemm_f32().axpy({count, rank, rows, p.dy + row * rows, rows, 1, w.b, rank, out, rank, false});
     for (size_t i = 0; i < count * rank; ++i) out[i] *= w.scale;
   });
 }
@@ -95,11 +93,23 @@ void b_gradient(const LoraWeight& w, const LoraGradArgs& p) {
   });
 }
 
+/// What is added to y. For many rows with the transpose of b, whose rows are read as they lie.
+LowRank update_of(const LoraWeight& w, const LoraArgs& p) {
+  const size_t rows = w.weight.rows, rank = w.rank;
+  if (p.m < kRowsForCopy) return {rank, p.low, w.b, 1, rank};
+  float* const turned = scratch(Scratch::kLowRank, rank * rows);
+  each_strip(rows, kStrip, kStrip * rank, [&](size_t row, size_t count) {
+    for (size_t r = 0; r < rank; ++r)
+      for (size_t i = row; i < row + count; ++i) turned[r * rows + i] = w.b[i * rank + r];
+  });
+  return {rank, p.low, turned, rows, 1};
+}
+
 }  // namespace
 
 void lora_linear(const LoraWeight& w, const LoraArgs& p) {
   low_product(w, p);
-  const LowRank update = {w.rank, p.low, w.b, 1, w.rank};
+  const LowRank update = update_of(w, p);
   if (w.packed != nullptr)
     packed_linear(*w.packed, p.m, p.x, p.bias, p.y, &update);
   else

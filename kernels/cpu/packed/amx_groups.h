@@ -14,7 +14,7 @@
 namespace llmkit {
 namespace {  // a copy per file: built with its flags
 
-constexpr size_t kBlockRows = 16, kSumFloats = 256;
+constexpr size_t kBlockRows = 16, kSumFloats = 256, kResultCols = 64;
 
 /// How groups lie in x and in lines: in steps of kTileBytes.
 struct Steps {
@@ -32,9 +32,8 @@ struct GroupRun {
   const float *scales, *corrections;  // [group][16] of a tile; corrections only where there are
   const float* factors;               // [group][16] of a block's rows; null where there are none
   size_t next_scales, next_factors;
-  float* results;       // kSumFloats of each tile
-  size_t next_results;  // of a block
-  size_t rows;          // of the first block; a second one has 16 less
+  float* results;  // kResultCols of each row, 16 of each tile
+  size_t rows;     // of the first block; a second one has 16 less
 };
 
 /// Adds the sums of a group, scaled, to the results of the first kRows rows.
@@ -43,7 +42,7 @@ inline void add_sums(const float* sums, const float* scales, const float* correc
                      const float* factors, float* results) {
   Vec acc[kRows];
 #pragma GCC unroll 16
-  for (int r = 0; r < kRows; ++r) acc[r] = load(results + r * 16);
+  for (int r = 0; r < kRows; ++r) acc[r] = load(results + r * kResultCols);
   const Vec scale = load(scales);
 #pragma GCC unroll 16
   for (int r = 0; r < kRows; ++r)
@@ -54,7 +53,7 @@ inline void add_sums(const float* sums, const float* scales, const float* correc
     for (int r = 0; r < kRows; ++r) acc[r] = fma(correction, splat(factors[r]), acc[r]);
   }
 #pragma GCC unroll 16
-  for (int r = 0; r < kRows; ++r) store(results + r * 16, acc[r]);
+  for (int r = 0; r < kRows; ++r) store(results + r * kResultCols, acc[r]);
 }
 
 /// Product p is that of block p / kTiles and tile p % kTiles: its sum is in tile register p, then
@@ -147,7 +146,7 @@ class GroupProducts {
         sums_ + kProduct * kSumFloats, at_.scales + of_tile,
         at_.corrections == nullptr ? nullptr : at_.corrections + of_tile,
         at_.factors == nullptr ? nullptr : at_.factors + kBlock * at_.next_factors + group * 16,
-        at_.results + kBlock * at_.next_results + kTile * kSumFloats);
+        at_.results + kBlock * kBlockRows * kResultCols + kTile * 16);
   }
 
   GroupRun at_;

@@ -1,9 +1,10 @@
 #pragma once
 
 #include <algorithm>
+#include <type_traits>
 
 #include "base/simd/amx.h"
-#include "cpu/packed/kernels.h"
+#include "cpu/packed/amx_results.h"
 
 // Products with 16-bit codes in tile registers: include base/simd/avx512.h first.
 //
@@ -20,7 +21,8 @@ class PlainProduct {
   PlainProduct(const PackedWeight& weight, const PackedProductArgs& args)
       : weight_(weight),
         args_(args),
-        steps_(weight.padded_cols() * sizeof(uint16_t) / kStepBytes) {}
+        steps_(weight.padded_cols() * sizeof(uint16_t) / kStepBytes),
+        results_(weight, args) {}
 
   void run() const {
     const TileScope tiles;
@@ -32,8 +34,8 @@ class PlainProduct {
   }
 
  private:
-  /// Steps and rows of x at a time: 1 MB of it.
-  static constexpr size_t kSteps = 64, kRows = 256, kRowsOfTile = 16;
+  static constexpr size_t kSteps = kCachedBytes / kStepBytes, kRows = kCachedRows;
+  static constexpr size_t kRowsOfTile = 16, kSumCols = 32, kSumBytes = kSumCols * sizeof(float);
   static size_t divide_up(size_t rows) { return (rows + kRowsOfTile - 1) / kRowsOfTile; }
 
   /// Blocks [block, end) of rows, steps [begin, last).
@@ -74,8 +76,15 @@ class PlainProduct {
     const auto* x =
         static_cast<const uint8_t*>(args_.x.values) + block * next_x + cut.begin * kTileBytes;
     const uint8_t* w = lines(tile, cut.begin);
-    const Result result = {*this, block, tile, cut.begin == 0, cut.last == steps_};
-    result.template load<kBlocks, kTiles>();
+    alignas(64) float sums[2 * kRowsOfTile * kSumCols];
+    const ResultBlock result = {sums,      kSumCols,   block * kRowsOfTile, kBlocks * kRowsOfTile,
+                                tile * 16, kTiles * 16};
+    if (cut.begin == 0) {
+      each_sum<kBlocks, kTiles>(sums, [](auto sum, float*) { tile_zero<sum>(); });
+    } else {
+      results_.load(result);
+      each_sum<kBlocks, kTiles>(sums, [](auto sum, float* p) { tile_load<sum>(p, kSumBytes); });
+    }
     for (size_t step = cut.begin; step < cut.last; ++step) {
       tile_load<6>(w, kStepBytes);
       tile_load<4>(x, kStepBytes);
@@ -88,75 +97,24 @@ class PlainProduct {
       for (size_t i = 0; i < part; i += 64) __builtin_prefetch(next + i, 0, 2);
       x += kTileBytes, w += kTileBytes, next += part;
     }
-    result.template store<kBlocks, kTiles>();
+    each_sum<kBlocks, kTiles>(sums, [](auto sum, float* p) { tile_store<sum>(p, kSumBytes); });
+    results_.store(result, cut.last == steps_);
   }
 
-  /// Two blocks of y by two tiles.
-  struct Result {
-    const PlainProduct& product;
-    size_t block, tile;
-    bool is_first, is_last;  // run of steps
-
-    template <int kBlocks, int kTiles>
-    void load() const {
-      load_sum<0>(block, tile);
-      if (kTiles > 1) load_sum<1>(block, tile + 1);
-      if (kBlocks > 1) load_sum<2>(block + 1, tile);
-      if (kBlocks > 1 && kTiles > 1) load_sum<3>(block + 1, tile + 1);
-    }
-    template <int kBlocks, int kTiles>
-    void store() const {
-      store_sum<0>(block, tile);
-      if (kTiles > 1) store_sum<1>(block, tile + 1);
-      if (kBlocks > 1) store_sum<2>(block + 1, tile);
-      if (kBlocks > 1 && kTiles > 1) store_sum<3>(block + 1, tile + 1);
-    }
-
-   private:
-    const PackedProductArgs& args() const { return product.args_; }
-    size_t cols(size_t t) const { return std::min<size_t>(16, product.weight_.rows - t * 16); }
-    float* y(size_t row, size_t t) const {
-      return args().y + (row - args().range.first) * args().ldy + (t - args().range.tile) * 16;
-    }
-    const float* bias(size_t t) const {
-      return is_last && args().bias != nullptr ? args().bias + t * 16 : nullptr;
-    }
-    /// Rows [first, last) of a block are wanted.
-    size_t first(size_t b) const { return std::max(b * kRowsOfTile, args().range.first); }
-    size_t last(size_t b) const {
-      return std::min((b + 1) * kRowsOfTile, args().range.first + args().range.count);
-    }
-    /// Whether the registers' rows are y's.
-    bool is_whole(size_t b, size_t t) const {
-      return last(b) - first(b) == kRowsOfTile && cols(t) == 16;
-    }
-
-    template <int kSum>
-    void load_sum(size_t b, size_t t) const {
-      if (is_first) return tile_zero<kSum>();
-      if (is_whole(b, t)) return tile_load<kSum>(y(first(b), t), args().ldy * sizeof(float));
-      alignas(64) float sum[kRowsOfTile * 16] = {};
-      for (size_t row = first(b); row < last(b); ++row)
-        llmkit::store(sum + row % kRowsOfTile * 16, load_partial(y(row, t), cols(t)));
-      tile_load<kSum>(sum, kStepBytes);
-    }
-    template <int kSum>
-    void store_sum(size_t b, size_t t) const {
-      if (bias(t) == nullptr && is_whole(b, t))
-        return tile_store<kSum>(y(first(b), t), args().ldy * sizeof(float));
-      alignas(64) float sum[kRowsOfTile * 16];
-      tile_store<kSum>(sum, kStepBytes);
-      for (size_t row = first(b); row < last(b); ++row) {
-        const Vec v = llmkit::load(sum + row % kRowsOfTile * 16);
-        const Vec added = bias(t) == nullptr ? v : add(v, load_partial(bias(t), cols(t)));
-        store_partial(y(row, t), added, cols(t));
-      }
-    }
-  };
+  /// The tile registers of the sums, and where they are in memory.
+  template <int kBlocks, int kTiles, typename Body>
+  static void each_sum(float* sums, Body body) {
+    body(std::integral_constant<int, 0>(), sums);
+    if constexpr (kTiles > 1) body(std::integral_constant<int, 1>(), sums + 16);
+    sums += kRowsOfTile * kSumCols;
+    if constexpr (kBlocks > 1) body(std::integral_constant<int, 2>(), sums);
+    if constexpr (kBlocks > 1 && kTiles > 1) body(std::integral_constant<int, 3>(), sums + 16);
+  }
 
   const PackedWeight& weight_;
   const PackedProductArgs& args_;
   const size_t steps_;
+  const Results results_;
 };
 
 }  // namespace

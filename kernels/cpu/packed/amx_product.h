@@ -5,6 +5,7 @@
 
 #include "base/scratch.h"
 #include "cpu/packed/amx_groups.h"
+#include "cpu/packed/amx_results.h"
 
 // Products in tile registers, for int8 and bf16: include base/simd/avx512.h first.
 //
@@ -20,7 +21,7 @@ namespace {  // a copy per file: built with its flags
 /// Bytes of a row of x in a panel.
 constexpr size_t kChunkBytes = 512;
 /// Tiles of a panel.
-constexpr size_t kPanelTiles = 4;
+constexpr size_t kPanelTiles = kResultCols / 16;
 
 /// Groups are whole steps.
 inline Steps steps_of(const PackedWeight& weight, size_t value_bytes) {
@@ -40,14 +41,21 @@ struct Cut {
 struct TilePanel {
   uint8_t* lines;               // [tile][group]
   float *scales, *corrections;  // [tile][group][16]
-  float* results;               // [block][tile][16 rows][16]
+  float* results;               // [block][16 rows][tile][16]
 };
 
 template <typename Kind>
 struct AmxProduct {
   const PackedWeight& weight;
   const PackedProductArgs& args;
-  Steps steps;
+  const Steps steps;
+  const Results results;
+
+  AmxProduct(const PackedWeight& weight, const PackedProductArgs& args)
+      : weight(weight),
+        args(args),
+        steps(steps_of(weight, sizeof(typename Kind::Value))),
+        results(weight, args) {}
 
   /// Groups that fit into some bytes of a row of x, at least one.
   size_t groups_in(size_t bytes) const {
@@ -84,8 +92,7 @@ struct AmxProduct {
     const size_t first = (cut.first_block() + block) * steps.groups + cut.begin;
     const size_t bytes = steps.group_bytes(), next_x = steps.groups * bytes;
     const auto* const x = static_cast<const uint8_t*>(args.x.values) + first * bytes;
-    float* const results = panel.results + (block * kPanelTiles + tile) * kSumFloats;
-    constexpr size_t kNextBlock = kPanelTiles * kSumFloats;
+    float* const results = results_of(panel, block) + tile * 16;
     const size_t at = tile * cut.groups();
     const float* const factors = Kind::factors(args.x);
     const bool corrects = weight.has_zeros && Kind::kCorrects;
@@ -93,7 +100,7 @@ struct AmxProduct {
         {cut.groups(), x, panel.lines + at * bytes, next_x, cut.groups() * bytes,
          panel.scales + at * 16, corrects ? panel.corrections + at * 16 : nullptr,
          factors == nullptr ? nullptr : factors + first * 16, cut.groups() * 16, steps.groups * 16,
-         results, kNextBlock, cut.end - (cut.first_block() + block) * kBlockRows},
+         results, cut.end - (cut.first_block() + block) * kBlockRows},
         steps)
         .run();
   }
@@ -105,32 +112,16 @@ struct AmxProduct {
     if (t < cut.tiles) multiply<kBlocks, 1>(cut, panel, block, t);
   }
 
-  /// Every row of the cut, a part of which is in its blocks, with its columns of y.
-  template <typename Body>
-  void each_row(const Cut& cut, float* results, Body body) const {
-    for (size_t row = cut.row; row < cut.end; ++row)
-      for (size_t t = 0; t < cut.tiles; ++t) {
-        const size_t tile = cut.tile + t, block = row / kBlockRows - cut.first_block();
-        body(results + (block * kPanelTiles + t) * kSumFloats + row % kBlockRows * 16,
-             args.y + (row - args.range.first) * args.ldy + (tile - args.range.tile) * 16,
-             std::min<size_t>(16, weight.rows - tile * 16), tile);
-      }
+  static float* results_of(const TilePanel& panel, size_t block) {
+    return panel.results + block * kBlockRows * kResultCols;
   }
-
-  void load_results(const Cut& cut, float* results) const {
-    if (cut.begin == 0)
-      return std::memset(results, 0, cut.blocks() * kPanelTiles * kSumFloats * 4), void();
-    each_row(cut, results, [](float* result, const float* y, size_t n, size_t) {
-      store(result, n < 16 ? load_partial(y, n) : load(y));
-    });
-  }
-  void store_results(const Cut& cut, float* results) const {
-    const float* const bias = cut.last == steps.groups ? args.bias : nullptr;
-    each_row(cut, results, [bias](const float* result, float* y, size_t n, size_t tile) {
-      const Vec v =
-          bias == nullptr ? load(result) : add(load(result), load_partial(bias + tile * 16, n));
-      n < 16 ? store_partial(y, v, n) : store(y, v);
-    });
+  ResultBlock result_block(const Cut& cut, const TilePanel& panel, size_t block) const {
+    return {results_of(panel, block),
+            kResultCols,
+            (cut.first_block() + block) * kBlockRows,
+            kBlockRows,
+            cut.tile * 16,
+            cut.tiles * 16};
   }
 
   /// A few tiles, `chunk` groups at a time.
@@ -138,11 +129,15 @@ struct AmxProduct {
     for (Cut part = cut; part.begin < cut.last; part.begin = part.last) {
       part.last = std::min(part.begin + chunk, cut.last);
       const TilePanel panel = unpack(part);
-      if (part.begin == cut.begin) load_results(cut, panel.results);
+      if (part.begin == 0)
+        std::memset(panel.results, 0, cut.blocks() * kBlockRows * kResultCols * sizeof(float));
+      for (size_t i = 0; i < cut.blocks() && part.begin == cut.begin && part.begin > 0; ++i)
+        results.load(result_block(cut, panel, i));
       size_t block = 0;
       for (; block + 2 <= cut.blocks(); block += 2) multiply_blocks<2>(part, panel, block);
       if (block < cut.blocks()) multiply_blocks<1>(part, panel, block);
-      if (part.last == cut.last) store_results(cut, panel.results);
+      for (size_t i = 0; i < cut.blocks() && part.last == cut.last; ++i)
+        results.store(result_block(cut, panel, i), cut.last == steps.groups);
     }
   }
 
@@ -164,7 +159,7 @@ struct AmxProduct {
 
 template <typename Kind>
 void multiply_in_tiles(const PackedWeight& weight, const PackedProductArgs& args) {
-  AmxProduct<Kind>{weight, args, steps_of(weight, sizeof(typename Kind::Value))}.run();
+  AmxProduct<Kind>(weight, args).run();
 }
 
 }  // namespace

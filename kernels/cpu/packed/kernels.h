@@ -16,13 +16,17 @@ struct PrepareArgs {
   float* totals;
 };
 
-/// As the arguments of packed_product.
+/// As the arguments of packed_product; and what is added to the results then, and whether y is so
+/// large that it should not go through the caches. Only kernels with cached_rows look at the last
+/// two.
 struct PackedProductArgs {
   PreparedRows x;
   PackedRange range;
   const float* bias;
   float* y;
   size_t ldy;
+  const LowRank* update = nullptr;
+  bool past_caches = false;
 };
 
 /// One compute type on one instruction set, on one thread. `few` and `many` give the same bits and
@@ -37,8 +41,8 @@ struct PackedKernels {
   size_t value_bytes;  // of an element of PreparedRows::values
   /// Rows of x that are prepared together and lie as the kernels want them.
   size_t row_block = 1;
-  /// Rows of x that `many` keeps in the second-level cache while all tiles of its range pass by them,
-  /// kCachedBytes of each at a time; 0 where it takes the tiles one after the other.
+  /// Rows of x that `many` keeps in the second-level cache while all tiles of its range pass by
+  /// them, kCachedBytes of each at a time; 0 where it takes the tiles one after the other.
   size_t cached_rows = 0;
   /// Whether a product of m rows with the weight is for these kernels; null: every product.
   bool (*takes)(const PackedWeight& weight, size_t m) = nullptr;

@@ -15,6 +15,10 @@ namespace {
 /// Rows of x that a task takes at least, when there are few tiles for the threads.
 constexpr size_t kRowsPerTask = 96;
 
+/// Bytes of y from which on it is written past the caches: half of it would be gone from them
+/// before it is read.
+constexpr size_t kPastCaches = size_t{4} << 20;
+
 size_t divide_up(size_t a, size_t b) { return (a + b - 1) / b; }
 size_t floats_of(size_t bytes) { return divide_up(bytes, 64) * 16; }
 
@@ -102,11 +106,22 @@ PreparedRows prepare_rows(const PackedWeight& weight, size_t m, const float* x, 
           totals ? factors : nullptr};
 }
 
+namespace {
+
+void run_product(const PackedWeight& weight, const PackedProductArgs& args) {
+  const PackedKernels& kernels = packed_kernels(weight, args.x.m);
+  const PackedRange& range = args.range;
+  (range.count <= kernels.few_rows ? kernels.few : kernels.many)(weight, args);
+  if (args.update == nullptr || kernels.cached_rows > 0) return;
+  const size_t col = range.tile * 16, cols = std::min(range.tiles * 16, weight.rows - col);
+  add_low_rank(*args.update, {range.first, range.count, col, cols, args.y, args.ldy});
+}
+
+}  // namespace
+
 void packed_product(const PackedWeight& weight, const PreparedRows& x, const PackedRange& range,
                     const float* bias, float* y, size_t ldy) {
-  const PackedKernels& kernels = packed_kernels(weight, x.m);
-  const auto product = range.count <= kernels.few_rows ? kernels.few : kernels.many;
-  product(weight, {x, range, bias, y, ldy});
+  run_product(weight, {x, range, bias, y, ldy});
 }
 
 namespace {
@@ -126,17 +141,9 @@ void multiply_blocks(const PackedLayer& layer, const PreparedRows& rows, const S
   const size_t tiles = std::min(count * split.block, weight.tiles - tile);
   if (split.few) begin_reading(weight.tile(tile), (weight.tiles - tile) * weight.tile_bytes);
   const PackedRange range = {first, std::min(split.rows, rows.m - first), tile, tiles};
-  float* const y = layer.y + first * weight.rows + col;
-  packed_product(weight, rows, range, layer.bias, y, weight.rows);
-  if (layer.update != nullptr)
-    add_low_rank(*layer.update, {first, range.count, col, std::min(tiles * 16, weight.rows - col),
-                                 y, weight.rows});
-}
-
-/// Whether an update is best added block by block, to what is still in the cache: not where more of
-/// a row of x than is kept in the cache would come anew for every block.
-bool adds_to_cached(const PackedWeight& weight, const PackedKernels& kernels) {
-  return kernels.cached_rows == 0 || weight.padded_cols() * kernels.value_bytes <= kCachedBytes;
+  const bool past_caches = rows.m * weight.rows * sizeof(float) >= kPastCaches;
+  run_product(weight, {rows, range, layer.bias, layer.y + first * weight.rows + col, weight.rows,
+                       layer.update, past_caches});
 }
 
 /// The products with layers that want x in the form that it is prepared in.
@@ -145,19 +152,21 @@ void multiply_alike(const PackedLayer* layers, size_t count, const PreparedRows&
   const PackedKernels& kernels = packed_kernels(weight, rows.m);
   const Split split = split_of(layers, count, kernels, rows.m);
   if (split.blocks == 0) return;
-  parallel_for(
-      split.blocks * split.chunks, grain_for(work_of(weight, split)),
-      [&](size_t begin, size_t end) {
-        while (begin < end) {
-          const PackedLayer* layer = layers;
-          size_t block = begin % split.blocks, all;
-          for (; block >= (all = blocks_of(*layer->weight, split.block)); ++layer) block -= all;
-          const bool one = layer->update != nullptr && adds_to_cached(*layer->weight, kernels);
-          const size_t taken = one ? 1 : std::min(end - begin, all - block);
-          multiply_blocks(*layer, rows, split, begin / split.blocks * split.rows, block, taken);
-          begin += taken;
-        }
-      });
+  parallel_for(split.blocks * split.chunks, grain_for(work_of(weight, split)),
+               [&](size_t begin, size_t end) {
+                 while (begin < end) {
+                   const PackedLayer* layer = layers;
+                   size_t block = begin % split.blocks, all;
+                   for (; block >= (all = blocks_of(*layer->weight, split.block)); ++layer)
+                     block -= all;
+                   // An update that is added afterwards finds one block still in the cache.
+                   const bool one = layer->update != nullptr && kernels.cached_rows == 0;
+                   const size_t taken = one ? 1 : std::min(end - begin, all - block);
+                   multiply_blocks(*layer, rows, split, begin / split.blocks * split.rows, block,
+                                   taken);
+                   begin += taken;
+                 }
+               });
 }
 
 }  // namespace

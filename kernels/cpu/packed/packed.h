@@ -19,13 +19,13 @@ PackedWeight pack_weight(const WeightView& view, Compute compute);
 /// call): see PreparedRows.
 struct PreparedRows {
   size_t m = 0;
-  size_t stride = 0;               // elements of a row: padded_cols()
-  const void* values = nullptr;    // [m, stride]; kInt8: int8; kBf16: bf16 bits, or the same values
-                                   // in float32 where the kernels multiply float32
-  const float* scales = nullptr;   // kInt8: [m, groups]: x is about values * scale
+  size_t stride = 0;              // elements of a row: padded_cols()
+  const void* values = nullptr;   // [m, stride]; kInt8: int8; kBf16: bf16 bits, or the same values
+                                  // in float32 where the kernels multiply float32
+  const float* scales = nullptr;  // kInt8: [m, groups]: x is about values * scale
   const int32_t* starts = nullptr;  // kInt8: [m, groups], minus the sums of values; times 8 (4-bit
                                     // codes) or 128 where the weight has no zero points of its own
-  const float* totals = nullptr;   // kBf16 with zero points: [m, groups], the sums of values
+  const float* totals = nullptr;    // kBf16 with zero points: [m, groups], the sums of values
 };
 /// With all threads. kFourBit in bf16 bits: each 8 columns in the order 0 2 4 6 1 3 5 7, the pairs
 /// that one shift and one table lookup of a line give.
@@ -46,8 +46,8 @@ struct PackedRange {
 void packed_product(const PackedWeight& weight, const PreparedRows& x, const PackedRange& range,
                     const float* bias, float* y, size_t ldy);
 
-/// A weight to multiply with: y [m, rows] = x [m, cols] · weightᵀ + bias; `update`, if any, is added
-/// block by block.
+/// A weight to multiply with: y [m, rows] = x [m, cols] · weightᵀ + bias; `update`, if any, is
+/// added block by block.
 struct PackedLayer {
   const PackedWeight* weight;
   const float* bias;  // may be null

@@ -211,6 +211,32 @@ void check_layers(Checks& checks) {
   }
 }
 
+/// A y that is too large for the caches gets the bits of its rows, a few at a time.
+void check_large(Checks& checks) {
+  using F = WeightFormat;
+  const size_t rows = 1040, m = 1030, rank = 3;
+  const Buffer bias(rows, 1), low(m * rank, 2), high(rank * rows, 3);
+  std::vector<float> memory(m * rows + 16);
+  float* const y = memory.data() + (64 - reinterpret_cast<uintptr_t>(memory.data()) % 64) / 4 % 16;
+  for (const WeightCase& c : {WeightCase{F::kBf16, rows, 40, 0, false, false},
+                              WeightCase{F::kInt4, rows, 64, 32, false, true},
+                              WeightCase{F::kNf4, rows, 64, 64, false, false}}) {
+    const RandomWeight random(c);
+    const Buffer x(m * c.cols, 4);
+    for (const Compute compute : {Compute::kBf16, Compute::kInt8}) {
+      const PackedWeight w = pack_weight(random.view, compute);
+      const LowRank update = {rank, low.data(), high.data(), rows, 1};
+      packed_linear(w, m, x.data(), bias.data(), y, &update);
+      for (size_t row = 0; row < m; row += 103) {
+        Buffer want(103 * rows, 5);
+        const LowRank part = {rank, low.data() + row * rank, high.data(), rows, 1};
+        packed_linear(w, 103, x.data() + row * c.cols, bias.data(), want.data(), &part);
+        checks.same("large", y + row * rows, want.data(), 103 * rows);
+      }
+    }
+  }
+}
+
 /// Bytes that a thread asks for while it waits.
 size_t fetched(ReadAhead& ahead) {
   size_t steps = 0;
@@ -246,6 +272,7 @@ void check_all(Checks& checks) {
   check_refused_forms(checks);
   check_layout_version(checks);
   check_layers(checks);
+  check_large(checks);
   check_read_ahead(checks);
   check_mapped(checks);
 }

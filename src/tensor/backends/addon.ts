@@ -262,6 +262,9 @@ export interface Addon extends AddonKernels<Float32Array, Int32Array> {
   threads(): number;
   setThreads(count: number): void;
 
+  /** Memory of any content that begins with a line of the cache, freed when it is collected. */
+  alignedBuffer(sizeBytes: number): ArrayBuffer;
+
   /**
    * Maps a file, or what it has of a range, privately (writes stay in memory) until the buffer is collected. Throws
    * an Error with the system's message.

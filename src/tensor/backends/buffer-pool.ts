@@ -2,6 +2,8 @@
 const EXACT_LENGTHS = 256;
 /** What is in use and what waits for reuse may together exceed the peak use by this factor. */
 const HEADROOM = 1.25;
+/** Arrays from this size on begin with a line of the cache: kernels write such past the caches. */
+const ALIGNED_BYTES = 2 ** 20;
 /** Free arrays up to this size in all are kept whatever the peak. */
 const SMALLEST_CAP_BYTES = 16 * 2 ** 20;
 
@@ -17,10 +19,16 @@ interface SizeClass {
  */
 export class BufferPool {
   readonly #classes = new Map<number, SizeClass>();
+  readonly #alignedBuffer: (bytes: number) => ArrayBuffer;
   #uses = 0;
   #inUseBytes = 0;
   #freeBytes = 0;
   #peakBytes = 0;
+
+  /** @param alignedBuffer makes memory of any content */
+  constructor(alignedBuffer: (bytes: number) => ArrayBuffer) {
+    this.#alignedBuffer = alignedBuffer;
+  }
 
   /** Bytes that wait for reuse. */
   get freeBytes(): number {
@@ -47,7 +55,8 @@ export class BufferPool {
         return free.length === length ? free : new Float32Array(free.buffer, 0, length);
       }
     }
-    return new Float32Array(new ArrayBuffer(bytes), 0, length);
+    const buffer = bytes < ALIGNED_BYTES ? new ArrayBuffer(bytes) : this.#alignedBuffer(bytes);
+    return new Float32Array(buffer, 0, length);
   }
 
   /** Gives back an array that `acquire` made; nobody may use it afterwards. */

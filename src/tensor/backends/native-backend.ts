@@ -43,7 +43,7 @@ export class NativeBackend
   implements KernelDevice<Float32Array, Int32Array>
 {
   readonly addon: Addon;
-  #pool = new BufferPool();
+  #pool: BufferPool;
   readonly #createWeight: (data: WeightData, compute: Compute) => WeightHandle;
   readonly #disposeWeight: (handle: WeightHandle) => void;
   readonly #storage: NativeStorage;
@@ -53,10 +53,15 @@ export class NativeBackend
   constructor(addon: Addon) {
     super();
     this.addon = addon;
+    this.#pool = this.#newPool();
     this.#storage = new NativeStorage(this);
     this.data = this.#storage;
     this.#createWeight = (data, compute) => addon.createWeight(data, compute);
     this.#disposeWeight = (handle) => addon.disposeWeight(handle);
+  }
+
+  #newPool(): BufferPool {
+    return new BufferPool((bytes) => this.addon.alignedBuffer(bytes));
   }
 
   /** Arrays that wait for reuse. */
@@ -71,7 +76,7 @@ export class NativeBackend
   record(compute: () => tf.Tensor): { result: tf.Tensor; handle: RecordingHandle | null } {
     const pool = this.#pool;
     const recording = { whole: true };
-    this.#pool = new BufferPool();
+    this.#pool = this.#newPool();
     this.#recording = recording;
     this.addon.beginRecording();
     let handle: RecordingHandle | null;

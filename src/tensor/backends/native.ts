@@ -48,6 +48,7 @@ const ADDON_FUNCTIONS: Readonly<Record<keyof Addon, true>> = {
   activationGrad: true,
   adamw: true,
   adamw8bit: true,
+  alignedBuffer: true,
   argmax: true,
   attention: true,
   attentionGrad: true,

@@ -31,6 +31,26 @@ void linear_call(const Napi::CallbackInfo& info) {
   });
 }
 
+/// activatedLinear(name, x, weight, bias, y, cols)
+void activated_linear_call(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "activatedLinear");
+  const Activation name = activation_argument(args);
+  const size_t cols = args.positive(5, "cols");
+  const WeightView weight = args.matrix(2, cols);
+  const Floats x = args.floats(1);
+  const size_t m = args.quotient(x.size, cols, "x");
+  const float* const bias = args.optional_floats(3, weight.rows, "bias").data;
+  const Floats y = args.floats(4, m * weight.rows, "y");
+  const PackedWeight* const packed = args.packed(2);
+  run([=] {
+    if (packed != nullptr)
+      packed_linear(*packed, m, x.data, bias, y.data);
+    else
+      linear(weight, m, x.data, bias, y.data);
+    activation(name, y.size, y.data, y.data);
+  });
+}
+
 /// Layers of one x, [m, cols]: those whose weights are packed, and the others.
 struct Layers {
   size_t m;
@@ -218,6 +238,7 @@ void gated_mlp_kept_grad_call(const Napi::CallbackInfo& info) {
 
 void add_layers(Napi::Object exports) {
   add_call<linear_call>(exports, "linear");
+  add_call<activated_linear_call>(exports, "activatedLinear");
   add_call<merged_linear_call>(exports, "mergedLinear");
   add_call<linear_grad_input_call>(exports, "linearGradInput");
   add_call<lora_linear_call>(exports, "loraLinear");

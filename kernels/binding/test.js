@@ -33,6 +33,8 @@ function checkLinears() {
     floats(0),
   );
   assert.deepEqual(y, floats(121, 187));
+  addon.activatedLinear('relu', floats(1, 2), floats(3, 4, -5, -6), floats(10, 2), y, 2);
+  assert.deepEqual(y, floats(21, 0));
 }
 
 function checkArguments() {
@@ -48,6 +50,8 @@ function checkArguments() {
     [() => addon.linear(), TypeError],
     [() => addon.linear(floats(1, 2), floats(3, 4, 5, 6), null, y, 2, floats(1)), RangeError],
     [() => addon.gatedLinear('relu', y, 2, y, null, floats(0), y, null, y), RangeError],
+    [() => addon.activatedLinear('relu', y, y, null, y, 2), RangeError],
+    [() => addon.activatedLinear('swish', y, y, null, floats(0), 2), RangeError],
     [() => addon.mergedLinear(floats(1, 2), 0, floats(3, 4), null, y), RangeError],
     [() => addon.mergedLinear(floats(1, 2), 2, floats(3, 4), null, y), RangeError],
     [() => addon.mergedLinear(floats(1, 2), 2, floats(3, 4, 5, 6), floats(1), y), RangeError],

@@ -1,4 +1,4 @@
-import { activation, gatedLinear, gatedMlp } from '../tensor/ops/index.js';
+import { activatedLinear, activation, gatedLinear, gatedMlp } from '../tensor/ops/index.js';
 import type { Tensor, Tensor3D, Variable } from '../tensor/tfjs.js';
 import { Weight } from '../tensor/weight.js';
 import { type ForwardContext, forwardAll, forwardOnto, isPlain, type Linear } from './linear.js';
@@ -26,12 +26,14 @@ export class Mlp {
   #middle(x: Tensor3D, context: ForwardContext): Tensor {
     const name = this.#parts.config.activation;
     const linears = this.#in.map((path) => linearOf(this.#parts, path));
-    const [gate, up] = linears;
-    if (up === undefined) return activation((gate as Linear).forward(x, context), name);
-    const options = { keepBf16: this.#roundsProducts() };
-    if (linears.every(isPlain)) {
-      return gatedLinear(x, { gate: gate as Linear, up }, name, options);
+    const [gate, up] = linears as [Linear, Linear | undefined];
+    if (up === undefined) {
+      return isPlain(gate)
+        ? activatedLinear(x, gate, name)
+        : activation(gate.forward(x, context), name);
     }
+    const options = { keepBf16: this.#roundsProducts() };
+    if (linears.every(isPlain)) return gatedLinear(x, { gate, up }, name, options);
     const [gated, linear] = forwardAll(linears, x, context) as [Tensor, Tensor];
     return gatedMlp(gated, linear, name, options);
   }

@@ -77,9 +77,11 @@ struct Tanh {
   }
 };
 
-/// Calls use(F()) with the class of f.
+/// Calls use(F()) with the class of f. Kernels may call it as launchers do, which is why the
+/// compiler is not to ask whether `use` is for both.
+#pragma nv_exec_check_disable
 template <class Use>
-auto with_activation(Activation f, Use use) {
+__host__ __device__ auto with_activation(Activation f, Use use) {
   switch (f) {
     case Activation::kSilu:
       return use(Silu());
@@ -96,6 +98,11 @@ auto with_activation(Activation f, Use use) {
     default:
       return use(Tanh());
   }
+}
+
+/// f(x), where a kernel has one form for all functions.
+__device__ __forceinline__ float activate(Activation f, float x) {
+  return with_activation(f, [=](auto function) { return decltype(function)::value(x); });
 }
 
 }  // namespace llmkit::cuda

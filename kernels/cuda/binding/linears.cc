@@ -8,8 +8,8 @@
 namespace llmkit::cuda {
 namespace {
 
-/// Multiplies x by the layers that begin at argument `index`: weight, bias and y of each. The
-/// packed ones share the rounding of x, and a launch where their codes are alike.
+/// Multiplies x by layers, each a weight and the bias after it among the arguments. The packed ones
+/// share the rounding of x, and a launch where their codes are alike.
 class Layers {
  public:
   Layers(const Arguments& args, const char* name, size_t x_index, size_t cols)
@@ -20,17 +20,40 @@ class Layers {
         m_(args.quotient(rows_.x.size, cols, "x")) {}
 
   size_t rows_of_x() const { return m_; }
+  size_t rows(size_t index) const { return args_.matrix(index, cols_).rows; }
 
-  /// Adds a layer. Only a packed one can write y as bf16.
-  void add(size_t index, const float* residual = nullptr) {
+  /// Where y of the layer at argument `index` is to go, argument `y_index`. Only a packed layer can
+  /// write it as bf16.
+  Elements result(size_t index, size_t y_index) const {
+    const size_t size = args_.product({m_, rows(index)});
+    if (packed_weight(args_, index) != nullptr) return args_.output_elements(y_index, size, "y");
+    return args_.floats(y_index, size, "y").data;
+  }
+  /// The same as float32.
+  Floats floats(size_t index, size_t y_index) const {
+    return args_.floats(y_index, args_.product({m_, rows(index)}), "y");
+  }
+
+  void add(size_t index, Elements y, const float* residual = nullptr) {
     const WeightView view = args_.matrix(index, cols_);
     const float* const bias = args_.optional_floats(index + 1, view.rows, "bias").data;
-    const size_t size = args_.product({m_, view.rows});
-    if (const PackedWeight* const packed = packed_weight(args_, index))
-      packed_.push_back({packed, bias, residual, args_.output_elements(index + 2, size, "y"), {}});
-    else
-      stored_.push_back(
-          {view, m_, rows_.x.values, bias, residual, args_.floats(index + 2, size, "y").data});
+    if (const PackedWeight* const packed = packed_weight(args_, index)) {
+      packed_.push_back({});
+      PackedLayer& layer = packed_.back();
+      layer.weight = packed;
+      layer.bias = bias;
+      layer.residual = residual;
+      layer.y = y;
+    } else {
+      stored_.push_back({view, m_, rows_.x.values, bias, residual, y.floats()});
+    }
+  }
+
+  /// The first layer, which is packed, ends in f and writes bf16 values to `rounded` as well.
+  void end_first(Ending ending, Activation f, bf16* rounded) {
+    packed_.front().ending = ending;
+    packed_.front().f = f;
+    packed_.front().rounded = rounded;
   }
 
   void multiply() const {
@@ -59,31 +82,56 @@ void linear_call(const Napi::CallbackInfo& info) {
   const Arguments args(info, "linear");
   const size_t cols = args.positive(4, "cols");
   Layers layers(args, "linear", 0, cols);
-  const size_t size = args.product({layers.rows_of_x(), args.matrix(1, cols).rows});
-  layers.add(1, args.optional_floats(5, size, "residual").data);
+  const size_t size = args.product({layers.rows_of_x(), layers.rows(1)});
+  layers.add(1, layers.result(1, 3), args.optional_floats(5, size, "residual").data);
   layers.multiply();
+}
+
+/// activatedLinear(name, x, weight, bias, y, cols)
+void activated_linear_call(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "activatedLinear");
+  const auto f = static_cast<Activation>(args.choice(0, kActivationNames));
+  Layers layers(args, "activatedLinear", 1, args.positive(5, "cols"));
+  const Floats y = layers.floats(2, 4);
+  layers.add(2, y.data);
+  const bool packed = packed_weight(args, 2) != nullptr;
+  if (packed) layers.end_first(Ending::kActivated, f, rounded_output(args, 4, layers.rows(2)));
+  layers.multiply();
+  if (!packed) check(activation(f, y.size, y.data, y.data, stream()), "activatedLinear");
 }
 
 /// mergedLinear(x, cols, ...(weight, bias, y) of each layer)
 void merged_linear_call(const Napi::CallbackInfo& info) {
   const Arguments args(info, "mergedLinear");
   Layers layers(args, "mergedLinear", 0, args.positive(1, "cols"));
-  for (size_t i = 2; i < info.Length(); i += 3) layers.add(i);
+  for (size_t i = 2; i < info.Length(); i += 3) layers.add(i, layers.result(i, i + 2));
   layers.multiply();
 }
 
-/// gatedLinear(name, x, cols, gate, gateBias, y, up, upBias, upY)
+/// Whether the weights at two arguments are made in one product, the first gating the second.
+bool gates_in_product(const Arguments& args, size_t gate, size_t up) {
+  const PackedWeight* const first = packed_weight(args, gate);
+  const PackedWeight* const second = packed_weight(args, up);
+  return first != nullptr && second != nullptr && can_gate(*first, *second);
+}
+
+/// gatedLinear(name, x, cols, gate, gateBias, y, up, upBias, null)
 void gated_linear_call(const Napi::CallbackInfo& info) {
   const Arguments args(info, "gatedLinear");
   const auto f = static_cast<Activation>(args.choice(0, kActivationNames));
   Layers layers(args, "gatedLinear", 1, args.positive(2, "cols"));
-  const Floats y = args.floats(5), up = args.floats(8, y.size, "upY");
-  layers.add(3);
-  layers.add(6);
+  const Floats y = layers.floats(3, 5);
+  args.expect(layers.rows(6), layers.rows(3), "up");
+  const bool in_product = gates_in_product(args, 3, 6);
+  const Scratch up = scratch(in_product ? 0 : y.size * sizeof(float));
+  auto* const up_sums = static_cast<float*>(up.data());
+  layers.add(3, y.data);
+  layers.add(6, in_product ? nullptr : up_sums);
+  bf16* const rounded = rounded_output(args, 5, layers.rows(3));
+  if (in_product) layers.end_first(Ending::kGates, f, rounded);
   layers.multiply();
-  const size_t m = layers.rows_of_x();
-  bf16* const rounded = rounded_output(args, 5, m == 0 ? 0 : y.size / m);
-  check(gated_mlp(f, y.size, y.data, up.data, y.data, rounded, stream()), "gatedLinear");
+  if (!in_product)
+    check(gated_mlp(f, y.size, y.data, up_sums, y.data, rounded, stream()), "gatedLinear");
 }
 
 /// linearGradInput(dy, weight, dx, cols)
@@ -108,6 +156,7 @@ void linear_grad_input_call(const Napi::CallbackInfo& info) {
 
 void add_linears(Napi::Object exports) {
   add_procedure<linear_call>(exports, "linear");
+  add_procedure<activated_linear_call>(exports, "activatedLinear");
   add_procedure<merged_linear_call>(exports, "mergedLinear");
   add_procedure<gated_linear_call>(exports, "gatedLinear");
   add_procedure<linear_grad_input_call>(exports, "linearGradInput");

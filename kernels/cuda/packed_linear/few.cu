@@ -1,3 +1,4 @@
+#include "cuda/activation/functions.h"
 #include "cuda/base/launch.h"
 #include "cuda/packed_linear/products.h"
 #include "cuda/packed_linear/tile.h"
@@ -5,7 +6,8 @@
 
 // Products of at most 16 rows, bound by reading the weight. A block makes 32 rows of it: its 8
 // warps are the 8 slices of the columns, each with a ring of its own that no barrier of the block
-// holds up.
+// holds up. Of a gate it makes 32 rows, and then the same rows of the layer that it gates: the ring
+// goes on from one to the other, and neither sum leaves the block.
 
 namespace llmkit::cuda {
 namespace {
@@ -112,42 +114,43 @@ constexpr int kStageBytes = X::kStageBytes + kTileBytes<Codec> + kGroupSpace<Cod
 
 /// Queues the copies of a tile into a stage of the warp's ring.
 template <class Codec>
-__device__ __forceinline__ void copy_tile(const Place& place, int tile, uint32_t codes,
-                                          uint64_t policy) {
-  const WeightArgs& w = place.layer->weight;
+__device__ __forceinline__ void copy_tile(const WeightArgs& w, int row_tile, int tile,
+                                          uint32_t codes, uint64_t policy) {
   const int lane = threadIdx.x % kWarp;
-  const size_t index = static_cast<size_t>(place.row_tile) * w.column_tiles + tile;
+  const size_t index = static_cast<size_t>(row_tile) * w.column_tiles + tile;
   const char* const from = w.codes + index * kTileBytes<Codec>;
 #pragma unroll
   for (int i = 0; i < kTileBytes<Codec>; i += kWarp * 16)
     copy_async_once(codes + i + lane * 16, from + i + lane * 16, policy);
-  if (Codec::kScaled)
-    copy_group_piece(w, place.row_tile, tile, true, codes + kTileBytes<Codec>, lane);
+  if (Codec::kScaled) copy_group_piece(w, row_tile, tile, true, codes + kTileBytes<Codec>, lane);
 }
 
-/// The sums of the warp's slice.
-template <class Codec, class X, int kBlocks, int kStages>
+/// The sums of the warp's slice, of each of the layers.
+template <class Codec, class X, int kBlocks, int kStages, int kLayers>
 __device__ __forceinline__ void multiply_slice(const ForwardArgs& args, const Place& place,
-                                               char* shared, Fragments<kBlocks>& slice) {
+                                               char* shared,
+                                               Fragments<kBlocks> (&slices)[kLayers]) {
   constexpr int kStage = kStageBytes<Codec, X>, kRing = kStages * kStage;
   const WeightArgs& w = place.layer->weight;
   const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
   char* const memory = shared + Codec::kTableBytes + warp * (kRing + X::warp_bytes(args, w));
   X x(args, w, memory, kRing);
   const uint32_t ring = shared_address(memory), lane_table = shared_address(shared) + lane * 4;
-  const int begin = w.slice(warp), end = w.slice(warp + 1);
+  const int begin = w.slice(warp), end = w.slice(warp + 1), tiles = end - begin;
   const uint64_t policy = evict_first_policy();
-  const auto copy = [&](int tile) {
-    if (tile < end) {
-      const uint32_t stage = ring + (tile - begin) % kStages * kStage;
-      copy_tile<Codec>(place, tile, stage + X::kStageBytes, policy);
+  const auto copy = [&](int step) {
+    if (step < kLayers * tiles) {
+      const int layer = kLayers > 1 && step >= tiles ? 1 : 0, tile = begin + step - layer * tiles;
+      const uint32_t stage = ring + step % kStages * kStage;
+      copy_tile<Codec>(place.layer[layer].weight, place.row_tile, tile, stage + X::kStageBytes,
+                       policy);
       x.copy(w, tile, stage);
     }
     commit_copies();
   };
   // The weight is nothing that the kernel before this one makes: its first tiles need not wait.
   if (X::kInRing) wait_for_inputs();
-  for (int i = 0; i < kStages - 1; ++i) copy(begin + i);
+  for (int i = 0; i < kStages - 1; ++i) copy(i);
   if (!X::kInRing) wait_for_inputs();
   let_next_begin();
   x.round(begin, end);
@@ -156,14 +159,20 @@ __device__ __forceinline__ void multiply_slice(const ForwardArgs& args, const Pl
 
   Fragments<kBlocks> chain;
   set_zero<kBlocks>(chain);
-  for (int tile = begin; tile < end; ++tile) {
-    wait_copies<kStages - 2>();
-    __syncwarp();
-    const uint32_t stage = ring + (tile - begin) % kStages * kStage;
-    const uint32_t codes = stage + X::kStageBytes;
-    copy(tile + kStages - 1);
-    const SharedTile<typename X::Rows> at = {codes, codes + kTileBytes<Codec>, x.rows(tile, stage)};
-    multiply_tile<Codec, kBlocks>(w, at, w.ends_group(tile), lane_table, chain, slice);
+#pragma unroll
+  for (int layer = 0; layer < kLayers; ++layer) {
+    const WeightArgs& of = place.layer[layer].weight;
+    for (int tile = begin; tile < end; ++tile) {
+      wait_copies<kStages - 2>();
+      __syncwarp();
+      const int step = layer * tiles + tile - begin;
+      const uint32_t stage = ring + step % kStages * kStage;
+      const uint32_t codes = stage + X::kStageBytes;
+      copy(step + kStages - 1);
+      const SharedTile<typename X::Rows> at = {codes, codes + kTileBytes<Codec>,
+                                               x.rows(tile, stage)};
+      multiply_tile<Codec, kBlocks>(of, at, of.ends_group(tile), lane_table, chain, slices[layer]);
+    }
   }
   wait_copies<0>();
 }
@@ -193,35 +202,55 @@ __device__ __forceinline__ void add_update(const LayerArgs& layer, int row, int 
                              layer.weight.rows, 0, m, sums[b]);
 }
 
-template <class Codec, class X, int kBlocks, int kStages>
+/// Sums of a layer in shared memory: those of the slices and of the update, [9, 8 * kBlocks, 32].
+template <int kBlocks>
+constexpr int kSliceSums = 8 * kBlocks* kTileRows;
+template <int kBlocks>
+constexpr int kLayerSums = (kSlices + 1) * kSliceSums<kBlocks>;
+
+/// The result of a layer in its row n, y's element `index`, from its sums at one place.
+template <int kBlocks>
+__device__ __forceinline__ float result(const LayerArgs& layer, const float* sums, int n,
+                                        size_t index) {
+  float sum = 0;
+#pragma unroll
+  for (int s = 0; s < kSlices; ++s) sum += sums[s * kSliceSums<kBlocks>];
+  if (layer.update.rank > 0) sum += sums[kSlices * kSliceSums<kBlocks>];
+  return finish(layer, sum, n, index);
+}
+
+template <class Codec, class X, int kBlocks, int kStages, int kLayers>
 __global__ void __launch_bounds__(kWarps* kWarp, 2)
     multiply(const __grid_constant__ ForwardArgs args) {
   char* const shared = dynamic_shared();
   const Place place = place_of_block(args);
-  const LayerArgs& layer = *place.layer;
   const int warp = threadIdx.x / kWarp, row = place.row_tile * kTileRows;
-  Fragments<kBlocks> sums;
-  set_zero<kBlocks>(sums);
-  multiply_slice<Codec, X, kBlocks, kStages>(args, place, shared, sums);
+  Fragments<kBlocks> slices[kLayers];
+#pragma unroll
+  for (int i = 0; i < kLayers; ++i) set_zero<kBlocks>(slices[i]);
+  multiply_slice<Codec, X, kBlocks, kStages, kLayers>(args, place, shared, slices);
   __syncthreads();
-  constexpr int kSums = 8 * kBlocks * kTileRows;
-  float* const parts = reinterpret_cast<float*>(shared + Codec::kTableBytes);  // [8, m, 32]
-  keep<kBlocks>(parts + warp * kSums, sums);
-  if (layer.update.rank > 0 && warp == 0) {
-    set_zero<kBlocks>(sums);
-    add_update<kBlocks>(layer, row, args.m, sums);
-    keep<kBlocks>(parts + kSlices * kSums, sums);
+  float* const sums = reinterpret_cast<float*>(shared + Codec::kTableBytes);
+#pragma unroll
+  for (int i = 0; i < kLayers; ++i) {
+    keep<kBlocks>(sums + i * kLayerSums<kBlocks> + warp * kSliceSums<kBlocks>, slices[i]);
+    if (warp != i || place.layer[i].update.rank == 0) continue;
+    set_zero<kBlocks>(slices[i]);
+    add_update<kBlocks>(place.layer[i], row, args.m, slices[i]);
+    keep<kBlocks>(sums + i * kLayerSums<kBlocks> + kSlices * kSliceSums<kBlocks>, slices[i]);
   }
   __syncthreads();
+  const LayerArgs& layer = *place.layer;
   for (int i = threadIdx.x; i < args.m * kTileRows; i += blockDim.x) {
     const int n = row + i % kTileRows;
     if (n >= layer.weight.rows) continue;
-    float sum = 0;
-#pragma unroll
-    for (int s = 0; s < kSlices; ++s) sum += parts[s * kSums + i];
-    if (layer.update.rank > 0) sum += parts[kSlices * kSums + i];
     const size_t index = static_cast<size_t>(i / kTileRows) * layer.weight.rows + n;
-    store_element(layer.y, index, finish(layer, sum, n, index));
+    float value = result<kBlocks>(layer, sums + i, n, index);
+    if (layer.ending != Ending::kSums) value = activate(layer.f, value);
+    if (kLayers > 1)
+      value *= result<kBlocks>(place.layer[1], sums + kLayerSums<kBlocks> + i, n, index);
+    store_element(layer.y, index, value);
+    if (layer.rounded != nullptr) layer.rounded[index] = __float2bfloat16_rn(value);
   }
 }
 
@@ -229,7 +258,7 @@ __global__ void __launch_bounds__(kWarps* kWarp, 2)
 template <class Codec, class X, int kBlocks, int kStages>
 int block_bytes(const ForwardArgs& args) {
   constexpr int kRing = kStages * kStageBytes<Codec, X>;
-  static_assert(kWarps * kRing >= 9 * 8 * kBlocks * kTileRows * 4,
+  static_assert(kWarps * kRing >= 2 * kLayerSums<kBlocks> * 4,
                 "the sums take the place of the ring");
   int most = 0;
   for (int i = 0; i < args.count; ++i) {
@@ -239,15 +268,21 @@ int block_bytes(const ForwardArgs& args) {
   return Codec::kTableBytes + kWarps * most;
 }
 
-template <class Codec, class X, int kBlocks, int kStages>
-cudaError_t launch_multiply(const ForwardArgs& args, cudaStream_t stream) {
+template <class Codec, class X, int kBlocks, int kStages, int kLayers>
+cudaError_t launch_layers(const ForwardArgs& args, cudaStream_t stream) {
   static_assert(Codec::kTableBytes + kWarps * kStages * kStageBytes<Codec, X> <= kMostBytes);
   const size_t bytes = block_bytes<Codec, X, kBlocks, kStages>(args);
   unsigned tiles = 0;
   for (int i = 0; i < args.count; ++i) tiles += args.layers[i].weight.row_tiles;
   Launch blocks = {tiles, kWarps * kWarp, bytes, stream};
   blocks.early = true;
-  return launch(multiply<Codec, X, kBlocks, kStages>, blocks, args);
+  return launch(multiply<Codec, X, kBlocks, kStages, kLayers>, blocks, args);
+}
+
+template <class Codec, class X, int kBlocks, int kStages>
+cudaError_t launch_multiply(const ForwardArgs& args, cudaStream_t stream) {
+  return args.gates() ? launch_layers<Codec, X, kBlocks, kStages, 2>(args, stream)
+                      : launch_layers<Codec, X, kBlocks, kStages, 1>(args, stream);
 }
 
 /// The kernels of a codec: how deep their rings are.

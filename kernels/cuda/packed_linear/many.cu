@@ -43,8 +43,9 @@ __device__ __forceinline__ void multiply_slices(const ForwardArgs& args, const P
                                                 Fragments<kBlocks>& total) {
   constexpr int kStage = Stage<Codec>::kBytes;
   char* const shared = dynamic_shared();
-  const WeightArgs& w = place.layer->weight;
   const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp, i = warp % kBlockTiles;
+  // The tiles of a block end groups and slices together; the scales are each layer's own.
+  const WeightArgs &w = place.layer->weight, &own = place.tile(i).layer->weight;
   const uint32_t ring = shared_address(shared) + Codec::kTableBytes;
   const uint32_t lane_table = shared_address(shared) + lane * 4;
   const int slices = kSlices / parts.parts, last = (blockIdx.z + 1) * slices;
@@ -72,7 +73,7 @@ __device__ __forceinline__ void multiply_slices(const ForwardArgs& args, const P
     const SharedTile<SharedRows> at = {codes + i * kTileBytes<Codec>,
                                        stage + Stage<Codec>::kGroups + i * kGroupSpace<Codec>,
                                        {stage, warp / kBlockTiles * 8 * kBlocks}};
-    multiply_tile<Codec, kBlocks>(w, at, w.ends_group(tile), lane_table, chain, slice);
+    multiply_tile<Codec, kBlocks>(own, at, w.ends_group(tile), lane_table, chain, slice);
     for (; index < last && w.slice(index + 1) == tile + 1; ++index)
       end_slice(parts, index, slice, total);
   }
@@ -105,7 +106,6 @@ template <class Codec>
 __global__ void __launch_bounds__(kManyThreads, 1)
     multiply(const __grid_constant__ ForwardArgs args, const SliceParts parts) {
   const Place place = place_of_block<kBlockRows>(args);
-  const LayerArgs& layer = *place.layer;
   Fragments<kBlocks> total;
   set_zero<kBlocks>(total);
   multiply_slices<Codec>(args, place, parts, total);
@@ -113,17 +113,17 @@ __global__ void __launch_bounds__(kManyThreads, 1)
     if (!is_last_part(parts)) return;
     add_parts(parts, total);
   }
-  const int warp = threadIdx.x / kWarp;
-  const int row_tile = place.row_tile + warp % kBlockTiles;
-  if (row_tile >= layer.weight.row_tiles) return;
-  const int row = row_tile * kTileRows, m = place.m + warp / kBlockTiles * 8 * kBlocks;
-  finish_and_store<kBlocks>(args, layer, row, m, total);
+  const auto meet = [] { __syncthreads(); };
+  meet();
+  finish_block<kBlockRows, kBlocks>(args, place, reinterpret_cast<float*>(dynamic_shared()), meet,
+                                    total);
 }
 
 template <class Codec>
 cudaError_t launch_multiply(const ForwardArgs& args, const SliceParts& parts, cudaStream_t stream) {
   constexpr int kBytes = Codec::kTableBytes + kStages * Stage<Codec>::kBytes;
   static_assert(kBytes <= 99 * 1024, "what every chip has for a block");
+  static_assert(kBytes >= kManyThreads * kSums * 4, "the sums take the place of the ring");
   const dim3 grid(blocks_of(args.m, kBlockRows), row_blocks(args), parts.parts);
   return launch(multiply<Codec>, {grid, kManyThreads, kBytes, stream}, args, parts);
 }

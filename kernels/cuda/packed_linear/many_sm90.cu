@@ -16,6 +16,7 @@ constexpr int kBlockRows = 128, kStages = 4, kBlocks = 8;
 /// Blocks from which on there is no need to share the slices.
 constexpr size_t kEnoughBlocks = 64;
 constexpr int kTotalBytes = kManyThreads * 2 * kBlocks * 4 * 4, kRingBytes = 2 * kStages * 8;
+constexpr int kMeetingBytes = 16;
 
 template <class Codec>
 using Stage = ManyStage<Codec, kBlockRows>;
@@ -77,11 +78,16 @@ __device__ __forceinline__ void end_slice(float* totals, bool is_first, Fragment
 template <class Codec>
 __device__ __forceinline__ void fill_stages(const ForwardArgs& args, const Place& place,
                                             const Ring<kStages>& ring, uint32_t stages) {
-  const WeightArgs& w = place.layer->weight;
-  const int lane = threadIdx.x % kWarp, row_tile = min(place.row_tile + lane, w.row_tiles - 1);
+  const int lane = threadIdx.x % kWarp;
+  const TilePlace at = place.tile(lane % kBlockTiles);
+  const WeightArgs& w = at.layer->weight;
+  const int row_tile = min(at.row_tile, w.row_tiles - 1);
   const uint32_t x_bytes = row_bytes<kBlockRows>(args.m, place.m);
+  const uint32_t stage_bytes = x_bytes + kBlockTiles / 2 *
+                                             (tile_bytes<Codec>(place.tile(0).layer->weight) +
+                                              tile_bytes<Codec>(place.tile(2).layer->weight));
   for (int tile = 0; tile < w.column_tiles; ++tile) {
-    ring.begin_fill(tile, x_bytes + kBlockTiles * tile_bytes<Codec>(w));
+    ring.begin_fill(tile, stage_bytes);
     const uint32_t stage = stages + tile % kStages * Stage<Codec>::kBytes;
     if (lane < kBlockTiles)
       copy_whole_tile<Codec>(
@@ -96,10 +102,13 @@ __device__ __forceinline__ void fill_stages(const ForwardArgs& args, const Place
 /// All slices, and the results.
 template <class Codec>
 __device__ __forceinline__ void multiply_slices(const ForwardArgs& args, const Place& place,
-                                                const Ring<kStages>& ring, uint32_t stages,
-                                                uint32_t table, float* totals) {
-  const WeightArgs& w = place.layer->weight;
+                                                const Ring<kStages>& ring, const Meeting& meeting,
+                                                uint32_t stages, uint32_t table, float* shared) {
+  const int warp = threadIdx.x / kWarp;
+  // The tiles of a block end groups and slices together; the scales are each layer's own.
+  const WeightArgs &w = place.layer->weight, &own = place.tile(warp % kBlockTiles).layer->weight;
   const uint32_t lane_table = table + threadIdx.x % kWarp * 4;
+  float* const totals = shared + threadIdx.x;
   Fragments<kBlocks> chain, slice;
   set_zero<kBlocks>(chain);
   set_zero<kBlocks>(slice);
@@ -108,7 +117,7 @@ __device__ __forceinline__ void multiply_slices(const ForwardArgs& args, const P
   for (int tile = 0; tile < w.column_tiles; ++tile) {
     ring.wait(tile);
     const bool keep = tile > 0 && !w.ends_group(tile - 1);
-    multiply_stage<Codec>(w, stages + tile % kStages * Stage<Codec>::kBytes, keep,
+    multiply_stage<Codec>(own, stages + tile % kStages * Stage<Codec>::kBytes, keep,
                           w.ends_group(tile), lane_table, chain, slice);
     ring.release(tile);
     for (; index < kSlices && w.slice(index + 1) == tile + 1; ++index)
@@ -117,10 +126,8 @@ __device__ __forceinline__ void multiply_slices(const ForwardArgs& args, const P
 #pragma unroll
   for (int i = 0; i < 8 * kBlocks; ++i)
     slice[i / (4 * kBlocks)][i / 4 % kBlocks][i % 4] = totals[i * kManyThreads];
-  const int warp = threadIdx.x / kWarp, row_tile = place.row_tile + warp % kBlockTiles;
-  if (row_tile < w.row_tiles)
-    finish_and_store<kBlocks>(args, *place.layer, row_tile * kTileRows,
-                              place.m + warp / kBlockTiles * 64, slice);
+  finish_block<kBlockRows, kBlocks>(
+      args, place, shared, [&] { meeting.wait(); }, slice);
 }
 
 template <class Codec>
@@ -130,13 +137,15 @@ __device__ __forceinline__ void multiply_block(const ForwardArgs& args) {
   const uint32_t table = shared_address(shared), stages = table + Codec::kTableBytes;
   char* const after = shared + Codec::kTableBytes + kStages * Stage<Codec>::kBytes;
   const Ring<kStages> ring = {shared_address(after)};
+  const Meeting meeting = {shared_address(after) + kRingBytes};
   ring.init();
+  meeting.init();
   Codec::fill(shared, place.layer->weight.values);
   __syncthreads();
   fill_and_use([&] { fill_stages<Codec>(args, place, ring, stages); },
                [&] {
-                 float* const totals = reinterpret_cast<float*>(after + kRingBytes) + threadIdx.x;
-                 multiply_slices<Codec>(args, place, ring, stages, table, totals);
+                 float* const sums = reinterpret_cast<float*>(after + kRingBytes + kMeetingBytes);
+                 multiply_slices<Codec>(args, place, ring, meeting, stages, table, sums);
                });
 }
 
@@ -152,8 +161,8 @@ __global__ void __launch_bounds__(kGroupThreads, 1)
 
 template <class Codec>
 cudaError_t launch_multiply(const ForwardArgs& args, cudaStream_t stream) {
-  constexpr int kBytes =
-      Codec::kTableBytes + kStages * Stage<Codec>::kBytes + kRingBytes + kTotalBytes;
+  constexpr int kBytes = Codec::kTableBytes + kStages * Stage<Codec>::kBytes + kRingBytes +
+                         kMeetingBytes + kTotalBytes;
   static_assert(kBytes <= 227 * 1024, "what a chip of compute capability 9.0 has for a block");
   const dim3 grid(blocks_of(args.m, kBlockRows), row_blocks(args));
   return launch(multiply_by_groups<Codec>, {grid, kGroupThreads, kBytes, stream}, args);

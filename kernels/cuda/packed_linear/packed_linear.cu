@@ -1,3 +1,6 @@
+#include <algorithm>
+#include <iterator>
+
 #include "cuda/packed_linear/packed_linear.h"
 #include "cuda/packed_linear/products.h"
 
@@ -7,20 +10,39 @@ namespace {
 size_t divide_up(size_t a, size_t b) { return (a + b - 1) / b; }
 size_t aligned(size_t bytes) { return divide_up(bytes, 256) * 256; }
 
-/// Layers from `first` on whose codes are alike, as many as a kernel takes.
+/// Layers from `first` on whose codes are alike, as many as a kernel takes; or a gate.
 ForwardArgs alike(const PackedLinearArgs& args, size_t first) {
   ForwardArgs forward = {};
   forward.m = static_cast<int>(args.m);
   forward.cols = static_cast<int>(args.layers[first].weight->cols);
   if (!args.x.is_bf16) forward.float_x = static_cast<const float*>(args.x.data);
+  if (args.layers[first].ending == Ending::kGates) {
+    forward.layers[0] = layer_args(args.layers[first]);
+    forward.layers[1] = layer_args(args.layers[first + 1]);
+    forward.count = 1;
+    return forward;
+  }
   const PackedCode code = args.layers[first].weight->code;
   for (size_t i = first; i < args.count && forward.count < kMostLayers; ++i) {
     const PackedLayer& layer = args.layers[i];
-    if (layer.weight->code != code) break;
-    forward.layers[forward.count++] = {weight_args(*layer.weight), layer.bias, layer.residual,
-                                       layer.y, layer.update};
+    if (layer.weight->code != code || layer.ending == Ending::kGates) break;
+    forward.layers[forward.count++] = layer_args(layer);
   }
   return forward;
+}
+
+/// Layers of args that a product makes.
+size_t layers_of(const ForwardArgs& forward) { return forward.gates() ? 2 : forward.count; }
+
+/// Whether every gate has a layer that it can gate.
+bool gates_fit(const PackedLinearArgs& args) {
+  for (size_t i = 0; i < args.count; ++i) {
+    if (args.layers[i].ending != Ending::kGates) continue;
+    if (i + 1 == args.count || args.layers[i + 1].ending != Ending::kSums) return false;
+    if (!can_gate(*args.layers[i].weight, *args.layers[i + 1].weight)) return false;
+    ++i;
+  }
+  return true;
 }
 
 bool by_groups(const ForwardArgs& args) { return products_agree() && prefers_groups(args); }
@@ -45,7 +67,7 @@ Needs needs_of(const PackedLinearArgs& args) {
     const bool takes_floats_too =
         !args.x.is_bf16 && takes_floats(forward, args.layers[i].weight->code);
     if (ready_rows(args) == nullptr && !takes_floats_too) needs.rounded = true;
-    i += forward.count;
+    i += layers_of(forward);
     if (args.m <= kFewRows || by_groups(forward)) continue;
     const size_t bytes = part_sums_bytes(forward);
     needs.sums_bytes = bytes > needs.sums_bytes ? bytes : needs.sums_bytes;
@@ -79,12 +101,19 @@ struct Workspace {
 
 }  // namespace
 
+bool can_gate(const PackedWeight& gate, const PackedWeight& up) {
+  return gate.rows == up.rows && gate.cols == up.cols && gate.code == up.code &&
+         gate.group == up.group &&
+         std::equal(std::begin(gate.values), std::end(gate.values), std::begin(up.values));
+}
+
 size_t packed_linears_workspace(const PackedLinearArgs& args) {
-  if (is_empty(args)) return 0;
+  if (is_empty(args) || !gates_fit(args)) return 0;
   return Workspace(args, needs_of(args), nullptr).bytes;
 }
 
 cudaError_t packed_linears(const PackedLinearArgs& args, void* workspace, cudaStream_t stream) {
+  if (!gates_fit(args)) return cudaErrorInvalidValue;
   if (is_empty(args)) return cudaSuccess;
   const Needs needs = needs_of(args);
   const Workspace memory(args, needs, workspace);
@@ -107,7 +136,7 @@ cudaError_t packed_linears(const PackedLinearArgs& args, void* workspace, cudaSt
       error = multiply_many(forward, {parts, memory.sums, counters}, code, stream);
       if (parts > 1) counters += result_tiles(forward);
     }
-    i += forward.count;
+    i += layers_of(forward);
   }
   return error;
 }

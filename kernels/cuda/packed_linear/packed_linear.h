@@ -1,5 +1,6 @@
 #pragma once
 
+#include "cuda/activation/activation.h"
 #include "cuda/base/elements.h"
 #include "cuda/packed/packed.h"
 
@@ -15,14 +16,29 @@ struct LowRank {
   size_t rank_step = 0, step = 0;
 };
 
-/// y [m, rows] = residual + ((x · weightᵀ + update) + bias).
+/// What becomes of a layer's sums (x · weightᵀ + update) + bias.
+enum class Ending : uint8_t {
+  kSums,       // y = residual + sums
+  kActivated,  // y = f(sums)
+  kGates,      // y = f(sums) · the sums of the next layer, which can_gate and has no y of its own
+};
+
+/// A layer of a product, y [m, rows].
 struct PackedLayer {
   const PackedWeight* weight = nullptr;
   const float* bias = nullptr;      // [rows] or null
-  const float* residual = nullptr;  // [m, rows] or null; may be y
+  const float* residual = nullptr;  // [m, rows] or null; may be y; null with f
   Elements y;
   LowRank update;  // none where its rank is 0
+  Ending ending = Ending::kSums;
+  Activation f = Activation::kSilu;
+  /// y in bf16 as well, [m, rows], of at most kFewRows rows with f; else null.
+  bf16* rounded = nullptr;
 };
+
+/// Whether a kernel multiplies both, so that the first can gate the second: codes, groups and sizes
+/// are alike.
+bool can_gate(const PackedWeight& gate, const PackedWeight& up);
 
 /// Products of the same rows x with `count` weights of the same cols: x is rounded to bf16, the
 /// sums are float32. A row of bf16 gives the bits of the row that it was rounded from. A row of y

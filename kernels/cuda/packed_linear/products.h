@@ -55,11 +55,26 @@ struct LayerArgs {
   const float* residual;
   Elements y;
   LowRank update;
+  Ending ending;
+  Activation f;
+  bf16* rounded;
 };
+
+inline LayerArgs layer_args(const PackedLayer& layer) {
+  return {weight_args(*layer.weight),
+          layer.bias,
+          layer.residual,
+          layer.y,
+          layer.update,
+          layer.ending,
+          layer.f,
+          layer.rounded};
+}
 
 constexpr int kMostLayers = 4;
 
-/// Layers whose codes are alike, and the rows of x that all of them multiply.
+/// Layers whose codes are alike, and the rows of x that all of them multiply. A gate and the layer
+/// after it, which it gates, count as one and are alone.
 struct ForwardArgs {
   LayerArgs layers[kMostLayers];
   int count;
@@ -68,6 +83,8 @@ struct ForwardArgs {
   /// Rounded, with zeros past the columns: for many rows in tiles, else [m, column_tiles * 64] or
   /// null.
   const bf16* x;
+
+  LLMKIT_HOST_DEVICE bool gates() const { return layers[0].ending == Ending::kGates; }
 };
 
 /// Rows of x up to which the kernels for few rows are used, and up to which they can round x.
@@ -98,6 +115,18 @@ LLMKIT_HOST_DEVICE int whole_rows(int m) { return (m + 63) / 64 * 64; }
 inline size_t bytes_of_tiles(size_t m, size_t column_tiles) {
   return (m + kXTileRows - 1) / kXTileRows * kXTileRows * column_tiles * kTileColumns *
          sizeof(bf16);
+}
+
+/// Threads of the kernels for many rows that make products, and tiles of the weight of a block.
+constexpr int kManyThreads = 256, kBlockTiles = 4;
+/// Where the sum of a row of the block's tiles and a row of x lies in shared memory, when thread t
+/// of the block has put its sums there, sum i at [i * kManyThreads + t].
+template <int kBlocks>
+LLMKIT_HOST_DEVICE int place_of_sum(int row, int m) {
+  const ChunkIndex n = chunk_of_row(row % kTileRows);
+  const int warp = m / (8 * kBlocks) * kBlockTiles + row / kTileRows, block = m / 8 % kBlocks;
+  const int lane = 4 * n.chunk + m % 8 / 2, b = n.element >> 1, c = 2 * (n.element & 1) + (m & 1);
+  return ((b * kBlocks + block) * 4 + c) * kManyThreads + warp * kWarp + lane;
 }
 
 /// y = x [rows, cols] rounded (of bf16: as it is), with zeros past the columns: [rows, padded],

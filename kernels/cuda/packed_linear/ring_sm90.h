@@ -48,6 +48,23 @@ struct Ring {
   }
 };
 
+/// A barrier of 8 bytes at which all threads that use the ring wait for one another, once.
+struct Meeting {
+  uint32_t barrier;
+
+  /// All threads of the block call it, after those of the ring; __syncthreads() follows.
+  __device__ __forceinline__ void init() const {
+    if (threadIdx.x != 0) return;
+    init_barrier(barrier, kUsers / kWarp);
+    publish_barriers();
+  }
+  __device__ __forceinline__ void wait() const {
+    __syncwarp();
+    if (threadIdx.x % kWarp == 0) arrive(barrier);
+    wait_barrier(barrier, 0);
+  }
+};
+
 /// Bytes of the scales and of the zero points of a tile.
 __device__ __forceinline__ uint32_t scale_bytes(const WeightArgs& w) {
   return (w.half_tiles ? 2 : 1) * w.scale_stride;

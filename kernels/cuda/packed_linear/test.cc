@@ -7,6 +7,7 @@
 #include "base/bf16.h"
 #include "cpu/packed/packed.h"
 #include "cuda/packed_linear/products.h"
+#include "cuda/packed_linear/test_endings.h"
 #include "cuda/packed_linear/test_layer.h"
 
 using namespace llmkit;
@@ -105,8 +106,8 @@ void check_parts(Checks& checks, const FullLayer& f, const Values& most) {
   for (int parts : {1, 2, 4, 8}) {
     DeviceVector<float> y(size);
     cuda::ForwardArgs args = {};
-    args.layers[0] = {cuda::weight_args(w), f.layer.bias, f.layer.residual, y.data(),
-                      f.layer.update};
+    args.layers[0] = cuda::layer_args(f.layer);
+    args.layers[0].y = y.data();
     args.count = 1;
     args.m = kMost;
     args.x = x.data();
@@ -356,6 +357,7 @@ void check_all(Checks& checks) {
   check_rounded(checks);
   check_large(checks);
   check_long(checks);
+  check_endings(checks);
 }
 
 }  // namespace

@@ -75,7 +75,19 @@ export interface AddonKernels<F extends Floats, I extends Ints>
    * that compute alike are multiplied in one loop.
    */
   mergedLinear(x: F, cols: number, ...layers: readonly (Matrix<F> | F | null)[]): void;
-  /** gatedMlp of the two products of mergedLinear; y of the gate becomes the result. */
+  /** activation of `linear`, bit for bit. */
+  activatedLinear(
+    name: NativeActivation,
+    x: F,
+    weight: Matrix<F>,
+    bias: F | null,
+    y: F,
+    cols: number,
+  ): void;
+  /**
+   * gatedMlp of the two products of mergedLinear, bit for bit; y of the gate becomes the result. upY: room for
+   * the other product; null on a GPU, which makes both in one kernel where their weights are stored alike.
+   */
   gatedLinear(
     name: NativeActivation,
     x: F,
@@ -85,7 +97,7 @@ export interface AddonKernels<F extends Floats, I extends Ints>
     y: F,
     up: Matrix<F>,
     upBias: F | null,
-    upY: F,
+    upY: F | null,
   ): void;
   /** dx [M, cols] = dy [M, rows] · weight */
   linearGradInput(dy: F, weight: Matrix<F>, dx: F, cols: number): void;

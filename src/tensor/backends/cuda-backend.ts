@@ -71,6 +71,10 @@ export class CudaBackend extends MathBackendCPU implements KernelDevice<DeviceFl
     return this.addon.allocate(length, 'float32');
   }
 
+  roomForProduct(): null {
+    return null;
+  }
+
   release(values: DeviceFloats): void {
     this.addon.release(values);
   }

@@ -2,6 +2,7 @@ import type { DeviceAddon } from './addon-device.js';
 
 /** What a GPU's addon built from this version has; complete by its type. */
 export const DEVICE_FUNCTIONS: Readonly<Record<keyof DeviceAddon, true>> = {
+  activatedLinear: true,
   activation: true,
   activationGrad: true,
   adamw: true,

@@ -40,6 +40,8 @@ export interface KernelDevice<F extends Floats, I extends Ints> {
   share(x: TensorInfo, shape: number[]): TensorInfo;
   /** Memory of any content for use within the kernel. */
   scratch(length: number): F;
+  /** `scratch` for a product that functions of a GPU make room for themselves: null there. */
+  roomForProduct(length: number): F | null;
   release(values: F): void;
 
   /** The values of a float32 tensor; only for reading, only within the kernel. */

@@ -133,6 +133,10 @@ export class NativeBackend
     return this.#pool.acquire(length);
   }
 
+  roomForProduct(length: number): Float32Array {
+    return this.scratch(length);
+  }
+
   release(values: Float32Array): void {
     this.#pool.release(values);
   }

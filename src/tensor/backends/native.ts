@@ -44,6 +44,7 @@ function doesNotLoad(path: string, why: string, cause?: unknown): LlmkitError {
 
 /** What an addon built from this version has; complete by its type. */
 const ADDON_FUNCTIONS: Readonly<Record<keyof Addon, true>> = {
+  activatedLinear: true,
   activation: true,
   activationGrad: true,
   adamw: true,

@@ -9,6 +9,7 @@ import { rmsNormGradient } from './rms-norm.js';
 import { ropeGradient } from './rope.js';
 import { roundedLinearGradient } from './rounded-linear.js';
 
+export { activatedLinear } from './activated-linear.js';
 export { ACTIVATION_NAMES, type ActivationName, activation } from './activation.js';
 export { type AdamWHyper, type AdamWState, adamw } from './adamw.js';
 export {

@@ -52,13 +52,24 @@ describe('what a call makes for the product after it', () => {
     expect(got).toEqual(want);
   });
 
-  test('of a gated product', () => {
+  test.each([
+    ['a gated product', ['int4', 'int4']],
+    ['a gated product of unlike weights', ['int4', 'nf4']],
+  ])('of %s', (_, kinds) => {
     const [m, cols] = [3, 64];
-    const [gate, up] = [64, 64].map((rows) =>
-      addon.createWeight(randomWeight('int4', rows, cols).data, 'bf16'),
+    const [gate, up] = kinds.map((kind) =>
+      addon.createWeight(randomWeight(kind, 64, cols).data, 'bf16'),
     ) as [never, never];
-    const [y, other] = [addon.allocate(m * 64, 'float32'), addon.allocate(m * 64, 'float32')];
-    addon.gatedLinear('silu', normOf(m, cols), cols, gate, null, y, up, null, other);
+    const y = addon.allocate(m * 64, 'float32');
+    addon.gatedLinear('silu', normOf(m, cols), cols, gate, null, y, up, null, null);
+    const [got, want] = bothProducts(y, 64);
+    expect(got).toEqual(want);
+  });
+
+  test('of an activated product', () => {
+    const weight = addon.createWeight(randomWeight('int4', 64, 128).data, 'bf16');
+    const y = addon.allocate(3 * 64, 'float32');
+    addon.activatedLinear('gelu_tanh', normOf(3, 128), weight, null, y, 128);
     const [got, want] = bothProducts(y, 64);
     expect(got).toEqual(want);
   });

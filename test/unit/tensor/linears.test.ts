@@ -4,7 +4,7 @@ import { type ComputeChoice, computeOf } from '../../../src/tensor/compute.js';
 import * as ops from '../../../src/tensor/ops/index.js';
 import * as tf from '../../../src/tensor/tfjs.js';
 import { Weight } from '../../../src/tensor/weight.js';
-import { testedBackends, useTestBackend } from '../../helpers/backends.js';
+import { isInvariant, testedBackends, useTestBackend } from '../../helpers/backends.js';
 import { randomNormal } from '../../helpers/random.js';
 import { bitsOf, scoped } from './bits.js';
 import { randomWeight, WEIGHT_KINDS } from './weights.js';
@@ -32,7 +32,9 @@ cases.mixed = ['int4', 'int8 with zeros', 'int4', 'int4', 'nf4', 'bf16'].map((ki
 describe.each(testedBackends)('linear layers with what surrounds them on %s', (backend) => {
   beforeAll(() => useTestBackend(backend));
 
-  const several = backend === 'native' ? Object.entries(cases) : [];
+  const several = isInvariant(backend)
+    ? Object.entries(cases).filter(([, weights]) => computes(backend, weights))
+    : [];
   test.each(several)('%s: the bits of separate products', (_, weights) => {
     const layers = () =>
       weights.map((weight, i) => ({ weight, bias: i % 2 ? undefined : biasOf(weight.rows) }));
@@ -71,6 +73,18 @@ describe.each(testedBackends)('linear layers with what surrounds them on %s', (b
     }
   });
 
+  test.each(several)('%s, activated: the bits of a product and a function', (_, weights) => {
+    for (const name of ops.ACTIVATION_NAMES) {
+      for (const weight of weights) {
+        const parts = () => ({ weight, bias: biasOf(weight.rows) });
+        const [activated, separate] = [ops.activatedLinear, activatedLater].map((run) =>
+          scoped(() => bitsOf(run(inputOf(3), parts(), name))),
+        );
+        expect(activated).toEqual(separate);
+      }
+    }
+  });
+
   test('trainable matrices and gradients', () => {
     const frozen = randomWeight('int4', 8, COLS);
     const layers = () => [
@@ -86,6 +100,17 @@ describe.each(testedBackends)('linear layers with what surrounds them on %s', (b
     expect(merged).toEqual(separate);
   });
 
+  test('activated, with gradients', () => {
+    const weight = randomWeight('int4', 8, COLS);
+    const [activated, separate] = [ops.activatedLinear, activatedLater].map((run) =>
+      scoped(() => {
+        const loss = (x: tf.Tensor) => tf.sum(tf.square(run(x, { weight }, 'gelu')));
+        return bitsOf(tf.grad(loss)(inputOf(3)));
+      }),
+    );
+    expect(activated).toEqual(separate);
+  });
+
   test('names the shape that does not fit', () => {
     const weight = randomWeight('int4', 8, COLS);
     const x = tf.zeros([1, COLS]);
@@ -98,6 +123,11 @@ describe.each(testedBackends)('linear layers with what surrounds them on %s', (b
   });
 });
 
+/** A GPU has no kernels for int8. */
+function computes(backend: string, weights: readonly Weight[]): boolean {
+  return backend !== 'cuda' || weights.every(({ compute }) => compute !== 'int8');
+}
+
 function weightOf(kind: string, rows: number, choice: ComputeChoice): Weight {
   const { data } = randomWeight(kind, rows, COLS);
   return new Weight(data, computeOf(choice, 'generate', data.format));
@@ -105,6 +135,10 @@ function weightOf(kind: string, rows: number, choice: ComputeChoice): Weight {
 
 function addedLater(x: tf.Tensor, { weight, bias }: ops.LinearLayer, residual: tf.Tensor) {
   return ops.addResidual(residual, ops.linear(x, weight, bias));
+}
+
+function activatedLater(x: tf.Tensor, { weight, bias }: ops.LinearLayer, name: ops.ActivationName) {
+  return ops.activation(ops.linear(x, weight, bias), name);
 }
 
 function gatedLater(x: tf.Tensor, { gate, up }: ops.GatedLayers, name: ops.ActivationName) {

@@ -1,3 +1,4 @@
+import { ACTIVATED_LINEAR } from '../../ops/activated-linear.js';
 import type { ActivationName } from '../../ops/activation.js';
 import { GATED_LINEAR } from '../../ops/gated-linear.js';
 import { LINEAR_RESIDUAL } from '../../ops/linear-residual.js';
@@ -58,7 +59,7 @@ const gatedLinear: NativeKernel = ({ inputs, attrs }, native) => {
   const { weights, name } = attrs as { weights: [Weight, Weight]; name: ActivationName };
   const [gate, up] = weights;
   const y = outputOf(native, x, gate);
-  const linear = native.scratch(y.values.length);
+  const linear = native.roomForProduct(y.values.length);
   native.addon.gatedLinear(
     name,
     native.floats(x),
@@ -70,12 +71,28 @@ const gatedLinear: NativeKernel = ({ inputs, attrs }, native) => {
     optional(native, inputs, 'bias1'),
     linear,
   );
-  native.release(linear);
+  if (linear !== null) native.release(linear);
+  return y.info;
+};
+
+const activatedLinear: NativeKernel = ({ inputs, attrs }, native) => {
+  const x = inputs.x as TensorInfo;
+  const { weight, name } = attrs as { weight: Weight; name: ActivationName };
+  const y = outputOf(native, x, weight);
+  native.addon.activatedLinear(
+    name,
+    native.floats(x),
+    native.weight(weight),
+    optional(native, inputs, 'bias'),
+    y.values,
+    weight.cols,
+  );
   return y.info;
 };
 
 /** Linear layers with what surrounds them. */
 export const linearKernels: KernelTable = {
+  [ACTIVATED_LINEAR]: activatedLinear,
   [GATED_LINEAR]: gatedLinear,
   [LINEAR_RESIDUAL]: linearResidual,
   [MERGED_LINEAR]: mergedLinear,

@@ -78,6 +78,31 @@ Call open_forward(const Stored& stored, const Shape& whole, size_t rows, bool dr
   };
 }
 
+/// A gate and what it gates, one of the shape each.
+Call open_gated(const Stored& stored, const Shape& whole, size_t rows, bool dry) {
+  const size_t m = dry ? std::min(rows, kDryRows) : rows;
+  const Shape shape = shape_of(whole, dry);
+  const auto weights = std::make_shared<Weights>(stored, shape, dry ? 0 : kRotated);
+  const MemoryPointer x = random_floats(m * shape.cols);
+  const MemoryPointer y = empty_memory(m * shape.rows * sizeof(float));
+  const auto layers_of = [=](size_t turn) {
+    std::vector<PackedLayer> layers(2);
+    for (size_t i = 0; i < 2; ++i)
+      layers[i].weight = &weights->copies[(2 * turn + i) % weights->copies.size()];
+    layers[0].ending = Ending::kGates;
+    layers[0].y = y->as<float>();
+    return layers;
+  };
+  const std::vector<PackedLayer> first = layers_of(0);
+  const MemoryPointer workspace =
+      empty_memory(packed_linears_workspace({m, x->as<float>(), first.data(), 2}) + 1);
+  return [=](size_t turn, cudaStream_t stream) {
+    const std::vector<PackedLayer> layers = layers_of(turn);
+    expect(packed_linears({m, x->as<float>(), layers.data(), 2}, workspace->as<void>(), stream),
+           "gated linear");
+  };
+}
+
 Call open_gradient(const Stored& stored, const Shape& whole, size_t rows, bool dry) {
   const size_t m = dry ? std::min(rows, kDryRows) : rows;
   const Shape shape = shape_of(whole, dry);
@@ -128,6 +153,11 @@ std::vector<Work> linear_works() {
         works.push_back({title("linear", stored, shape, m), few ? Bound::kCopy : Bound::kMatrix,
                          few ? weight_bytes(stored, shape) : operations,
                          [=](bool dry) { return open_forward(stored, shape, m, dry); }});
+        if (shape.rows > shape.cols)
+          works.push_back({title("gate and up", stored, shape, m),
+                           few ? Bound::kCopy : Bound::kMatrix,
+                           2 * (few ? weight_bytes(stored, shape) : operations),
+                           [=](bool dry) { return open_gated(stored, shape, m, dry); }});
         if (few) continue;
         works.push_back({title("dX", stored, shape, m), Bound::kMatrix, operations,
                          [=](bool dry) { return open_gradient(stored, shape, m, dry); }});

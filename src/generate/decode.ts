@@ -47,6 +47,9 @@ export interface Generation {
 /** Tokens of a prompt per forward pass: bounds memory, and a signal is heard between two. */
 const PREFILL_TOKENS = 256;
 
+/** A cache of more tokens than this is not kept for another text. */
+const MOST_KEPT_TOKENS = 4096;
+
 /**
  * Continues a prompt, one token per step and sequence, with a key/value cache.
  *
@@ -64,17 +67,28 @@ export async function generate(
     const onText = options.onText && ((text: string) => options.onText?.(text, i));
     return new Sequence({ tokenizer, promptIds, maxNewTokens, stop, echo, onText });
   });
-  const cache = model.newCache(1, options.kvDtype);
+  const key = model.keyOf('cache', options.kvDtype);
+  const cache = model.kept.take<KvCache>(key) ?? model.newCache(1, options.kvDtype);
+  let done = false;
   try {
     const begunMs = performance.now();
     const { logits, placed } = await prefill(model, cache, options);
     const prefilledMs = performance.now();
     await continueAll({ model, cache, options, sequences }, logits);
     const decodeMs = performance.now() - prefilledMs;
+    done = true;
     return { sequences, prompt: placed, prefillMs: prefilledMs - begunMs, decodeMs };
   } finally {
-    cache.dispose();
+    if (done && servesAgain(cache)) {
+      cache.clear();
+      model.kept.give(key, cache);
+    } else cache.dispose();
   }
+}
+
+/** Whether a cache is as a text finds it, of one row, and holds no more memory than it should between texts. */
+function servesAgain({ lengths: [length = 0, ...others] }: KvCache): boolean {
+  return others.length === 0 && length <= MOST_KEPT_TOKENS;
 }
 
 /**

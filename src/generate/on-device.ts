@@ -1,7 +1,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { mostRecordedPositions, stepInputs, stepTokens } from '../model/device-steps.js';
+import { mostRecordedPositions, stepsShape, stepTokens } from '../model/device-steps.js';
 import { newDecodeSteps, recordsSteps } from '../tensor/backends/decode-steps.js';
-import type { DecodeRow, DecodeSteps } from '../tensor/decode-steps.js';
+import { type DecodeRow, type DecodeSteps, formOf } from '../tensor/decode-steps.js';
 import { noFiniteLogits } from '../tensor/sampling.js';
 import * as tf from '../tensor/tfjs.js';
 import type { Run } from './decode.js';
@@ -10,7 +10,7 @@ import type { Sequence } from './sequence.js';
 
 /** Rows that a recorded step may have; fewer sequences fill up with copies of the last. */
 const BATCH_ROWS = [1, 2, 4, 8, 16, 32];
-/** Tokens per row that room is made for, so that a recorded step stays right while the rows grow. */
+/** Tokens that a row of a recorded step may have: one of these, or what the model can take. */
 const LENGTH_TOKENS = [1024, 4096, 16384, 65536];
 /** Recording runs the step twice in JavaScript; fewer steps than this are not worth it. */
 const LEAST_STEPS = 4;
@@ -20,11 +20,14 @@ interface Stretch {
   readonly rows: number;
   readonly capacity: number;
   readonly steps: number;
+  /** Tokens of a row after them at most. */
+  readonly end: number;
 }
 
 /**
  * Decoding by steps that follow each other on the device, where the backend has such: JavaScript records one step
- * and then only asks for its tokens, while the next step is running already.
+ * and then only asks for its tokens, while the next step is running already. The model keeps what is recorded, for
+ * the next text with as many rows, as much room and as many kinds of choice.
  */
 export class DeviceDecoding {
   readonly #run: Run;
@@ -51,26 +54,41 @@ export class DeviceDecoding {
   }
 
   async #stretch(active: readonly number[], stretch: Stretch): Promise<readonly number[]> {
-    const { model, cache, options } = this.#run;
-    const { rows, capacity } = stretch;
-    const { sampling, seed } = options;
-    const inputs = stepInputs(model.config, capacity);
-    const steps = newDecodeSteps({ ...inputs, rows, sampling, drawKey: drawKey(seed) });
+    const { cache } = this.#run;
+    const { steps, giveBack } = stepsFor(this.#run, stretch);
     try {
+      this.#works = typeof steps.recorded !== 'string';
+      if (!this.#works) return active;
+      const { rows, end } = stretch;
       const padded = Array.from({ length: rows }, (_, row) => Math.min(row, active.length - 1));
       if (rows > active.length) cache.select(padded);
-      cache.reserve(capacity);
+      cache.reserve(end);
       const places = padded.map((row) => active[row] as number);
-      const { left, problem } = await takeSteps(this.#run, steps, places, stretch);
-      if (left.length > 0) cache.select(left.map((index) => active.indexOf(index)));
-      if (problem === undefined) return left;
-      this.#works = false;
-      options.onWarning?.(`decoding step by step, which is slower: ${problem}`);
+      const left = await takeSteps(this.#run, steps, places, stretch);
+      const ended = left.length < rows;
+      if (ended && left.length > 0) cache.select(left.map((index) => active.indexOf(index)));
       return left;
     } finally {
-      steps.dispose();
+      giveBack();
     }
   }
+}
+
+/** Steps for a stretch, those of an earlier text where they suit, and what is done with them afterwards. */
+function stepsFor(
+  { model, options: { sampling, kvDtype } }: Run,
+  { rows, capacity }: Stretch,
+): { readonly steps: DecodeSteps; readonly giveBack: () => void } {
+  const form = formOf(sampling, model.config.vocabSize);
+  const key = model.keyOf('steps', rows, capacity, kvDtype, ...Object.values(form));
+  const batch = { rows, capacity, sampling: form };
+  const steps =
+    model.kept.take<DecodeSteps>(key) ?? newDecodeSteps(stepsShape(model.config, batch));
+  const giveBack = () => {
+    if (steps.recorded === undefined) steps.dispose();
+    else model.kept.give(key, steps);
+  };
+  return { steps, giveBack };
 }
 
 /** What the next recording is made for; undefined where none is worth it. */
@@ -85,30 +103,27 @@ function nextStretch(
   const limit = mostRecordedPositions(model.config);
   const length = LENGTH_TOKENS.find((tokens) => tokens > held) ?? held;
   const wanted = options.maxNewTokens - first.ids.length;
-  const capacity = Math.min(length, limit, held + wanted);
-  const steps = capacity - held;
-  return steps < LEAST_STEPS ? undefined : { rows, capacity, steps };
+  const capacity = Math.min(length, limit);
+  const end = Math.min(capacity, held + wanted);
+  const steps = end - held;
+  return steps < LEAST_STEPS ? undefined : { rows, capacity, steps, end };
 }
 
-/** What came of a stretch: the sequences that have not ended, and why no more steps were taken. */
-interface Taken {
-  readonly left: readonly number[];
-  readonly problem: string | undefined;
-}
-
-/** @param places the sequence of each row, copies of the last one behind */
+/**
+ * @param places the sequence of each row, copies of the last one behind
+ * @returns the sequences that have not ended
+ */
 async function takeSteps(
   run: Run,
   steps: DecodeSteps,
   places: readonly number[],
   stretch: Stretch,
-): Promise<Taken> {
+): Promise<readonly number[]> {
   const { cache, options, sequences } = run;
-  steps.place(places.map((index, row) => rowOf(sequences, index, cache.lengths[row] as number)));
-  const problem = steps.record(() => oneStep(run, steps, stretch.rows));
+  firstStep(run, steps, places);
   let inputs = places.map((index) => sequences[index]?.ids.at(-1) as number);
   let left = [...new Set(places)];
-  const last = problem === undefined ? stretch.steps : 1;
+  const last = steps.recorded === true ? stretch.steps : 1;
   for (let taken = 1; taken <= last; taken++) {
     if (taken < last) steps.replay();
     const ids = Array.from(steps.read());
@@ -121,7 +136,20 @@ async function takeSteps(
     await nextTurn();
     options.signal?.throwIfAborted();
   }
-  return { left, problem };
+  return left;
+}
+
+function firstStep(run: Run, steps: DecodeSteps, places: readonly number[]): void {
+  const { cache, options, sequences } = run;
+  const { sampling, seed, onWarning } = options;
+  const rows = places.map((index, row) => rowOf(sequences, index, cache.lengths[row] as number));
+  steps.place({ rows, caches: cache.layers, sampling, drawKey: drawKey(seed) });
+  if (steps.recorded === true) {
+    steps.replay();
+    return;
+  }
+  const recorded = steps.record(() => oneStep(run, steps, rows.length));
+  if (recorded !== true) onWarning?.(`decoding step by step, which is slower: ${recorded}`);
 }
 
 function oneStep({ model, cache }: Run, steps: DecodeSteps, rows: number): void {

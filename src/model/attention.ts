@@ -39,7 +39,7 @@ export class Attention {
     const { config } = this.#parts;
     let [q, k, v] = this.#project(x, context);
     if (this.#headNorms) [q, k] = [this.#headNorms[0].forward(q), this.#headNorms[1].forward(k)];
-    const { angles, last, positions } = visibility;
+    const { angles, last, positions, tables } = visibility;
     const first = visibility.firsts.get(config.windows[this.#layer]) as Tensor2D;
     const scale = config.attentionScales[this.#layer] ?? 1;
     // Keys and queries are no more exact than the products that make them.
@@ -49,7 +49,12 @@ export class Attention {
       ? cachedAttention(
           cache.layer(this.#layer),
           { q, k, v },
-          { ...options, angles, positions: positions ?? cache.positions },
+          {
+            ...options,
+            angles,
+            positions: positions ?? cache.positions,
+            table: tables?.[this.#layer],
+          },
         )
       : attention(turned(q, angles), turned(k, angles), v, {
           ...options,

@@ -21,6 +21,8 @@ export interface Visibility {
   readonly angles?: { readonly cos: Tensor3D; readonly sin: Tensor3D };
   /** int32, B values: where the rows' keys go in a cache; left out: the cache's own count of its tokens. */
   readonly positions?: Tensor;
+  /** By layer, where a step that the device runs by itself finds the keys; see `DecodeSteps`. */
+  readonly tables?: readonly Tensor[];
 }
 
 /** What `Batch` says of its tokens, as arrays. */

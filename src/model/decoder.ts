@@ -5,6 +5,7 @@ import type { KvDtype } from '../tensor/kv-dtype.js';
 import { checkpointed } from '../tensor/ops/index.js';
 import {
   add,
+  backend,
   concat,
   dispose,
   pad,
@@ -20,6 +21,7 @@ import { Block } from './block.js';
 import type { DecoderConfig } from './config.js';
 import { type Embedding, TableEmbedding } from './embedding.js';
 import { headLosses } from './head.js';
+import { Kept } from './kept.js';
 import { KvCache } from './kv-cache.js';
 import { HEAD, moduleOf, specsOf } from './layout.js';
 import { DenseLinear, type ForwardContext, type Linear } from './linear.js';
@@ -58,8 +60,9 @@ export class Decoder {
   readonly #parts: ModelParts;
   readonly #blocks: readonly Block[];
   readonly #finalNorm: Norm | undefined;
-  /** Another object for each set of layers: a step that was recorded with others is not this model's. */
-  #layers = {};
+  /** What is dear to make and may serve another text. */
+  readonly kept = new Kept();
+  #layers: readonly object[] | undefined;
 
   /** @param values every parameter of the config, by Hugging Face name; the decoder owns them */
   constructor(
@@ -92,7 +95,7 @@ export class Decoder {
   /** Replaces a linear layer by what wrap returns. */
   wrapLinear(name: string, wrap: (inner: Linear) => Linear): void {
     this.#linears.set(name, wrap(linearOf(this.#parts, name)));
-    this.#layers = {};
+    this.#layers = undefined;
   }
 
   /** Tables of tokens and of learned positions by module path. */
@@ -103,7 +106,7 @@ export class Decoder {
   /** Replaces a table by what wrap returns; a tied head keeps the base's own. */
   wrapEmbedding(name: string, wrap: (inner: Embedding) => Embedding): void {
     this.#embeddings.set(name, wrap(this.#embedding(name)));
-    this.#layers = {};
+    this.#layers = undefined;
   }
 
   /**
@@ -178,8 +181,19 @@ export class Decoder {
     return new KvCache({ batch, numLayers, numKvHeads, headSize, dtype });
   }
 
+  /**
+   * A key for `kept` of what is recorded of the model: it is right on this backend, with these layers, adapters
+   * among them, as long as their values are where they are.
+   */
+  keyOf(...what: readonly unknown[]): readonly unknown[] {
+    const variables = [...this.#linears.values()].flatMap((linear) => linear.variables());
+    const values = [...this.parameters.values(), ...variables].map(({ dataId }) => dataId);
+    return [...what, backend(), ...this.#layersNow(), ...values];
+  }
+
   /** Frees every tensor of the model; adapters free their own. */
   dispose(): void {
+    this.kept.dispose();
     for (const value of this.#values.values()) value.dispose();
   }
 
@@ -191,7 +205,12 @@ export class Decoder {
   ): Tensor3D | undefined {
     if (!cache || context || checkpointing) return undefined;
     if (rows.some(({ ids }) => ids.length !== 1)) return undefined;
-    return cache.step.forward(batch, this.#layers, (tokens) => this.step(tokens, cache));
+    return cache.step.forward(batch, this.#layersNow(), (tokens) => this.step(tokens, cache));
+  }
+
+  #layersNow(): readonly object[] {
+    this.#layers ??= [...this.#linears.values(), ...this.#embeddings.values()];
+    return this.#layers;
   }
 
   #run(tokens: PassTokens, { cache, checkpointing, context = {} }: ForwardOptions): Tensor3D {

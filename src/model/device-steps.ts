@@ -3,16 +3,18 @@ import type { PassTokens, Visibility } from './batch.js';
 import type { DecoderConfig } from './config.js';
 import { fillRope, type RopeConfig } from './rope.js';
 
-/** What a model's steps of decoding read on the device. @param capacity positions, from 0 on */
-export function stepInputs(
-  { windows, learnedPositions, rope, vocabSize }: DecoderConfig,
-  capacity: number,
-): Pick<DecodeStepsShape, 'windows' | 'tableOffset' | 'angles' | 'vocabSize'> {
+/** What a model's steps of decoding are, by what does not depend on the model. */
+export function stepsShape(
+  { windows, learnedPositions, rope, vocabSize, numLayers }: DecoderConfig,
+  batch: Pick<DecodeStepsShape, 'rows' | 'capacity' | 'sampling'>,
+): DecodeStepsShape {
   return {
+    ...batch,
     vocabSize,
+    numLayers,
     windows: [...new Set(windows)].filter((window) => window !== undefined),
     tableOffset: learnedPositions?.offset,
-    angles: rope && angleTables(rope, capacity),
+    angles: rope && angleTables(rope, batch.capacity),
   };
 }
 
@@ -23,8 +25,9 @@ export function mostRecordedPositions({ maxLength, rope }: DecoderConfig): numbe
 
 /** The tokens of a step, for a pass of the model. */
 export function stepTokens(steps: DecodeSteps): PassTokens {
-  const { ids, positions, firsts, angles, tableRows } = steps;
-  const visibility: Visibility = { last: positions, firsts, positions, ...(angles && { angles }) };
+  const { ids, positions, firsts, angles, tableRows, tables } = steps;
+  const visible = { last: positions, firsts, positions, tables };
+  const visibility: Visibility = { ...visible, ...(angles && { angles }) };
   return {
     idTensor: () => ids,
     positionRows: () => tableRows ?? positions,

@@ -43,6 +43,10 @@ export class KvCache {
     return this.#rows;
   }
 
+  get layers(): readonly LayerCache[] {
+    return this.#layers;
+  }
+
   /** Where a layer writes keys and values behind those held; they count from `advance` on. */
   layer(index: number): LayerCache {
     const layer = this.#layers[index];
@@ -75,6 +79,12 @@ export class KvCache {
   truncate(length: number): void {
     this.#rows = this.#rows.map((row) => row.slice(0, length));
     this.#positions = Int32Array.from(this.lengths);
+  }
+
+  /** Forgets all tokens, for another text; room that was made and a recorded step stay. */
+  clear(): void {
+    this.truncate(0);
+    for (const layer of this.#layers) layer.clear();
   }
 
   /** Frees its memory; the cache is empty then. */

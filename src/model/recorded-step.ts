@@ -10,6 +10,7 @@ import {
   tensor3d,
 } from '../tensor/tfjs.js';
 import type { Batch, PassTokens, TokenValues, Visibility } from './batch.js';
+import { sameItems } from './kept.js';
 
 /**
  * Steps of decoding, one token per row, run without JavaScript where the backend can: the step is
@@ -20,7 +21,7 @@ export class RecordedStep {
   #recorded: Recorded | undefined;
   /** Rows and layers of the steps so far. */
   #size = 0;
-  #layers: object | undefined;
+  #layers: readonly object[] = [];
   #steps = 0;
 
   /**
@@ -30,10 +31,10 @@ export class RecordedStep {
    */
   forward(
     batch: Batch,
-    layers: object,
+    layers: readonly object[],
     run: (tokens: PassTokens) => Tensor3D,
   ): Tensor3D | undefined {
-    if (batch.size !== this.#size || layers !== this.#layers) this.dispose();
+    if (batch.size !== this.#size || !sameItems(layers, this.#layers)) this.dispose();
     this.#size = batch.size;
     this.#layers = layers;
     if (this.#recorded) return this.#again(this.#recorded, batch);

@@ -15,6 +15,8 @@ export interface KvStore {
   select(indices: readonly number[]): void;
   /** Makes room for so many keys in every row, where a step that is recorded will need it. */
   reserve?(lengthTokens: number): void;
+  /** Forgets all keys, where those behind the last that a query sees are not as good as none. */
+  clear?(): void;
   dispose(): void;
 }
 
@@ -46,6 +48,11 @@ export class LayerCache {
   /** Makes room for so many keys in every row. */
   reserve(lengthTokens: number): void {
     this.#store?.reserve?.(lengthTokens);
+  }
+
+  /** Its rows begin anew. */
+  clear(): void {
+    this.#store?.clear?.();
   }
 
   dispose(): void {

@@ -31,14 +31,15 @@ cudaError_t KvCache::reserve_all(size_t count, cudaStream_t stream) {
   const size_t pages = (count + kPageKeys - 1) / kPageKeys;
   for (size_t b = 0; b < rows_.size() && error == cudaSuccess; ++b)
     error = extend(rows_[b], lengths_[b] / kPageKeys, pages, stream);
-  const cudaError_t uploaded = upload_table();
-  return error == cudaSuccess ? uploaded : error;
+  return error;
 }
 
-size_t KvCache::capacity() const {
-  size_t pages = rows_.empty() ? 0 : rows_[0].size();
-  for (const Row& row : rows_) pages = std::min(pages, row.size());
-  return pages * kPageKeys;
+void KvCache::write_table(uint8_t** table, size_t places) const {
+  std::vector<uint8_t*> pages(rows_.size() * places, nullptr);
+  for (size_t b = 0; b < rows_.size(); ++b)
+    for (size_t i = 0; i < rows_[b].size() && i < places; ++i)
+      pages[b * places + i] = rows_[b][i]->data;
+  if (!pages.empty()) memory_.upload(table, pages.data(), pages.size() * sizeof(uint8_t*));
 }
 
 cudaError_t KvCache::extend(Row& row, size_t first, size_t count, cudaStream_t stream) {
@@ -76,10 +77,7 @@ cudaError_t KvCache::upload_table() {
     table_rows_ = rows_.size();
     places_ = places;
   }
-  std::vector<uint8_t*> pages(table_rows_ * places_, nullptr);
-  for (size_t b = 0; b < rows_.size(); ++b)
-    for (size_t i = 0; i < rows_[b].size(); ++i) pages[b * places_ + i] = rows_[b][i]->data;
-  if (!pages.empty()) memory_.upload(table_, pages.data(), pages.size() * sizeof(uint8_t*));
+  write_table(table_, places_);
   changed_ = false;
   return cudaSuccess;
 }

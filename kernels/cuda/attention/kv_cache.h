@@ -37,12 +37,13 @@ class KvCache {
   /// the host. cudaErrorMemoryAllocation where there is no memory; what is held already stays.
   cudaError_t reserve(const int32_t* positions, size_t count, cudaStream_t stream);
 
-  /// The same for keys up to `count` in every row, beyond those that reserve() has seen; steps then
-  /// need the host for nothing.
+  /// The same for keys up to `count` in every row, beyond those that reserve() has seen, but for
+  /// the table: steps that need the host for nothing have one of their own.
   cudaError_t reserve_all(size_t count, cudaStream_t stream);
 
-  /// Keys that every row has room for.
-  size_t capacity() const;
+  /// Queues where the pages of the rows are into a table [rows, places] on the device, null behind
+  /// the last. It stays right until pages are reserved or rows are selected.
+  void write_table(uint8_t** table, size_t places) const;
 
   /// Row indices[i] becomes row i.
   void select(size_t count, const int32_t* indices);

@@ -33,6 +33,14 @@ class TestMemory {
   std::vector<void*> blocks_;
 };
 
+inline std::vector<float> attend_cached(const AttentionArgs& args, const CacheStep& step,
+                                        const CachePages& pages) {
+  DeviceVector<float> y(args.B * args.T * args.H * args.E);
+  DeviceVector<char> workspace(cached_attention_workspace(args, pages));
+  expect(cached_attention(args, step, pages, y.data(), workspace.data(), stream()), "cached");
+  return y.values();
+}
+
 /// One step: new keys of all rows from `position` on; what the queries see is the problem's.
 /// `ahead`: keys that the rows might have at most.
 inline std::vector<float> step(KvCache& cache, const AttentionArgs& args,
@@ -46,11 +54,20 @@ inline std::vector<float> step(KvCache& cache, const AttentionArgs& args,
   if (cos != nullptr) step.sin = sin->data() + offset;
   size_t most = 0;
   for (const int32_t position : positions) most = std::max<size_t>(most, position + args.T);
-  const CachePages pages = cache.pages(most + ahead);
-  DeviceVector<float> y(args.B * args.T * args.H * args.E);
-  DeviceVector<char> workspace(cached_attention_workspace(args, pages));
-  expect(cached_attention(args, step, pages, y.data(), workspace.data(), stream()), "cached");
-  return y.values();
+  return attend_cached(args, step, cache.pages(most + ahead));
+}
+
+/// The same where the host takes no part: with room made for `keys` in every row, and a table of
+/// the step's own with places for twice as many.
+inline std::vector<float> step_by_itself(KvCache& cache, const AttentionArgs& args,
+                                         const std::vector<int32_t>& positions, size_t keys) {
+  expect(cache.reserve_all(keys, stream()), "reserve_all");
+  const size_t places = 2 * keys / kPageKeys + 1;
+  const DeviceVector<int32_t> on_device(positions);
+  DeviceVector<uint8_t*> table(args.B * places);
+  cache.write_table(table.data(), places);
+  const CachePages pages = {cache.layout(), table.data(), places, places * kPageKeys};
+  return attend_cached(args, {on_device.data(), nullptr, nullptr, 0}, pages);
 }
 
 /// cos and sin [T, half] of a sequence.

@@ -128,6 +128,38 @@ Napi::Value reserve_kv(const Napi::CallbackInfo& info) {
   return bytes_of(info.Env(), cache);
 }
 
+/// Where the pages of a step's rows are: pointers, each of which takes two elements of an array.
+struct StepTable {
+  uint8_t** pages;
+  size_t places;  // of a row
+};
+
+StepTable step_table(const Arguments& args, size_t index, size_t rows) {
+  const Ints table = args.ints(index);
+  const size_t places = args.quotient(table.size, 2 * rows, "table");
+  if (places == 0 || places * kPageKeys > kMostKeys) args.range_error("the table is out of range");
+  return {reinterpret_cast<uint8_t**>(table.data), places};
+}
+
+/// kvTableLength(rows, keys)
+Napi::Value kv_table_length(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "kvTableLength");
+  const size_t keys = args.size(1, "keys");
+  if (keys > kMostKeys) args.range_error("so many keys are out of range");
+  const size_t places = (keys + kPageKeys - 1) / kPageKeys;
+  const size_t length = args.product({args.size(0, "rows"), places, 2});
+  return Napi::Number::New(info.Env(), static_cast<double>(length));
+}
+
+/// writeKvTable(cache, table)
+void write_kv_table(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "writeKvTable");
+  const KvCache& cache = *held_cache(args, 0).cache;
+  if (cache.rows() == 0) args.range_error("the cache has no rows");
+  const StepTable table = step_table(args, 1, cache.rows());
+  cache.write_table(table.pages, table.places);
+}
+
 /// Positions of the host, whose rows get the room that they need; returns the most keys of a row.
 size_t reserve_positions(const Arguments& args, const AttentionArgs& p, KvCache& cache,
                          const Ints& positions) {
@@ -142,7 +174,7 @@ size_t reserve_positions(const Arguments& args, const AttentionArgs& p, KvCache&
 }
 
 /// cachedAttention(q, k, v, first, last, alibiSlopes, y, cache, positions, cos, sin, shape, scale,
-/// softcap, rounded)
+/// softcap, rounded, table), a table where the positions are on the device
 Napi::Value cached_attention_call(const Napi::CallbackInfo& info) {
   const Arguments args(info, "cachedAttention");
   const AttentionArgs p = device_arguments(args, 11);
@@ -155,18 +187,18 @@ Napi::Value cached_attention_call(const Napi::CallbackInfo& info) {
   if (p.B * p.T == 0) return bytes_of(info.Env(), cache);
 
   Block uploaded;
-  size_t most_keys = cache.capacity();
+  CachePages pages;
   if (args.value(8).IsTypedArray()) {
     const Ints positions = args.host_ints(8);
     args.expect(positions.size, p.B, "positions");
-    most_keys = reserve_positions(args, p, cache, positions);
+    pages = cache.pages(reserve_positions(args, p, cache, positions));
     uploaded = on_device(positions.data, p.B * sizeof(int32_t), "cachedAttention");
     step.positions = uploaded.as<int32_t>();
   } else {
     step.positions = args.ints(8, p.B, "positions").data;
-    if (most_keys < p.T) args.range_error("the rows have no room: reserveKv comes before");
+    const StepTable table = step_table(args, 15, p.B);
+    pages = {cache.layout(), table.pages, table.places, table.places * kPageKeys};
   }
-  const CachePages pages = cache.pages(most_keys);
   const Scratch workspace = scratch(cached_attention_workspace(p, pages));
   check(cached_attention(p, step, pages, y, workspace.data(), stream()), "cachedAttention");
   return bytes_of(info.Env(), cache);
@@ -181,6 +213,8 @@ void add_attention(Napi::Object exports) {
   add_procedure<dispose_kv_cache>(exports, "disposeKvCache");
   add_function<select_kv_rows>(exports, "selectKvRows");
   add_function<reserve_kv>(exports, "reserveKv");
+  add_function<kv_table_length>(exports, "kvTableLength");
+  add_procedure<write_kv_table>(exports, "writeKvTable");
   add_function<cached_attention_call>(exports, "cachedAttention");
 }
 

@@ -1,3 +1,5 @@
+#include <memory>
+
 #include "cuda/binding/arguments.h"
 #include "cuda/binding/device.h"
 #include "cuda/binding/wrong_ids.h"
@@ -38,6 +40,20 @@ void limit_memory(const Napi::CallbackInfo& info) {
   limit_device_memory(Arguments(info, "limitDeviceMemory").size(0, "bytes"));
 }
 
+/// whenMemoryIsShort(release)
+void when_memory_is_short(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "whenMemoryIsShort");
+  if (!args.value(0).IsFunction()) args.expected(0, "a function");
+  const auto release = std::make_shared<Napi::FunctionReference>(
+      Napi::Persistent(args.value(0).As<Napi::Function>()));
+  release_when_short([release] {
+    const Napi::HandleScope scope(release->Env());
+    return release->Call({}).ToBoolean().Value();
+  });
+  // The function ends with its thread of JavaScript.
+  info.Env().AddCleanupHook([] { release_when_short(nullptr); });
+}
+
 /// synchronize()
 void synchronize(const Napi::CallbackInfo&) {
   check(cudaStreamSynchronize(stream()), "synchronize");
@@ -50,6 +66,7 @@ void add_device(Napi::Object exports) {
   add_function<device_info>(exports, "deviceInfo");
   add_function<device_memory_use>(exports, "deviceMemory");
   add_procedure<limit_memory>(exports, "limitDeviceMemory");
+  add_procedure<when_memory_is_short>(exports, "whenMemoryIsShort");
   add_procedure<synchronize>(exports, "synchronize");
 }
 

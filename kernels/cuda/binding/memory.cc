@@ -100,6 +100,13 @@ void give_to_driver(void* data, size_t bytes) {
                   "gradient checkpointing, --device-map auto, or end what else runs on the GPU");
 }
 
+std::function<bool()>& spare_release() {
+  static auto* const release = new std::function<bool()>();
+  return *release;
+}
+
+bool release_spare() { return spare_release() != nullptr && spare_release()(); }
+
 std::shared_ptr<BlockPool>& pool_in_use() {
   static std::shared_ptr<BlockPool> pool;
   return pool;
@@ -164,10 +171,12 @@ void* BlockPool::grow(size_t bytes, const char* op) {
   driver_pool();
   void* data = nullptr;
   cudaError_t error = take_from_driver(&data, bytes);
-  if (error == cudaErrorMemoryAllocation) {
+  bool short_of = error == cudaErrorMemoryAllocation && !capturing();
+  while (short_of) {
     cudaGetLastError();
     common_pool().empty();
     error = take_from_driver(&data, bytes);
+    short_of = error == cudaErrorMemoryAllocation && release_spare();
   }
   if (error == cudaErrorMemoryAllocation) {
     cudaGetLastError();
@@ -217,6 +226,8 @@ void BlockPool::empty() {
 }
 
 void limit_device_memory(size_t bytes) { most_held_bytes = bytes; }
+
+void release_when_short(std::function<bool()> release) { spare_release() = std::move(release); }
 
 size_t used_device_bytes() { return held_bytes - common_pool().free_bytes(); }
 

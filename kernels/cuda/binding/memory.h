@@ -3,6 +3,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -99,6 +100,9 @@ class BlockPool : public std::enable_shared_from_this<BlockPool> {
 
 /// Pools take no more than this from the driver, all of them together.
 void limit_device_memory(size_t bytes);
+/// What is asked, before memory that is not there is an error, to let go of something that waits
+/// for reuse; false: there is no more. Not in a capture, in which nothing may be freed.
+void release_when_short(std::function<bool()> release);
 /// Bytes of all pools that are in use, what an arena keeps for its graph among them, and the most
 /// they ever were.
 size_t used_device_bytes();

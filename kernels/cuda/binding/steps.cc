@@ -81,9 +81,7 @@ void set_step_angles(const Napi::CallbackInfo& info) {
 void set_step_draws(const Napi::CallbackInfo& info) {
   const Arguments args(info, "setStepDraws");
   DecodeRows& rows = held_step(args).rows;
-  const size_t key = args.size(1, "key");
-  if (key > 0xffffffff) args.range_error("the key is out of range");
-  rows.draw.key = static_cast<uint32_t>(key);
+  rows.draw.key = args.ints(1, 1, "key").data;
   rows.draw.streams = args.ints(2, rows.rows, "streams").data;
   rows.draw.behind = args.ints(3, rows.rows, "behind").data;
   rows.draw.uniforms = reinterpret_cast<double*>(args.floats(4, 2 * rows.rows, "uniforms").data);
@@ -96,7 +94,7 @@ void place_step(const Napi::CallbackInfo& info) {
   held.step->restart();
 }
 
-/// endStep(step, logits, chosen, seen, penalty, temperature, topK, topP)
+/// endStep(step, logits, chosen, seen, settings, cutsTopK)
 void end_step(const Napi::CallbackInfo& info) {
   const Arguments args(info, "endStep");
   const HeldStep& held = held_step(args);
@@ -110,13 +108,12 @@ void end_step(const Napi::CallbackInfo& info) {
   if (!args.value(3).IsNull())
     seen = reinterpret_cast<uint8_t*>(args.ints(3, (logits.size + 3) / 4, "seen").data);
   choice.seen = seen;
-  choice.penalty = args.number(4);
-  choice.temperature = args.number(5);
-  choice.top_k = args.size(6, "topK");
-  choice.top_p = args.number(7);
+  constexpr size_t kSettings = sizeof(SampleSettings) / sizeof(int32_t);
+  choice.settings =
+      reinterpret_cast<const SampleSettings*>(args.ints(4, kSettings, "settings").data);
   choice.uniforms = held.rows.draw.uniforms;
-  if (choice.temperature > 0 && choice.uniforms == nullptr)
-    args.range_error("setStepDraws comes before a temperature");
+  choice.temperature = choice.uniforms == nullptr ? 0 : 1;
+  choice.top_k = args.flag(5) ? 1 : 0;
   const Scratch workspace = scratch(sample_workspace(choice));
   check(sample(choice, workspace.data(), stream()), "endStep");
   const ChosenTokens tokens = {choice.chosen, held.step->ring(), StepGraph::kSlots, seen,

@@ -32,8 +32,9 @@ __device__ void place_row(const DecodeRows& state, unsigned row, int32_t positio
     if (state.table_rows != nullptr) state.table_rows[row] = position + state.table_offset;
     if (draw.uniforms != nullptr) {
       const int32_t counter = position + 1 - draw.behind[row];
-      draw.uniforms[row] = uniform_at(draw.key, static_cast<uint32_t>(draw.streams[row]),
-                                      static_cast<uint32_t>(counter));
+      draw.uniforms[row] =
+          uniform_at(static_cast<uint32_t>(*draw.key), static_cast<uint32_t>(draw.streams[row]),
+                     static_cast<uint32_t>(counter));
     }
   }
   if (state.half == 0) return;

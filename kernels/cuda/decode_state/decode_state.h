@@ -20,7 +20,7 @@ struct DrawNumbers {
   double* uniforms = nullptr;        // [rows], null where nothing is drawn
   const int32_t* streams = nullptr;  // [rows]
   const int32_t* behind = nullptr;   // [rows]: a row's count of new tokens is position + 1 - behind
-  uint32_t key = 0;                  // of the seed
+  const int32_t* key = nullptr;      // one, of the seed
 };
 
 struct DecodeRows {

@@ -22,6 +22,7 @@ struct Rows {
         table_rows(count),
         streams(Ints(count, 0)),
         behind(behind_),
+        key(Ints{0x63be4ff7}),
         uniforms(count),
         cos_table(random_normal(kPositions * kHalf, 1)),
         sin_table(random_normal(kPositions * kHalf, 2)),
@@ -51,12 +52,13 @@ struct Rows {
     state.sin_table = sin_table.data();
     state.cos = cos.data();
     state.sin = sin.data();
-    state.draw = {uniforms.data(), streams.data(), behind.data(), 0x63be4ff7u};
+    state.draw = {uniforms.data(), streams.data(), behind.data(), key.data()};
     return state;
   }
 
   size_t count;
-  DeviceVector<int32_t> ids, positions, steps, near_first, far_first, table_rows, streams, behind;
+  DeviceVector<int32_t> ids, positions, steps, near_first, far_first, table_rows, streams, behind,
+      key;
   DeviceVector<double> uniforms;
   DeviceVector<float> cos_table, sin_table, cos, sin;
 };

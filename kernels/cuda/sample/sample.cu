@@ -41,6 +41,16 @@ struct Workspace {
 
 bool cuts_top_k(const SampleArgs& p) { return p.top_k > 0 && p.top_k < p.vocab; }
 
+/// With the settings that lie on the device, where there are such.
+__device__ SampleArgs settled(SampleArgs p) {
+  if (p.settings == nullptr) return p;
+  p.penalty = p.settings->penalty;
+  p.temperature = p.settings->temperature;
+  p.top_k = static_cast<size_t>(p.settings->top_k);
+  p.top_p = p.settings->top_p;
+  return p;
+}
+
 /// The scores of one row: logits under the penalty, minus infinity for NaN.
 struct Scores {
   const float* logits;
@@ -82,7 +92,8 @@ __device__ Best best_of_block(Best best) {
   return best;
 }
 
-__global__ void __launch_bounds__(kThreads) best_kernel(SampleArgs p, Workspace work) {
+__global__ void __launch_bounds__(kThreads) best_kernel(SampleArgs args, Workspace work) {
+  const SampleArgs p = settled(args);
   const size_t row = blockIdx.y, begin = blockIdx.x * kChunk;
   const size_t end = begin + kChunk < p.vocab ? begin + kChunk : p.vocab;
   const Scores scores(p, row);
@@ -117,7 +128,8 @@ __device__ double add_lanes(double lane_sum) {
 }
 
 /// The weights of all of the vocabulary, and the sums of their blocks.
-__global__ void __launch_bounds__(kThreads) weigh_kernel(SampleArgs p, Workspace work) {
+__global__ void __launch_bounds__(kThreads) weigh_kernel(SampleArgs args, Workspace work) {
+  const SampleArgs p = settled(args);
   const size_t row = blockIdx.y;
   const double most = best_of_row(work, row).score;
   if (!is_finite(most)) return;
@@ -316,7 +328,8 @@ __device__ int32_t draw(const Candidates& c, double target) {
 }
 
 __global__ void __launch_bounds__(kSelectThreads)
-    draw_kernel(SampleArgs p, Workspace work, bool top_k) {
+    draw_kernel(SampleArgs args, Workspace work, bool top_k) {
+  const SampleArgs p = settled(args);
   auto& shared = *reinterpret_cast<SelectShared*>(dynamic_shared());
   const size_t row = blockIdx.x;
   const double most = best_of_row(work, row).score;

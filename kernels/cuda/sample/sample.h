@@ -4,6 +4,11 @@
 
 namespace llmkit::cuda {
 
+/// What may change from run to run of a recorded step; see SampleArgs.
+struct SampleSettings {
+  double penalty, temperature, top_k, top_p;
+};
+
 /// How a token is chosen of each row of logits; meaning and order as llmkit::SampleArgs has them.
 struct SampleArgs {
   size_t rows = 0, vocab = 0;     // vocab at most 2^24
@@ -15,6 +20,9 @@ struct SampleArgs {
   double top_p = 1;               // 1: all
   const double* uniforms = nullptr;  // [rows], in [0, 1); not read at temperature 0
   int32_t* chosen = nullptr;         // [rows]
+  /// On the device: counts in place of the four above, of which the host then takes only whether
+  /// the temperature is 0 and whether top_k cuts.
+  const SampleSettings* settings = nullptr;
 };
 
 /// Bytes that `sample` works in.

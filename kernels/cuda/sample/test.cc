@@ -60,7 +60,8 @@ struct Batch {
     return mask.values();
   }
 
-  std::vector<int32_t> chosen_by_device() const {
+  /// `from_device`: the settings lie there, and the host knows only which kernels they need.
+  std::vector<int32_t> chosen_by_device(bool from_device = false) const {
     const DeviceVector<float> values(logits);
     const DeviceVector<double> drawn(uniforms);
     const DeviceVector<uint8_t> mask(seen_mask());
@@ -76,6 +77,14 @@ struct Batch {
     args.top_p = top_p;
     args.uniforms = temperature == 0 ? nullptr : drawn.data();
     args.chosen = chosen.data();
+    const double cut = static_cast<double>(top_k);
+    const DeviceVector<cuda::SampleSettings> settings({{penalty, temperature, cut, top_p}});
+    if (from_device) {
+      args.settings = settings.data();
+      args.penalty = args.top_p = 1;
+      args.temperature = temperature == 0 ? 0 : 1;
+      args.top_k = top_k > 0 && top_k < vocab ? 1 : 0;
+    }
     DeviceVector<uint8_t> workspace(cuda::sample_workspace(args));
     expect(cuda::sample(args, workspace.data(), stream()), "sample");
     return chosen.values();
@@ -83,7 +92,9 @@ struct Batch {
 };
 
 void check_same(Checks& checks, const char* what, const Batch& batch) {
-  checks.that(what, batch.chosen_by_device() == batch.chosen_by_cpu());
+  const std::vector<int32_t> want = batch.chosen_by_cpu();
+  for (const bool from_device : {false, true})
+    checks.that(what, batch.chosen_by_device(from_device) == want);
 }
 
 void check_settings(Checks& checks, size_t rows, size_t vocab, float spread) {

@@ -48,8 +48,8 @@ export interface AddonAttention<F extends Floats, I extends Ints> {
   /**
    * Turns q and k [B,T,K,E] by cos and sin [B,T,half] as `rope` does (null: not at all), writes k and v
    * into the cache, row b from positions[b] on, and attends to what it holds. S of the shape is T; keys
-   * beyond positions[b] + T throw RangeError. Positions that are an array I need the room that `reserveKv` makes.
-   * Returns the bytes held.
+   * beyond positions[b] + T throw RangeError. On a GPU positions that are there need the room that `reserveKv` makes,
+   * and the table of a step, which may come to stand for another cache. Returns the bytes held.
    */
   cachedAttention(
     q: F,
@@ -67,6 +67,7 @@ export interface AddonAttention<F extends Floats, I extends Ints> {
     scale: number,
     softcap: number,
     rounded: boolean,
+    table: I | null,
   ): number;
   attentionGrad(
     q: F,

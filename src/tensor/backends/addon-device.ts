@@ -43,6 +43,11 @@ export interface AddonDevice {
   deviceMemory(): DeviceMemory;
   /** Arrays, weights and caches take no more than this from now on, all together. */
   limitDeviceMemory(bytes: number): void;
+  /**
+   * Called before memory that is not there is an error, but in a capture: whether something was let go of. Takes the
+   * place of the function before it.
+   */
+  whenMemoryIsShort(release: () => boolean): void;
   /** Waits for all that is queued. */
   synchronize(): void;
 

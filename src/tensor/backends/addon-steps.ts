@@ -13,6 +13,10 @@ export interface StepHandle {
 export interface AddonSteps {
   /** Gives every row of a cache pages of its own for so many keys in all. Returns the bytes held. */
   reserveKv(cache: KvCacheHandle, keys: number): number;
+  /** Elements of a table that says where the pages of so many rows of so many keys are. */
+  kvTableLength(rows: number, keys: number): number;
+  /** Fills it in for the rows of a cache: right until pages are reserved or rows are selected. */
+  writeKvTable(cache: KvCacheHandle, table: DeviceInts): void;
 
   /** A step of so many rows; each is one element of ids, positions and steps (0 where it begins). */
   newStep(ids: DeviceInts, positions: DeviceInts, steps: DeviceInts): StepHandle;
@@ -29,12 +33,12 @@ export interface AddonSteps {
     sin: DeviceFloats,
   ): void;
   /**
-   * The same for uniforms, float64 [rows] in twice as many elements: the numbers of `uniformAt` for the key, the rows'
-   * streams and the counts position + 1 - behind.
+   * The same for uniforms, float64 [rows] in twice as many elements: the numbers of `uniformAt` for the key, one
+   * element, the rows' streams and the counts position + 1 - behind. Without it nothing is drawn.
    */
   setStepDraws(
     step: StepHandle,
-    key: number,
+    key: DeviceInts,
     streams: DeviceInts,
     behind: DeviceInts,
     uniforms: DeviceFloats,
@@ -43,17 +47,17 @@ export interface AddonSteps {
   placeStep(step: StepHandle): void;
   /**
    * Ends a step: chosen [rows] are the tokens that `sample` chooses of the logits [rows, V], and each row moves on to
-   * its token. seen, bytes [rows, V]: not 0 where the penalty applies; null without a penalty.
+   * its token. seen, bytes [rows, V]: not 0 where the penalty applies; null without a penalty. settings, float64
+   * [penalty, temperature, top-k, top-p] in twice as many elements, may change from run to run, but for whether the
+   * temperature is 0 and whether top-k cuts.
    */
   endStep(
     step: StepHandle,
     logits: DeviceFloats,
     chosen: DeviceInts,
     seen: DeviceInts | null,
-    penalty: number,
-    temperature: number,
-    topK: number,
-    topP: number,
+    settings: DeviceInts,
+    cutsTopK: boolean,
   ): void;
 
   /** New arrays come from the step's own memory from now on; null: no longer. */

@@ -10,6 +10,12 @@ import type { Assembly, BlockMove, KernelDevice } from './kernel-device.js';
 
 type TensorData = ReturnType<MathBackendCPU['data']['get']>;
 
+/** Holds memory of the device that can be done without. */
+export interface Spare {
+  /** Frees what has not been used for the longest time. @returns whether there was anything */
+  dropOldest(): boolean;
+}
+
 /**
  * The tfjs backend whose tensors are on a GPU and whose kernels are those of its addon. It extends the cpu
  * backend, because every kernel that the addon lacks is the cpu's: it reads the inputs to the host, and what
@@ -18,6 +24,8 @@ type TensorData = ReturnType<MathBackendCPU['data']['get']>;
  */
 export class CudaBackend extends MathBackendCPU implements KernelDevice<DeviceFloats, DeviceInts> {
   readonly addon: DeviceAddon;
+  /** Asked to let go of something before memory that is not there is an error. */
+  readonly spares = new Set<Spare>();
   readonly #storage: CudaStorage;
   readonly #constants = new WeakMap<readonly number[], DeviceFloats>();
   readonly #createWeight: (data: WeightData, compute: Compute) => WeightHandle;
@@ -30,6 +38,7 @@ export class CudaBackend extends MathBackendCPU implements KernelDevice<DeviceFl
     this.data = this.#storage;
     this.#createWeight = (data, compute) => addon.createWeight(data, compute);
     this.#disposeWeight = (handle) => addon.disposeWeight(handle);
+    addon.whenMemoryIsShort(() => [...this.spares].some((spare) => spare.dropOldest()));
   }
 
   output(shape: number[], length: number): { info: tf.TensorInfo; values: DeviceFloats } {

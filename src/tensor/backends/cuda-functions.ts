@@ -43,6 +43,7 @@ export const DEVICE_FUNCTIONS: Readonly<Record<keyof DeviceAddon, true>> = {
   hostWeights: true,
   keepArrayOnHost: true,
   keepOnHost: true,
+  kvTableLength: true,
   layerNorm: true,
   layerNormGrad: true,
   limitDeviceMemory: true,
@@ -83,4 +84,6 @@ export const DEVICE_FUNCTIONS: Readonly<Record<keyof DeviceAddon, true>> = {
   upload: true,
   useStepArena: true,
   weightBytes: true,
+  whenMemoryIsShort: true,
+  writeKvTable: true,
 };

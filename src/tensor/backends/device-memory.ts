@@ -1,6 +1,8 @@
 import * as tf from '../tfjs.js';
 import type { Weight } from '../weight.js';
-import { CudaBackend } from './cuda-backend.js';
+import { CudaBackend, type Spare } from './cuda-backend.js';
+
+export type { Spare } from './cuda-backend.js';
 
 /** The memory of a device that is not the host's. */
 export interface DeviceMemory {
@@ -14,6 +16,8 @@ export interface DeviceMemory {
   keepOnHost(weight: Weight, group: number): void;
   /** Moves the home of a tensor to the host, from where it visits the device whenever it is used. */
   page(tensor: tf.Tensor): void;
+  /** What is asked to let go of something before memory that is not there is an error. */
+  readonly spares: Set<Spare>;
 }
 
 /** Paged tensors that visit together take so many times the bytes of the largest; kernels/cuda/binding/array_pager.h. */
@@ -25,6 +29,7 @@ export function deviceMemory(): DeviceMemory | undefined {
   if (!(backend instanceof CudaBackend)) return undefined;
   const { addon } = backend;
   return {
+    spares: backend.spares,
     freeBytes: () => addon.deviceInfo().freeBytes,
     limit: (bytes = Number.MAX_SAFE_INTEGER) => addon.limitDeviceMemory(bytes),
     hold: (weight) => void backend.weight(weight),

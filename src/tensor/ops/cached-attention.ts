@@ -8,7 +8,7 @@ import { rope } from './rope.js';
 
 /**
  * Kernel of `cachedAttention`: inputs q, k, v, first, last, and cos and sin where there are angles;
- * attributes cache, positions and those of `attention`. Positions that are a tensor are an input.
+ * attributes cache, positions and those of `attention`. Positions that are a tensor, and a table, are inputs.
  */
 export const CACHED_ATTENTION = 'LlmkitCachedAttention';
 
@@ -24,6 +24,8 @@ export interface NewTokens {
 export interface CachedAttentionOptions extends AttentionOptions {
   /** [B]: the place of each row's first new key; an int32 tensor where only the device knows it. */
   readonly positions: Int32Array | tf.Tensor;
+  /** Where the keys are, of steps that follow each other on the device; see `DecodeSteps`. */
+  readonly table?: tf.Tensor | undefined;
   /** [B, T, R / 2] by which q and k are turned first; see `rope`. */
   readonly angles?: { readonly cos: tf.Tensor3D; readonly sin: tf.Tensor3D } | undefined;
 }
@@ -43,9 +45,10 @@ export function cachedAttention(
 ): tf.Tensor4D {
   checkShapes(cache, { q, k, v }, options);
   if (!hasKernel(CACHED_ATTENTION)) return tf.tidy(() => compose(cache, { q, k, v }, options));
-  const { first, last, angles, positions, ...settings } = options;
+  const { first, last, angles, positions, table, ...settings } = options;
   const onDevice = positions instanceof tf.Tensor;
-  const inputs = { q, k, v, first, last, ...angles, ...(onDevice && { positions }) };
+  const places = { ...(onDevice && { positions }), ...(table && { table }) };
+  const inputs = { q, k, v, first, last, ...angles, ...places };
   const attrs = { ...settings, cache, ...(!onDevice && { positions }) };
   return runKernel<tf.Tensor4D>(CACHED_ATTENTION, { inputs, attrs });
 }
@@ -78,7 +81,7 @@ function sizeOf(positions: CachedAttentionOptions['positions']): number {
 function compose(
   cache: LayerCache,
   { q, k, v }: NewTokens,
-  { angles, positions, ...options }: CachedAttentionOptions,
+  { angles, positions, table: _, ...options }: CachedAttentionOptions,
 ): tf.Tensor4D {
   const turn = (x: tf.Tensor4D) => (angles ? rope(x, angles.cos, angles.sin) : x);
   const store = cache.store((shape) => new KvTensors(shape));

@@ -43,6 +43,10 @@ export class KvTensors implements KvStore {
     this.#replace((old) => tf.tidy(() => tf.gather(old, tf.tensor1d(chosen, 'int32'))));
   }
 
+  clear(): void {
+    this.#replace((old) => this.#empty(old.shape[0], 0));
+  }
+
   dispose(): void {
     tf.dispose([this.#keys, this.#values]);
   }

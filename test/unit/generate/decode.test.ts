@@ -103,14 +103,17 @@ describe.each(testedBackends)('generate on %s', (backend) => {
 
   test('a hundred tokens leave no tensor behind', async () => {
     await run({});
+    model.kept.dispose();
     const before = tf.memory();
     await run({ maxNewTokens: 50, sampling: SAMPLED, sequences: 2, logprobs: 2, echo: true });
+    model.kept.dispose();
     const after = tf.memory();
     expect(after.numTensors).toBe(before.numTensors);
     expect(after.numBytes).toBe(before.numBytes);
   });
 
   test('an aborted signal stops it, and leaves no tensor behind', async () => {
+    model.kept.dispose();
     const before = tf.memory().numTensors;
     const signal = AbortSignal.abort(new Error('enough'));
     await expect(run({ signal })).rejects.toThrow('enough');

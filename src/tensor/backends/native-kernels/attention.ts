@@ -85,7 +85,8 @@ const cachedAttention: NativeKernel = ({ inputs, attrs }, native) => {
     cos,
     sin,
     positions: places,
-  } = inputs as Partial<Record<'cos' | 'sin' | 'positions', TensorInfo>>;
+    table,
+  } = inputs as Partial<Record<'cos' | 'sin' | 'positions' | 'table', TensorInfo>>;
   const { cache, positions } = attrs as { cache: LayerCache; positions?: Int32Array };
   const { slopes, scale, softcap, shape, rounded } = settings(inputs, attrs, native);
   const store = cache.store((sizes) => new NativeKvStore(native.addon, sizes));
@@ -107,6 +108,7 @@ const cachedAttention: NativeKernel = ({ inputs, attrs }, native) => {
     scale,
     softcap,
     rounded,
+    table ? native.ints(table) : null,
   );
   store.count(numBytes);
   return y.info;

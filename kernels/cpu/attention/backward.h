@@ -17,7 +17,7 @@ struct GradTile {
   const AttentionGradTask& task;
   const RowTile tile;
   float *q, *dy, *dq;         // [padded E, kTileRows]
-  float *q_rows, *dy_rows;    // [kTileRows, padded E], q times the scale
+  float *q_rows, *dy_rows;    // [kTileRows, padded E], q times the scale; finite, see pack_row
   float *weights, *dweights;  // [kBufferKeys, kTileRows]
   Score score[kRowVecs];
   Vec log_sum_exp[kRowVecs], along[kRowVecs];  // along = dy · y
@@ -45,11 +45,23 @@ struct GradTile {
     for (int vec = 0; vec < tile.vecs; ++vec) read_statistics(vec);
   }
 
+  /// A weight of 0 does not take NaN out of a product: what is not finite becomes 0, and
+  /// read_statistics makes NaN of all weights of its row.
   void pack_row(size_t i) {
     const size_t offset = tile.rows[i].offset;
+    const auto finite = [](Vec x) {
+      return select(less(magnitude(x), splat(__builtin_inff())), x, zero());
+    };
     each_chunk(p.E, [&](auto c) {
-      c.put(q_rows + i * p.E, mul(c.get(p.q + offset), splat(p.scale)));
-      c.put(dy_rows + i * p.E, c.get(g.dy + offset));
+      c.put(q_rows + i * p.E, finite(mul(c.get(p.q + offset), splat(p.scale))));
+      c.put(dy_rows + i * p.E, finite(c.get(g.dy + offset)));
+    });
+  }
+  /// NaN where q or dy of a row is not finite, else 0.
+  float nan_of(const QueryRow& row) const {
+    return sum_chunks(p.E, [&](auto c) {
+      const Vec q = mul(c.get(p.q + row.offset), splat(p.scale)), dy = c.get(g.dy + row.offset);
+      return fma(q, zero(), mul(dy, zero()));
     });
   }
 
@@ -57,10 +69,9 @@ struct GradTile {
     float sums[kLanes] = {}, products[kLanes] = {};
     for (size_t i = 0; i < kLanes && vec * kLanes + i < tile.count; ++i) {
       const QueryRow& row = tile.rows[vec * kLanes + i];
-      sums[i] = g.log_sum_exp[row.statistic];
-      products[i] = sum_chunks(p.E, [&](auto c) {
-        return mul(c.get(g.y + row.offset), c.get(g.dy + row.offset));
-      });
+      sums[i] = g.log_sum_exp[row.statistic] + nan_of(row);
+      products[i] = sum_chunks(
+          p.E, [&](auto c) { return mul(c.get(g.y + row.offset), c.get(g.dy + row.offset)); });
     }
     log_sum_exp[vec] = load(sums);
     along[vec] = load(products);

@@ -4,6 +4,7 @@
 #include "cpu/attention/cached_reference.h"
 #include "cpu/attention/kv_cache.h"
 #include "cpu/attention/reference.h"
+#include "cpu/attention/test_not_finite.h"
 #include "testing/testing.h"
 
 using namespace llmkit;
@@ -258,6 +259,10 @@ void check_all(Checks& checks) {
   check_nothing_seen(checks);
   check_blocks(checks);
   check_caches(checks);
+  for (const float bad : {INFINITY, -INFINITY, NAN}) {
+    check_not_finite(checks, Problem({2, 100, 130, 2, 1, 20}, 1000, {0, false}).args, bad, false);
+    check_not_finite(checks, Problem({1, 90, 90, 4, 2, 33}, 9, {0, true}, 23).args, bad, false);
+  }
 }
 
 }  // namespace

@@ -92,9 +92,11 @@ class RoundedHeads {
     const auto to = [at](const uint16_t* form) { return const_cast<uint16_t*>(form) + at; };
     kernels()->pack_rows(p_.k + from, ld, count, p_.E, to(head.key_rows));
     if (!for_gradient_)
-      return kernels()->pack_columns(p_.v + from, ld, count, p_.E, to(head.value_columns));
+      return kernels()->pack_columns(p_.v + from, ld, count, p_.E, to(head.value_columns),
+                                     to(head.key_rows));
     kernels()->pack_rows(p_.v + from, ld, count, p_.E, to(head.value_rows));
-    kernels()->pack_columns(p_.k + from, ld, count, p_.E, to(head.key_columns));
+    kernels()->pack_columns(p_.k + from, ld, count, p_.E, to(head.key_columns),
+                            to(head.value_rows));
     const size_t size = kRoundedKeys * rounded_size(p_.E) * sizeof(float);
     std::memset(head.dk + at, 0, size);
     std::memset(head.dv + at, 0, size);

@@ -10,7 +10,10 @@ namespace llmkit {
 
 /// attention() and attention_grad() with what is multiplied rounded to bf16: q, k, v and the
 /// weights of the softmax before they are divided by their sum, in the gradient dy and the scores'
-/// gradients. Scores, the softmax and all sums are in float32.
+/// gradients. Scores, the softmax and all sums are in float32. Where a value of v is not finite as
+/// bf16, the queries that see it get NaN; in the gradient one of q, k, v or dy makes NaN of its
+/// query, or of those that see its key, and of the keys that these see. Nothing else changes by a
+/// bit.
 ///
 /// Keys are added up in blocks of kRoundedKeys, counted from the first key of the query's sequence:
 /// `first` of the closest query before it, or its own, that sees no key of the query before that
@@ -65,7 +68,10 @@ struct AttentionBf16Kernels {
   size_t (*scratch_size)(size_t E);
   /// A block of at most kRoundedKeys rows of x, `ld` apart, as rows or as columns of a RoundedHead.
   void (*pack_rows)(const float* x, size_t ld, size_t count, size_t E, uint16_t* block);
-  void (*pack_columns)(const float* x, size_t ld, size_t count, size_t E, uint16_t* block);
+  /// Columns have zeros where bf16 cannot hold a value, for a weight of 0 does not take NaN out of
+  /// a product; the key's row of `marked`, rows packed before, gets NaN instead.
+  void (*pack_columns)(const float* x, size_t ld, size_t count, size_t E, uint16_t* block,
+                       uint16_t* marked);
   void (*forward)(const AttentionArgs& args, const RoundedHead& head, const AttentionTask& rows,
                   float* y, float* log_sum_exp, float* scratch);
   void (*grad)(const AttentionArgs& args, const AttentionGradArgs& grad, const RoundedHead& head,

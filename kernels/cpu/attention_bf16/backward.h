@@ -30,10 +30,10 @@ class RoundedGradient {
         dscore_pairs_(rounded_dscores_ + kBlockSize) {
     pair_along_values(tile_, p.E, p.q, dq_, q_);
     pair_along_values(tile_, p.E, g.dy, dq_, dy_);
-    pair_along_rows(tile_, p.E, p.q, q_rows_);
-    pair_along_rows(tile_, p.E, g.dy, dy_rows_);
+    const uint64_t infinite =
+        pair_along_rows(tile_, p.E, p.q, q_rows_) | pair_along_rows(tile_, p.E, g.dy, dy_rows_);
     std::memset(dq_, 0, size_ * kTileRows * sizeof(float));
-    for (int v = 0; v < kRowVecs; ++v) read_statistics(v);
+    for (int v = 0; v < kRowVecs; ++v) read_statistics(v, infinite);
   }
 
   void run(size_t split, size_t splits) {
@@ -51,11 +51,14 @@ class RoundedGradient {
   }
 
  private:
-  void read_statistics(int v) {
+  /// All weights of a row that has infinite values are NaN: what is multiplied by them has zeros
+  /// there, for a weight of 0 does not take NaN out of a product.
+  void read_statistics(int v, uint64_t infinite) {
     float sums[kLanes] = {}, products[kLanes] = {};
     for (size_t i = 0; i < kLanes && v * kLanes + i < tile_.count; ++i) {
       const QueryRow& row = tile_.rows[v * kLanes + i];
-      sums[i] = g.log_sum_exp[row.statistic];
+      const bool finite = (infinite >> (v * kLanes + i) & 1) == 0;
+      sums[i] = finite ? g.log_sum_exp[row.statistic] : __builtin_nanf("");
       products[i] = sum_chunks(
           p.E, [&](auto c) { return mul(c.get(g.y + row.offset), c.get(g.dy + row.offset)); });
     }

@@ -2,6 +2,7 @@
 
 #include "base/parallel.h"
 #include "cpu/attention/reference.h"
+#include "cpu/attention/test_not_finite.h"
 #include "cpu/attention_bf16/attention_bf16.h"
 #include "cpu/packed_grad/reference.h"
 #include "testing/testing.h"
@@ -192,6 +193,13 @@ void check_all(Checks& checks) {
   check_other_ranges(checks);
   check_nothing_seen(checks);
   if (!has_attention_bf16()) return;  // in float32, a promise of the forward pass only
+  for (const float bad : {INFINITY, -INFINITY, NAN, 3.4e38f})
+    for (const auto& [window, segment] :
+         std::vector<std::pair<int32_t, int32_t>>{{1000, 1000}, {9, 23}}) {
+      Problem problem({2, 150, 4, 2, 40}, {});
+      problem.see(window, segment);
+      check_not_finite(checks, problem.args, bad, true);
+    }
   for (const size_t padding : {1, 30, 77})
     for (const int32_t window : {1000, 70}) {
       check_places(checks, {1, 150, 4, 2, 40}, padding, window);

@@ -17,6 +17,8 @@ static_assert(kTileRows == kRoundedRows, "a task is a tile");
 constexpr size_t kBlockSize = kRoundedKeys * kTileRows;
 
 constexpr float kLog2OfE = 1.44269504f;
+constexpr uint16_t kNanBf16 = 0x7fff;
+static_assert(kTileRows <= 64, "a bit for each row");
 
 /// 2^x to 4 units in the last place, and 1 for 0; zero for -inf. Fitted here by Chebyshev
 /// interpolation, in double.
@@ -33,6 +35,12 @@ inline void prefetch_block(const uint16_t* block, size_t size, size_t line, size
     __builtin_prefetch(block + i, 0, 3);
 }
 
+/// The values of bf16 that are not finite.
+inline __mmask32 not_finite(__m512i values) {
+  const __m512i exponent = _mm512_set1_epi16(0x7f80);
+  return _mm512_cmpeq_epi16_mask(_mm512_and_si512(values, exponent), exponent);
+}
+
 /// Keys and values in the forms of RoundedHead.
 inline void pack_rows(const float* x, size_t ld, size_t count, size_t E, uint16_t* block) {
   const size_t size = rounded_size(E);
@@ -40,18 +48,33 @@ inline void pack_rows(const float* x, size_t ld, size_t count, size_t E, uint16_
   for (size_t key = 0; key < count; ++key)
     each_chunk(E, [&](auto c) { store_rounded(block + key * size + c.i, c.get(x + key * ld)); });
 }
-inline void pack_columns(const float* x, size_t ld, size_t count, size_t E, uint16_t* block) {
-  std::memset(block, 0, kRoundedKeys * rounded_size(E) * sizeof(uint16_t));
-  for (size_t key = 0; key < count; key += kLanes)
+inline void mark_keys(__mmask32 keys, uint16_t* rows, size_t size) {
+  for (size_t i = 0; i < 32; ++i)
+    if ((keys >> i & 1) != 0) rows[i * size] = kNanBf16;
+}
+inline void pack_columns(const float* x, size_t ld, size_t count, size_t E, uint16_t* block,
+                         uint16_t* marked) {
+  const size_t size = rounded_size(E);
+  std::memset(block, 0, kRoundedKeys * size * sizeof(uint16_t));
+  for (size_t key = 0; key < count; key += 2 * kLanes)
     each_chunk(E, [&](auto c) {
-      Vec values[kLanes];
+      Vec values[2][kLanes];
+#pragma GCC unroll 2
+      for (size_t half = 0; half < 2; ++half) {
 #pragma GCC unroll 16
-      for (size_t i = 0; i < kLanes; ++i)
-        values[i] = key + i < count ? c.get(x + (key + i) * ld) : zero();
-      transpose(values);
+        for (size_t i = 0; i < kLanes; ++i) {
+          const size_t at = key + half * kLanes + i;
+          values[half][i] = at < count ? c.get(x + at * ld) : zero();
+        }
+        transpose(values[half]);
+      }
 #pragma GCC unroll 16
-      for (int i = 0; i < kLanes; ++i)
-        store_rounded(block + (c.i + i) * kRoundedKeys + key, values[i]);
+      for (int i = 0; i < kLanes; ++i) {
+        const __m512i column = (__m512i)_mm512_cvtne2ps_pbh(values[1][i].v, values[0][i].v);
+        const __mmask32 infinite = not_finite(column);
+        _mm512_mask_storeu_epi16(block + (c.i + i) * kRoundedKeys + key, ~infinite, column);
+        if (infinite != 0) mark_keys(infinite, marked + key * size, size);
+      }
     });
 }
 
@@ -69,15 +92,24 @@ inline void pair_along_values(const RowTile& tile, size_t E, const float* from, 
     }
 }
 
-/// The same rows as pairs along the rows [kTileRows / 2, rounded E, 2].
-inline void pair_along_rows(const RowTile& tile, size_t E, const float* from, uint16_t* to) {
+/// The same rows as pairs along the rows [kTileRows / 2, rounded E, 2], with zeros where a value is
+/// not finite. @returns the rows that have such, a bit each
+inline uint64_t pair_along_rows(const RowTile& tile, size_t E, const float* from, uint16_t* to) {
   const size_t size = rounded_size(E);
+  uint64_t rows = 0;
   std::memset(to, 0, kTileRows * size * sizeof(uint16_t));
-  for (size_t row = 0; row < tile.count; row += 2)
+  for (size_t row = 0; row < tile.count; row += 2) {
+    __mmask32 infinite = 0;
     each_chunk(E, [&](auto c) {
       const Vec odd = row + 1 < tile.count ? c.get(from + tile.rows[row + 1].offset) : zero();
-      store_pairs(to + row * size + 2 * c.i, c.get(from + tile.rows[row].offset), odd);
+      const __m512i pairs = paired(c.get(from + tile.rows[row].offset), odd);
+      _mm512_mask_storeu_epi16(to + row * size + 2 * c.i, ~not_finite(pairs), pairs);
+      infinite |= not_finite(pairs);
     });
+    rows |= static_cast<uint64_t>((infinite & 0x55555555) != 0) << row;
+    rows |= static_cast<uint64_t>((infinite & 0xaaaaaaaa) != 0) << (row + 1);
+  }
+  return rows;
 }
 
 /// The keys that each lane sees, counted from the start of the segment; none where there is no row.

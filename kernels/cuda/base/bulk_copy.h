@@ -1,5 +1,6 @@
 #pragma once
 
+#include "cuda/base/tensor_map.h"
 #include "cuda/base/warpgroup.h"
 
 // Copies of whole runs of bytes by the copy engine of chips of compute capability 9.0, and the
@@ -51,6 +52,18 @@ __device__ __forceinline__ void copy_bulk(uint32_t to, const void* from, uint32_
       "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::
           "r"(to),
       "l"(from), "r"(bytes), "r"(barrier)
+      : "memory");
+}
+
+/// Queues the copy of a box of a matrix, from a column that is a multiple of 8 and a row on, to
+/// where products of warpgroups read it (shared_operand): 128 bytes for each row of the box, zeros
+/// where the matrix has none; the barrier's phase counts all of them. `to` is aligned to 1024.
+__device__ __forceinline__ void copy_box(uint32_t to, const TensorMap& map, int column, int row,
+                                         uint32_t barrier) {
+  asm volatile(
+      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes "
+      "[%0], [%1, {%2, %3}], [%4];" ::"r"(to),
+      "l"(&map), "r"(column), "r"(row), "r"(barrier)
       : "memory");
 }
 

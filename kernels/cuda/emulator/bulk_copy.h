@@ -2,6 +2,8 @@
 
 #include <cstdint>
 
+#include "cuda/emulator/tensor_map.h"
+
 // The instructions of base/bulk_copy.h. A copy lands when no thread can go on without
 // it, or at once where threads run in reverse: the first shows who does not wait for it, the second
 // who still reads what it overwrites. What the hardware traps over, or waits for in vain, is a
@@ -15,6 +17,7 @@ void arrive(uint32_t barrier);
 void arrive_expecting(uint32_t barrier, uint32_t bytes);
 void wait_barrier(uint32_t barrier, uint32_t parity);
 void copy_bulk(uint32_t to, const void* from, uint32_t bytes, uint32_t barrier);
+void copy_box(uint32_t to, const TensorMap& map, int column, int row, uint32_t barrier);
 
 template <int kRegisters>
 void give_registers() {

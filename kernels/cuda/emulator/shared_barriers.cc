@@ -126,4 +126,21 @@ void copy_bulk(uint32_t to, const void* from, uint32_t bytes, uint32_t barrier) 
   emulator::shared_barriers().queue({place, static_cast<const char*>(from), bytes, barrier});
 }
 
+void copy_box(uint32_t to, const TensorMap& map, int column, int row, uint32_t barrier) {
+  constexpr int kPieces = 8;  // of 16 bytes in each row
+  alignas(16) static const char zeros[16] = {};
+  if (to % 1024 != 0 || column % 8 != 0)
+    emulator::fail("a box of column %d to %u: not a multiple of 8 or of 1024", column, to);
+  for (int i = 0; i < kPieces * map.box_rows; ++i) {
+    const auto r = static_cast<size_t>(row + i / kPieces);
+    const auto c = static_cast<size_t>(column + i % kPieces * 8);
+    if (c < map.cols && c + 8 > map.cols) emulator::fail("a box ends within 16 bytes of a row");
+    const bool inside = r < map.rows && c < map.cols;
+    const uint32_t at = to + i / kPieces * 128 + ((i % kPieces) ^ (i / kPieces % 8)) * 16;
+    char* const place = emulator::shared_memory().range(at, 16);
+    emulator::shared_barriers().queue(
+        {place, inside ? map.values + r * map.row_bytes + c * 2 : zeros, 16, barrier});
+  }
+}
+
 }  // namespace llmkit::cuda

@@ -117,6 +117,28 @@ void check_races(Checks& checks) {
     }
 }
 
+/// Boxes of a matrix of 11 rows and 96 columns: pieces of 16 bytes exchanged by the row, zeros
+/// where the matrix ends.
+void check_boxes(Checks& checks) {
+  constexpr size_t kRows = 11, kCols = 96, kStep = 104;
+  std::vector<uint16_t> values(kRows * kStep);
+  for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<uint16_t>(1 + i);
+  const DeviceVector<uint16_t> from(values);
+  DeviceVector<uint16_t> to(16 * 64);
+  const Bf16Matrix matrix = {reinterpret_cast<const bf16*>(from.data()), kRows, kCols, kStep};
+  expect(copy_boxes(matrix, to.data(), stream()), "copy_boxes");
+  const std::vector<uint16_t> got = to.values();
+  for (size_t row = 0; row < 16; ++row)
+    for (size_t col = 0; col < 64; ++col) {
+      const size_t place = row * 64 + ((col / 8) ^ (row % 8)) * 8 + col % 8;
+      const bool inside = row < kRows && 64 + col < kCols;
+      checks.that("a box", got[place] == (inside ? values[row * kStep + 64 + col] : 0));
+    }
+  const Bf16Matrix shifted = {matrix.values + 1, kRows, kCols, kStep};
+  checks.that("a matrix that is not aligned",
+              copy_boxes(shifted, to.data(), stream()) == cudaErrorInvalidValue);
+}
+
 /// Every block finds poison: also the second launch of a kernel, which was seen to write there.
 void check_poison(Checks& checks) {
   for (int launch = 0; launch < 3; ++launch) {
@@ -212,6 +234,7 @@ void check_all(Checks& checks) {
   check_device_memory(checks);
 #endif
   check_races(checks);
+  check_boxes(checks);
   check_poison(checks);
   check_floats(checks);
   check_streams(checks);

@@ -91,6 +91,23 @@ __global__ void copy_bulk_through_kernel(const float* from, float* to, bool with
   if (!with_wait) wait_barrier(barrier, 0);
 }
 
+/// Two boxes of 64 columns and 8 rows, from column 64 on.
+__global__ void copy_boxes_kernel(const __grid_constant__ TensorMap map, uint16_t* to) {
+  char* const shared = dynamic_shared();
+  const uint32_t boxes = shared_address(shared), barrier = boxes + 2048;
+  if (threadIdx.x == 0) {
+    init_barrier(barrier, 1);
+    publish_barriers();
+    arrive_expecting(barrier, 2048);
+    copy_box(boxes, map, 64, 0, barrier);
+    copy_box(boxes + 1024, map, 64, 8, barrier);
+  }
+  __syncthreads();
+  wait_barrier(barrier, 0);
+  for (int i = threadIdx.x; i < 1024; i += kWarp)
+    to[i] = reinterpret_cast<const uint16_t*>(shared)[i];
+}
+
 __global__ void pass_on_kernel(int* to, int step, bool with_barrier) {
   __shared__ int row[kThreads];
   const int i = static_cast<int>(threadIdx.x);
@@ -167,6 +184,13 @@ cudaError_t make_mistake(Mistake mistake, cudaStream_t stream) {
 
 cudaError_t write_ones(float* to, size_t n, cudaStream_t stream) {
   return launch(write_ones_kernel, {1, kThreads, 0, stream}, to, n);
+}
+
+cudaError_t copy_boxes(const Bf16Matrix& matrix, uint16_t* to, cudaStream_t stream) {
+  TensorMap map;
+  const cudaError_t error = make_tensor_map(matrix, 8, &map);
+  if (error != cudaSuccess) return error;
+  return launch(copy_boxes_kernel, {1, kWarp, 2056, stream}, map, to);
 }
 
 cudaError_t pass_on(int* to, int step, bool with_barrier, cudaStream_t stream) {

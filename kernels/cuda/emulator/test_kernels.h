@@ -1,6 +1,6 @@
 #pragma once
 
-#include "cuda/base/cuda.h"
+#include "cuda/base/tensor_map.h"
 
 // Kernels with the mistakes that the emulator is there to find.
 
@@ -40,6 +40,9 @@ cudaError_t copy_through(const float* from, float* to, bool with_wait, cudaStrea
 
 /// The same by one bulk copy, for which all threads wait at its barrier.
 cudaError_t copy_bulk_through(const float* from, float* to, bool with_wait, cudaStream_t stream);
+
+/// to [16, 64] = what two boxes of 8 rows lie like in shared memory, from column 64 of a matrix on.
+cudaError_t copy_boxes(const Bf16Matrix& matrix, uint16_t* to, cudaStream_t stream);
 
 /// to [i] = what shared memory holds in a block that writes none, and then 1. [64]
 cudaError_t read_unwritten(float* to, cudaStream_t stream);

@@ -46,12 +46,13 @@ void multiply_add_group(float (&c)[kBlocks][4], const uint32_t (&a)[4], uint64_t
   }
 }
 
-inline void multiply_add_group(float (&c)[16][4], uint64_t a, uint64_t b) {
+template <int kBlocks>
+void multiply_add_group(float (&c)[kBlocks][4], uint64_t a, uint64_t b, bool keep) {
   const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
   const uint32_t row = 16 * warp + 8 * (lane / 8 % 2) + lane % 8;
   uint32_t left[4];
   load_operand(left, swizzled(static_cast<uint32_t>(a) + row * 128 + lane / 16 * 16));
-  multiply_add_group(c, left, b, true);
+  multiply_add_group(c, left, b, keep);
 }
 
 }  // namespace llmkit::cuda

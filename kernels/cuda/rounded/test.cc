@@ -180,6 +180,7 @@ void check_products(Checks& checks) {
   }
   check_values(checks, {130, 140, 150});
   check_values(checks, {300, 70, 200});
+  check_values(checks, {5, 130, 700});  // more k than a ring has stages
   check_bits(checks, {70, 77, 130});
   check_epilogue(checks);
   const std::vector<float> none = grad_weight({0, 2, 3}, {}, {});

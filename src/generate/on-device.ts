@@ -12,7 +12,7 @@ import type { Sequence } from './sequence.js';
 const BATCH_ROWS = [1, 2, 4, 8, 16, 32];
 /** Tokens that a row of a recorded step may have: one of these, or what the model can take. */
 const LENGTH_TOKENS = [1024, 4096, 16384, 65536];
-/** Recording runs the step twice in JavaScript; fewer steps than this are not worth it. */
+/** Recording runs the step twice in JavaScript; for fewer steps than this it is not worth it. */
 const LEAST_STEPS = 4;
 
 /** A stretch of steps that one recording serves. */
@@ -48,50 +48,42 @@ export class DeviceDecoding {
     while (this.#works) {
       const stretch = nextStretch(this.#run, rows);
       if (stretch === undefined) return rows;
-      rows = await this.#stretch(rows, stretch);
+      const { model } = this.#run;
+      const key = keyOf(this.#run, stretch);
+      const steps = model.kept.take<DecodeSteps>(key) ?? newSteps(this.#run, stretch);
+      if (steps === undefined) return rows;
+      try {
+        this.#works = typeof steps.recorded !== 'string';
+        if (this.#works) rows = await takeStretch(this.#run, steps, rows, stretch);
+      } finally {
+        if (steps.recorded === undefined) steps.dispose();
+        else model.kept.give(key, steps);
+      }
     }
     return rows;
   }
-
-  async #stretch(active: readonly number[], stretch: Stretch): Promise<readonly number[]> {
-    const { cache } = this.#run;
-    const { steps, giveBack } = stepsFor(this.#run, stretch);
-    try {
-      this.#works = typeof steps.recorded !== 'string';
-      if (!this.#works) return active;
-      const { rows, end } = stretch;
-      const padded = Array.from({ length: rows }, (_, row) => Math.min(row, active.length - 1));
-      if (rows > active.length) cache.select(padded);
-      cache.reserve(end);
-      const places = padded.map((row) => active[row] as number);
-      const left = await takeSteps(this.#run, steps, places, stretch);
-      const ended = left.length < rows;
-      if (ended && left.length > 0) cache.select(left.map((index) => active.indexOf(index)));
-      return left;
-    } finally {
-      giveBack();
-    }
-  }
 }
 
-/** Steps for a stretch, those of an earlier text where they suit, and what is done with them afterwards. */
-function stepsFor(
+/** What steps for a stretch depend on. */
+function keyOf(
   { model, options: { sampling, kvDtype } }: Run,
   { rows, capacity }: Stretch,
-): { readonly steps: DecodeSteps; readonly giveBack: () => void } {
+): readonly unknown[] {
   const form = formOf(sampling, model.config.vocabSize);
-  const key = model.keyOf('steps', rows, capacity, kvDtype, ...Object.values(form));
-  const batch = { rows, capacity, sampling: form };
-  const steps =
-    model.kept.take<DecodeSteps>(key) ?? newDecodeSteps(stepsShape(model.config, batch));
-  const giveBack = () => {
-    if (steps.recorded === undefined) steps.dispose();
-    else model.kept.give(key, steps);
-  };
-  return { steps, giveBack };
+  return model.keyOf('steps', rows, capacity, kvDtype, ...Object.values(form));
 }
 
-/** What the next recording is made for; undefined where none is worth it. */
+/** Steps that are to be recorded; undefined where that is not worth it. */
+function newSteps(
+  { model: { config }, options }: Run,
+  { rows, capacity, steps }: Stretch,
+): DecodeSteps | undefined {
+  if (steps < LEAST_STEPS) return undefined;
+  const sampling = formOf(options.sampling, config.vocabSize);
+  return newDecodeSteps(stepsShape(config, { rows, capacity, sampling }));
+}
+
+/** What the next steps are; undefined where none can be recorded. */
 function nextStretch(
   { model, cache, options, sequences }: Run,
   active: readonly number[],
@@ -106,7 +98,26 @@ function nextStretch(
   const capacity = Math.min(length, limit);
   const end = Math.min(capacity, held + wanted);
   const steps = end - held;
-  return steps < LEAST_STEPS ? undefined : { rows, capacity, steps, end };
+  return steps < 1 ? undefined : { rows, capacity, steps, end };
+}
+
+/** @returns the sequences that have not ended, in the order of the cache's rows then */
+async function takeStretch(
+  run: Run,
+  steps: DecodeSteps,
+  active: readonly number[],
+  stretch: Stretch,
+): Promise<readonly number[]> {
+  const { cache } = run;
+  const { rows, end } = stretch;
+  const padded = Array.from({ length: rows }, (_, row) => Math.min(row, active.length - 1));
+  if (rows > active.length) cache.select(padded);
+  cache.reserve(end);
+  const places = padded.map((row) => active[row] as number);
+  const left = await takeSteps(run, steps, places, stretch);
+  const ended = left.length < rows;
+  if (ended && left.length > 0) cache.select(left.map((index) => active.indexOf(index)));
+  return left;
 }
 
 /**

@@ -116,6 +116,13 @@ describe('steps recorded on a GPU', async () => {
     );
   });
 
+  test('serve texts that none would be recorded for', async () => {
+    await expectSame([{ maxNewTokens: 4 }, { maxNewTokens: 5 }], 1);
+    const replays = vi.spyOn(addon, 'replayStep');
+    await expectSame([{ promptIds: prompt(30, 6), maxNewTokens: 3 }], 0);
+    expect(replays).toHaveBeenCalledTimes(2);
+  });
+
   test('serve other seeds and numbers', async () => {
     const cut = { ...DRAWN, topK: 40, repetitionPenalty: 1.3 };
     await expectSame(

@@ -20,6 +20,8 @@ enum class Scratch {
   kRoundedRows,
   kRoundedColumns,
   kPreparedColumns,
+  kWidened,
+  kResults,
   kCount
 };
 float* scratch(Scratch slot, size_t count);

@@ -2,11 +2,20 @@
 
 #include "binding/array_arguments.h"
 #include "binding/recording.h"
+#include "cpu/elements/elements.h"
 #include "cpu/sample/sample.h"
 #include "cpu/softmax/softmax.h"
 
 namespace llmkit::binding {
 namespace {
+
+/// convert(x, y)
+void convert_call(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "convert");
+  const StoredElements x = args.elements(0);
+  const Elements y = args.output_elements(1, x.size, "y");
+  run([=] { convert(x.size, x.values, y); });
+}
 
 void unary_call(const Napi::CallbackInfo& info) {
   const UnaryArgs p = unary_arguments(Arguments(info, "unary"));
@@ -94,6 +103,7 @@ void strided_copy_call(const Napi::CallbackInfo& info) {
 }  // namespace
 
 void add_arrays(Napi::Object exports) {
+  add_call<convert_call>(exports, "convert");
   add_call<unary_call>(exports, "unary");
   add_call<binary_call>(exports, "binary");
   add_call<softmax_call>(exports, "softmax");

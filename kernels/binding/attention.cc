@@ -27,7 +27,7 @@ void attention_call(const Napi::CallbackInfo& info) {
   AttentionArgs p = attention_arguments(args, 8);
   p.rounded = args.flag(11) && args.flag(12);
   for (size_t i = 0; i < p.B * p.T; ++i) check_range(info.Env(), p, i, p.S);
-  attention(p, args.floats(6, p.B * p.T * p.H * p.E, "y").data,
+  attention(p, args.output_elements(6, p.B * p.T * p.H * p.E, "y"),
             args.optional_floats(7, p.B * p.T * p.H, "logSumExp").data);
 }
 
@@ -106,6 +106,7 @@ void check_places(Napi::Env env, const AttentionArgs& p, const int32_t* position
 Napi::Value cached_attention_call(const Napi::CallbackInfo& info) {
   const Arguments args(info, "cachedAttention");
   const AttentionArgs p = attention_arguments(args, 11);
+  if (p.q.is_bf16 || p.k.is_bf16 || p.v.is_bf16) args.type_error("q, k and v must be float32");
   KvCache& cache = *held_cache(args, 7);
   const CacheStep step = cache_step(args, p, cache);
   float* const y = args.floats(6, p.B * p.T * p.H * p.E, "y").data;

@@ -23,9 +23,9 @@ inline AttentionArgs attention_arguments(const Arguments& args, size_t shape_ind
   }
   if (p.H % p.K != 0) args.range_error("heads must be a multiple of key/value heads");
   const size_t keys = args.product({p.B, p.S, p.K, p.E});
-  p.q = args.floats(0, args.product({p.B, p.T, p.H, p.E}), "q").data;
-  p.k = args.floats(1, keys, "k").data;
-  p.v = args.floats(2, keys, "v").data;
+  p.q = args.elements(0, args.product({p.B, p.T, p.H, p.E}), "q");
+  p.k = args.elements(1, keys, "k");
+  p.v = args.elements(2, keys, "v");
   p.first = args.ints(3, p.B * p.T, "first").data;
   p.last = args.ints(4, p.B * p.T, "last").data;
   p.slopes = args.optional_floats(5, p.H, "alibiSlopes").data;
@@ -38,7 +38,7 @@ inline AttentionArgs attention_arguments(const Arguments& args, size_t shape_ind
 inline AttentionGradArgs attention_grad_arguments(const Arguments& args, const AttentionArgs& p) {
   const size_t queries = p.B * p.T * p.H * p.E, keys = p.B * p.S * p.K * p.E;
   AttentionGradArgs grad;
-  grad.y = args.floats(6, queries, "y").data;
+  grad.y = args.elements(6, queries, "y");
   grad.log_sum_exp = args.floats(7, p.B * p.T * p.H, "logSumExp").data;
   grad.dy = args.floats(8, queries, "dy").data;
   grad.dq = args.floats(9, queries, "dq").data;

@@ -11,9 +11,10 @@ namespace llmkit::binding {
 
 /// The arguments that the norms share: x, weight, eps at `eps_index`.
 inline NormArgs norm_arguments(const Arguments& args, size_t eps_index, bool centered) {
-  const Floats x = args.floats(0), weight = args.floats(1);
+  const StoredElements x = args.elements(0);
+  const Floats weight = args.floats(1);
   const size_t rows = args.quotient(x.size, weight.size, "x");
-  return {rows, weight.size, x.data, weight.data, args.real(eps_index), centered};
+  return {rows, weight.size, x.values, weight.data, args.real(eps_index), centered};
 }
 
 /// What a norm's gradient is called with from dy on, at argument 3.
@@ -34,14 +35,15 @@ inline RopeArgs rope_arguments(const Arguments& args) {
   p.heads = args.positive(4, "heads");
   p.head_size = args.positive(5, "headSize");
   p.inverse = args.flag(6);
-  const Floats x = args.floats(0), cos = args.floats(1);
+  const StoredElements x = args.elements(0);
+  const Floats cos = args.floats(1);
   p.positions = args.quotient(x.size, args.product({p.heads, p.head_size}), "x");
   p.half = p.positions == 0 ? 0 : args.quotient(cos.size, p.positions, "cos");
   if (2 * p.half > p.head_size) args.range_error("cos is wider than half a head");
-  p.x = x.data;
+  p.x = x.values;
   p.cos = cos.data;
   p.sin = args.floats(2, cos.size, "sin").data;
-  p.y = args.floats(3, x.size, "y").data;
+  p.y = args.output_elements(3, x.size, "y");
   return p;
 }
 
@@ -51,9 +53,9 @@ inline Activation activation_argument(const Arguments& args) {
 
 /// gatedMlpGrad(name, gate, up, dy, dgate, dup); sets `n` to the number of elements.
 inline GatedMlpGrad gated_grad_arguments(const Arguments& args, size_t& n) {
-  const Floats gate = args.floats(1);
+  const StoredElements gate = args.elements(1);
   n = gate.size;
-  return {gate.data, args.floats(2, n, "up").data, args.floats(3, n, "dy").data,
+  return {gate.values, args.elements(2, n, "up"), args.floats(3, n, "dy").data,
           args.floats(4, n, "dgate").data, args.floats(5, n, "dup").data};
 }
 

@@ -10,24 +10,40 @@
 namespace llmkit::binding {
 namespace {
 
+/// What is multiplied with a weight, and where it goes: bf16 where the weight is packed, as it may
+/// be.
+StoredElements product_input(const Arguments& args, size_t index, const PackedWeight* packed) {
+  if (packed != nullptr) return args.elements(index);
+  const Floats x = args.floats(index);
+  return {x.data, x.size};
+}
+Elements product_output(const Arguments& args, size_t index, size_t size,
+                        const PackedWeight* packed) {
+  if (packed != nullptr) return args.output_elements(index, size, "y");
+  return args.floats(index, size, "y").data;
+}
+
 /// linear(x, weight, bias, y, cols, residual = none)
 void linear_call(const Napi::CallbackInfo& info) {
   const Arguments args(info, "linear");
   const size_t cols = args.positive(4, "cols");
   const WeightView weight = args.matrix(1, cols);
-  const Floats x = args.floats(0);
+  const PackedWeight* const packed = args.packed(1);
+  const StoredElements x = product_input(args, 0, packed);
   const size_t m = args.quotient(x.size, cols, "x");
   const Floats bias = args.optional_floats(2, weight.rows, "bias");
-  float* const y = args.floats(3, m * weight.rows, "y").data;
   const float* const residual = args.optional_floats(5, m * weight.rows, "residual").data;
-  const PackedWeight* const packed = args.packed(1);
+  // Results are rounded once: not before the residual is added.
+  const Elements y =
+      product_output(args, 3, m * weight.rows, residual == nullptr ? packed : nullptr);
   run([=] {
     if (packed != nullptr)
-      packed_linear(*packed, m, x.data, bias.data, y);
+      packed_linear(*packed, m, x.values, bias.data, y);
     else
-      linear(weight, m, x.data, bias.data, y);
-    if (residual != nullptr)
-      binary(kAdd, {1, m * weight.rows, {residual, Broadcast::kFull}, {y, Broadcast::kFull}, y});
+      linear(weight, m, x.values.floats(), bias.data, y.floats());
+    if (residual == nullptr) return;
+    const Operand sum = {y.floats(), Broadcast::kFull};
+    binary(kAdd, {1, m * weight.rows, {residual, Broadcast::kFull}, sum, y.floats()});
   });
 }
 
@@ -51,10 +67,11 @@ void activated_linear_call(const Napi::CallbackInfo& info) {
   });
 }
 
-/// Layers of one x, [m, cols]: those whose weights are packed, and the others.
+/// Layers of one x, [m, cols]: those whose weights are packed, and the others, whose x and y are
+/// float32.
 struct Layers {
   size_t m;
-  const float* x;
+  ConstElements x;
   std::vector<PackedLayer> packed;
   struct Plain {
     WeightView weight;
@@ -65,23 +82,27 @@ struct Layers {
 };
 
 /// The layers that begin at argument `index`: weight, bias and y of each.
-Layers layers_of(const Arguments& args, size_t count, size_t index, const Floats& x, size_t cols) {
-  Layers layers = {args.quotient(x.size, cols, "x"), x.data, {}, {}};
+Layers layers_of(const Arguments& args, size_t count, size_t index, size_t x_index, size_t cols) {
+  const StoredElements x = args.elements(x_index);
+  Layers layers = {args.quotient(x.size, cols, "x"), x.values, {}, {}};
   for (size_t i = index; i < count; i += 3) {
     const WeightView weight = args.matrix(i, cols);
     const float* const bias = args.optional_floats(i + 1, weight.rows, "bias").data;
-    float* const y = args.floats(i + 2, layers.m * weight.rows, "y").data;
-    if (args.packed(i) != nullptr)
-      layers.packed.push_back({args.packed(i), bias, y});
-    else
-      layers.plain.push_back({weight, bias, y});
+    const PackedWeight* const packed = args.packed(i);
+    const Elements y = product_output(args, i + 2, layers.m * weight.rows, packed);
+    if (packed != nullptr) {
+      layers.packed.push_back({packed, bias, y});
+      continue;
+    }
+    if (x.values.is_bf16) args.expected(x_index, "a Float32Array");
+    layers.plain.push_back({weight, bias, y.floats()});
   }
   return layers;
 }
 
 void multiply(const Layers& layers) {
   for (const Layers::Plain& layer : layers.plain)
-    linear(layer.weight, layers.m, layers.x, layer.bias, layer.y);
+    linear(layer.weight, layers.m, layers.x.floats(), layer.bias, layer.y);
   packed_linears(layers.packed.data(), layers.packed.size(), layers.m, layers.x);
 }
 
@@ -89,7 +110,7 @@ void multiply(const Layers& layers) {
 void merged_linear_call(const Napi::CallbackInfo& info) {
   const Arguments args(info, "mergedLinear");
   const size_t cols = args.positive(1, "cols");
-  run([layers = layers_of(args, info.Length(), 2, args.floats(0), cols)] { multiply(layers); });
+  run([layers = layers_of(args, info.Length(), 2, 0, cols)] { multiply(layers); });
 }
 
 /// linearGradInput(dy, weight, dx, cols)
@@ -112,6 +133,8 @@ void lora_linear_call(const Napi::CallbackInfo& info) {
   auto weight = lora_weight<LoraWeight>(args, 2, args.positive(9, "cols"));
   weight.packed = args.packed(2);
   const LoraArgs p = lora_arguments(args, weight);
+  if (weight.packed == nullptr && (p.x.is_bf16 || p.y.is_bf16))
+    args.type_error("x and y must be Float32Arrays beside a weight that is not packed");
   run([=] { lora_linear(weight, p); });
 }
 
@@ -130,7 +153,7 @@ void matmul_call(const Napi::CallbackInfo& info) {
 void rms_norm_call(const Napi::CallbackInfo& info) {
   const Arguments args(info, "rmsNorm");
   const NormArgs p = norm_arguments(args, 2, false);
-  float* const y = args.floats(3, p.rows * p.cols, "y").data;
+  const Elements y = args.output_elements(3, p.rows * p.cols, "y");
   run([=] { norm(p, nullptr, y); });
 }
 
@@ -139,7 +162,7 @@ void layer_norm_call(const Napi::CallbackInfo& info) {
   const Arguments args(info, "layerNorm");
   const NormArgs p = norm_arguments(args, 3, true);
   const Floats bias = args.optional_floats(2, p.cols, "bias");
-  float* const y = args.floats(4, p.rows * p.cols, "y").data;
+  const Elements y = args.output_elements(4, p.rows * p.cols, "y");
   run([=] { norm(p, bias.data, y); });
 }
 
@@ -168,16 +191,16 @@ void rope_call(const Napi::CallbackInfo& info) {
 void activation_call(const Napi::CallbackInfo& info) {
   const Arguments args(info, "activation");
   const Activation name = activation_argument(args);
-  const Floats x = args.floats(1);
-  float* const y = args.floats(2, x.size, "y").data;
-  run([=] { activation(name, x.size, x.data, y); });
+  const StoredElements x = args.elements(1);
+  const Elements y = args.output_elements(2, x.size, "y");
+  run([=] { activation(name, x.size, x.values, y); });
 }
 
 /// activationGrad(name, x, dy, dx)
 void activation_grad_call(const Napi::CallbackInfo& info) {
   const Arguments args(info, "activationGrad");
-  const Floats x = args.floats(1);
-  activation_grad(activation_argument(args), x.size, x.data, args.floats(2, x.size, "dy").data,
+  const StoredElements x = args.elements(1);
+  activation_grad(activation_argument(args), x.size, x.values, args.floats(2, x.size, "dy").data,
                   args.floats(3, x.size, "dx").data);
 }
 
@@ -185,10 +208,10 @@ void activation_grad_call(const Napi::CallbackInfo& info) {
 void gated_mlp_call(const Napi::CallbackInfo& info) {
   const Arguments args(info, "gatedMlp");
   const Activation name = activation_argument(args);
-  const Floats gate = args.floats(1);
-  const float* const up = args.floats(2, gate.size, "up").data;
-  float* const y = args.floats(3, gate.size, "y").data;
-  run([=] { gated_mlp(name, gate.size, gate.data, up, y); });
+  const StoredElements gate = args.elements(1);
+  const ConstElements up = args.elements(2, gate.size, "up");
+  const Elements y = args.output_elements(3, gate.size, "y");
+  run([=] { gated_mlp(name, gate.size, gate.values, up, y); });
 }
 
 /// gatedLinear(name, x, cols, gate, gateBias, y, up, upBias, upY)
@@ -197,7 +220,7 @@ void gated_linear_call(const Napi::CallbackInfo& info) {
   const Activation name = activation_argument(args);
   const Floats y = args.floats(5);
   const float* const up = args.floats(8, y.size, "upY").data;
-  run([=, layers = layers_of(args, 9, 3, args.floats(1), args.positive(2, "cols"))] {
+  run([=, layers = layers_of(args, 9, 3, 1, args.positive(2, "cols"))] {
     multiply(layers);
     gated_mlp(name, y.size, y.data, up, y.data);
   });
@@ -208,30 +231,6 @@ void gated_mlp_grad_call(const Napi::CallbackInfo& info) {
   size_t n;
   const GatedMlpGrad p = gated_grad_arguments(args, n);
   gated_mlp_grad(activation_argument(args), n, p);
-}
-
-/// gatedMlpKeep(name, gate, up, y, kept)
-void gated_mlp_keep_call(const Napi::CallbackInfo& info) {
-  const Arguments args(info, "gatedMlpKeep");
-  const Floats gate = args.floats(1);
-  const size_t n = gate.size;
-  gated_mlp_keep(activation_argument(args), n, gate.data, args.floats(2, n, "up").data,
-                 args.floats(3, n, "y").data, kept_of(args.floats(4, n, "kept")));
-}
-
-/// gatedMlpKept(name, kept, y)
-void gated_mlp_kept_call(const Napi::CallbackInfo& info) {
-  const Arguments args(info, "gatedMlpKept");
-  const Floats kept = args.floats(1);
-  gated_mlp_kept(activation_argument(args), kept.size, kept_of(kept),
-                 args.floats(2, kept.size, "y").data);
-}
-
-void gated_mlp_kept_grad_call(const Napi::CallbackInfo& info) {
-  const Arguments args(info, "gatedMlpKeptGrad");
-  size_t n;
-  const GatedMlpKeptGrad p = kept_grad_arguments(args, n);
-  gated_mlp_kept_grad(activation_argument(args), n, p);
 }
 
 }  // namespace
@@ -254,9 +253,6 @@ void add_layers(Napi::Object exports) {
   add_call<gated_linear_call>(exports, "gatedLinear");
   add_call<gated_mlp_call>(exports, "gatedMlp");
   add_call<gated_mlp_grad_call>(exports, "gatedMlpGrad");
-  add_call<gated_mlp_keep_call>(exports, "gatedMlpKeep");
-  add_call<gated_mlp_kept_call>(exports, "gatedMlpKept");
-  add_call<gated_mlp_kept_grad_call>(exports, "gatedMlpKeptGrad");
 }
 
 }  // namespace llmkit::binding

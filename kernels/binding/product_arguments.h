@@ -46,13 +46,13 @@ Weight lora_weight(const Arguments& args, size_t index, size_t cols) {
 template <class Weight>
 LoraArgs lora_arguments(const Arguments& args, const Weight& w) {
   const size_t rows = w.weight.rows;
-  const Floats x = args.floats(0);
+  const StoredElements x = args.elements(0);
   LoraArgs p;
   p.m = args.quotient(x.size, w.weight.cols, "x");
-  p.x = x.data;
-  p.dropped = args.floats(1, x.size, "dropped").data;
+  p.x = x.values;
+  p.dropped = args.elements(1, x.size, "dropped");
   p.bias = args.optional_floats(6, rows, "bias").data;
-  p.y = args.floats(7, args.product({p.m, rows}), "y").data;
+  p.y = args.output_elements(7, args.product({p.m, rows}), "y");
   p.low = args.floats(8, args.product({p.m, w.rank}), "low").data;
   return p;
 }
@@ -61,11 +61,11 @@ LoraArgs lora_arguments(const Arguments& args, const Weight& w) {
 template <class Weight>
 LoraGradArgs lora_grad_arguments(const Arguments& args, const Weight& w) {
   const size_t rows = w.weight.rows, cols = w.weight.cols;
-  const Floats dropped = args.floats(1);
+  const StoredElements dropped = args.elements(1);
   LoraGradArgs p;
   p.m = args.quotient(dropped.size, cols, "dropped");
   p.dy = args.floats(0, args.product({p.m, rows}), "dy").data;
-  p.dropped = dropped.data;
+  p.dropped = dropped.values;
   p.low = args.floats(2, args.product({p.m, w.rank}), "low").data;
   p.dx = args.floats(7, dropped.size, "dx").data;
   p.ddropped = args.optional_floats(8, dropped.size, "ddropped").data;

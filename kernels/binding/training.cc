@@ -19,11 +19,11 @@ void rounded_linear_call(const Napi::CallbackInfo& info) {
   const Arguments args(info, "roundedLinear");
   const size_t cols = args.positive(4, "cols");
   const FloatMatrix weight = trained_weight(args, 1, cols);
-  const Floats x = args.floats(0);
+  const StoredElements x = args.elements(0);
   const size_t m = args.quotient(x.size, cols, "x");
   const Floats bias = args.optional_floats(2, weight.rows, "bias");
-  float* const y = args.floats(3, args.product({m, weight.rows}), "y").data;
-  rounded_linear(weight, m, x.data, bias.data, y);
+  const Elements y = args.output_elements(3, args.product({m, weight.rows}), "y");
+  rounded_linear(weight, m, x.values, bias.data, y);
 }
 
 /// roundedLinearGradInput(dy, weight, dx, cols)
@@ -41,11 +41,12 @@ void rounded_grad_input_call(const Napi::CallbackInfo& info) {
 void rounded_grad_weight_call(const Napi::CallbackInfo& info) {
   const Arguments args(info, "roundedLinearGradWeight");
   const size_t cols = args.positive(3, "cols");
-  const Floats x = args.floats(1), dweight = args.floats(2);
+  const StoredElements x = args.elements(1);
+  const Floats dweight = args.floats(2);
   const size_t m = args.quotient(x.size, cols, "x");
   const size_t rows = args.quotient(dweight.size, cols, "dweight");
   const float* const dy = args.floats(0, args.product({m, rows}), "dy").data;
-  rounded_grad_weight({dy, m, rows, rows}, {x.data, m, cols, cols}, dweight.data);
+  rounded_grad_weight({dy, m, rows, rows}, {x.values, m, cols, cols}, dweight.data);
 }
 
 /// The weight of cross-entropy rounded and packed, where argument `index` asks for it; else empty.

@@ -44,11 +44,11 @@ inline uint32_t word(const Arguments& args, size_t index) {
 /// dropout(x, keys, rate, seed, stream, y)
 inline DropoutArgs dropout_arguments(const Arguments& args) {
   DropoutArgs p;
-  const Floats x = args.floats(0);
+  const StoredElements x = args.elements(0);
   const Ints keys = args.ints(1);
   p.rows = args.quotient(keys.size, 2, "keys");
   p.cols = p.rows == 0 ? 0 : args.quotient(x.size, p.rows, "x");
-  p.x = x.data;
+  p.x = x.values;
   p.keys = keys.data;
   p.rate = args.number(2);
   if (!(p.rate >= 0 && p.rate < 1)) args.range_error("rate must be in [0, 1)");

@@ -16,14 +16,19 @@ inline Vec round_to_bf16(Vec x) {
   return as_float(bit_and(add(bits, add(odd, splat_int(0x7fff))), splat_int(0xffff0000)));
 }
 
+/// The bits of the nearest bf16 values. What is no number stays none, whatever its bits.
+inline Index halves_of(Vec x) {
+  const Vec quiet = as_float(bit_or(as_int(x), splat_int(0x400000)));
+  return shift_right<16>(as_int(select(equal(x, x), round_to_bf16(x), quiet)));
+}
+
 /// n values rounded to bf16.
 inline void to_bf16(size_t n, const float* x, uint16_t* y) {
-  const auto rounded = [](Vec v) { return shift_right<16>(as_int(round_to_bf16(v))); };
   size_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) store_halves(y + i, rounded(load(x + i)));
+  for (; i + kLanes <= n; i += kLanes) store_halves(y + i, halves_of(load(x + i)));
   if (i == n) return;
   uint16_t rest[kLanes];
-  store_halves(rest, rounded(load_partial(x + i, n - i)));
+  store_halves(rest, halves_of(load_partial(x + i, n - i)));
   std::memcpy(y + i, rest, (n - i) * sizeof(uint16_t));
 }
 

@@ -1,17 +1,23 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include "base/simd/bf16.h"
 
 // Loops over the elements of arrays, 16 at a time: include base/simd/<isa>.h first.
 
 namespace llmkit {
 namespace {  // a copy per instruction set
 
-/// 16 elements from i.
+/// 16 elements from i, of float32 or bf16.
 struct Whole {
   size_t i;
   Vec get(const float* p) const { return load(p + i); }
+  Vec get(const uint16_t* p) const { return load_bf16(reinterpret_cast<const uint8_t*>(p + i)); }
   void put(float* p, Vec v) const { store(p + i, v); }
+  void put(uint16_t* p, Vec v) const { store_halves(p + i, halves_of(v)); }
   Vec or_zero(Vec v) const { return v; }
   Vec or_else(Vec v, Vec) const { return v; }
 };
@@ -20,7 +26,17 @@ struct Whole {
 struct Part {
   size_t i, n;
   Vec get(const float* p) const { return load_partial(p + i, n); }
+  Vec get(const uint16_t* p) const {
+    uint16_t values[kLanes] = {};
+    std::memcpy(values, p + i, n * sizeof(uint16_t));
+    return load_bf16(reinterpret_cast<const uint8_t*>(values));
+  }
   void put(float* p, Vec v) const { store_partial(p + i, v, n); }
+  void put(uint16_t* p, Vec v) const {
+    uint16_t values[kLanes];
+    store_halves(values, halves_of(v));
+    std::memcpy(p + i, values, n * sizeof(uint16_t));
+  }
   Vec or_zero(Vec v) const { return select(first_lanes(n), v, zero()); }
   Vec or_else(Vec v, Vec other) const { return select(first_lanes(n), v, other); }
 };

@@ -4,6 +4,7 @@
 
 #include "base/cpu_features.h"
 #include "base/parallel.h"
+#include "cpu/elements/elements.h"
 
 namespace llmkit {
 namespace {
@@ -20,7 +21,7 @@ const ActivationKernels& kernels() {
 constexpr size_t kWork = 16;
 size_t place(Activation f) { return static_cast<size_t>(f); }
 
-/// Elements that are turned to or from bf16 at a time, in the nearest cache.
+/// Elements that are computed at a time, so that those of bf16 are float32 in the nearest cache.
 constexpr size_t kBlock = 1024;
 
 /// body(begin, count) for blocks of all n elements, with all threads.
@@ -31,61 +32,42 @@ void each_block(size_t n, const Body& body) {
   });
 }
 
-/// A block of gate and up from what was kept of them.
-struct RestoredBlock {
-  float gate[kBlock], up[kBlock];
-  RestoredBlock(const uint16_t* kept, size_t n, size_t begin, size_t count) {
-    kernels().from_bf16(count, kept + begin, gate);
-    kernels().from_bf16(count, kept + n + begin, up);
-  }
-};
-
 }  // namespace
 
-void activation(Activation f, size_t n, const float* x, float* y) {
-  parallel_elements(n, kWork,
-                    [&](size_t begin, size_t end) { kernels().value[place(f)](begin, end, x, y); });
-}
-
-void activation_grad(Activation f, size_t n, const float* x, const float* dy, float* dx) {
-  parallel_elements(n, kWork, [&](size_t begin, size_t end) {
-    kernels().gradient[place(f)](begin, end, x, dy, dx);
-  });
-}
-
-void gated_mlp(Activation f, size_t n, const float* gate, const float* up, float* y) {
-  parallel_elements(n, kWork, [&](size_t begin, size_t end) {
-    kernels().gated[place(f)](begin, end, gate, up, y);
-  });
-}
-
-void gated_mlp_keep(Activation f, size_t n, const float* gate, const float* up, float* y,
-                    uint16_t* kept) {
+void activation(Activation f, size_t n, const ConstElements& x, const Elements& y) {
   each_block(n, [&](size_t begin, size_t count) {
-    kernels().gated[place(f)](begin, begin + count, gate, up, y);
-    kernels().to_bf16(count, gate + begin, kept + begin);
-    kernels().to_bf16(count, up + begin, kept + n + begin);
+    float values[kBlock], results[kBlock];
+    const Result to(y.from(begin), results);
+    kernels().value[place(f)](count, widened(x.from(begin), count, values), to.values());
+    to.put(count);
   });
 }
 
-void gated_mlp_kept(Activation f, size_t n, const uint16_t* kept, float* y) {
+void activation_grad(Activation f, size_t n, const ConstElements& x, const float* dy, float* dx) {
   each_block(n, [&](size_t begin, size_t count) {
-    const RestoredBlock block(kept, n, begin, count);
-    kernels().gated[place(f)](0, count, block.gate, block.up, y + begin);
+    float values[kBlock];
+    kernels().gradient[place(f)](count, widened(x.from(begin), count, values), dy + begin,
+                                 dx + begin);
   });
 }
 
-void gated_mlp_kept_grad(Activation f, size_t n, const GatedMlpKeptGrad& p) {
+void gated_mlp(Activation f, size_t n, const ConstElements& gate, const ConstElements& up,
+               const Elements& y) {
   each_block(n, [&](size_t begin, size_t count) {
-    const RestoredBlock block(p.kept, n, begin, count);
+    float gates[kBlock], ups[kBlock], results[kBlock];
+    const Result to(y.from(begin), results);
+    kernels().gated[place(f)](count, widened(gate.from(begin), count, gates),
+                              widened(up.from(begin), count, ups), to.values());
+    to.put(count);
+  });
+}
+
+void gated_mlp_grad(Activation f, size_t n, const GatedMlpGrad& p) {
+  each_block(n, [&](size_t begin, size_t count) {
+    float gates[kBlock], ups[kBlock];
     kernels().gated_gradient[place(f)](
-        0, count, {block.gate, block.up, p.dy + begin, p.dgate + begin, p.dup + begin});
-  });
-}
-
-void gated_mlp_grad(Activation f, size_t n, const GatedMlpGrad& args) {
-  parallel_elements(n, kWork, [&](size_t begin, size_t end) {
-    kernels().gated_gradient[place(f)](begin, end, args);
+        count, {widened(p.gate.from(begin), count, gates), widened(p.up.from(begin), count, ups),
+                p.dy + begin, p.dgate + begin, p.dup + begin});
   });
 }
 

@@ -1,7 +1,8 @@
 #pragma once
 
 #include <cstddef>
-#include <cstdint>
+
+#include "base/elements.h"
 
 namespace llmkit {
 
@@ -13,45 +14,43 @@ constexpr const char* kActivationNames[kActivations] = {
     "silu", "gelu", "gelu_tanh", "quick_gelu", "relu", "sigmoid", "tanh"};
 
 /// y = f(x) for n values; y may be x.
-void activation(Activation f, size_t n, const float* x, float* y);
+void activation(Activation f, size_t n, const ConstElements& x, const Elements& y);
 /// dx = dy · f'(x); dx may be dy.
-void activation_grad(Activation f, size_t n, const float* x, const float* dy, float* dx);
+void activation_grad(Activation f, size_t n, const ConstElements& x, const float* dy, float* dx);
 
 /// The gated unit of https://arxiv.org/abs/2002.05202: y = f(gate) · up; y may be either.
-void gated_mlp(Activation f, size_t n, const float* gate, const float* up, float* y);
+void gated_mlp(Activation f, size_t n, const ConstElements& gate, const ConstElements& up,
+               const Elements& y);
 
 struct GatedMlpGrad {
-  const float* gate;
-  const float* up;
+  ConstElements gate;
+  ConstElements up;
   const float* dy;
   float* dgate;
   float* dup;
 };
 void gated_mlp_grad(Activation f, size_t n, const GatedMlpGrad& args);
 
-/// gated_mlp that also keeps gate and then up, [2, n], in bf16; the same from what was kept; and the
-/// gradient from it.
-void gated_mlp_keep(Activation f, size_t n, const float* gate, const float* up, float* y,
-                    uint16_t* kept);
-void gated_mlp_kept(Activation f, size_t n, const uint16_t* kept, float* y);
+/// The gradient from gate and then up, [2, n], as they were kept in bf16.
 struct GatedMlpKeptGrad {
   const uint16_t* kept;
   const float* dy;
   float* dgate;
   float* dup;
 };
-void gated_mlp_kept_grad(Activation f, size_t n, const GatedMlpKeptGrad& args);
 
-/// Elements [begin, end) on one thread, by Activation.
+/// GatedMlpGrad where all is float32.
+struct GatedGradFloats {
+  const float *gate, *up, *dy;
+  float *dgate, *dup;
+};
+
+/// n elements on one thread, by Activation.
 struct ActivationKernels {
-  void (*value[kActivations])(size_t begin, size_t end, const float* x, float* y);
-  void (*gradient[kActivations])(size_t begin, size_t end, const float* x, const float* dy,
-                                 float* dx);
-  void (*gated[kActivations])(size_t begin, size_t end, const float* gate, const float* up,
-                              float* y);
-  void (*gated_gradient[kActivations])(size_t begin, size_t end, const GatedMlpGrad& args);
-  void (*to_bf16)(size_t n, const float* x, uint16_t* y);
-  void (*from_bf16)(size_t n, const uint16_t* x, float* y);
+  void (*value[kActivations])(size_t n, const float* x, float* y);
+  void (*gradient[kActivations])(size_t n, const float* x, const float* dy, float* dx);
+  void (*gated[kActivations])(size_t n, const float* gate, const float* up, float* y);
+  void (*gated_gradient[kActivations])(size_t n, const GatedGradFloats& args);
 };
 
 #define ACTIVATION_KERNELS(isa, name) extern const ActivationKernels name;

@@ -7,7 +7,6 @@ namespace llmkit {
 
 const ActivationKernels activation_f32_avx512 = {
     LLMKIT_ACTIVATION_TABLE(value_of), LLMKIT_ACTIVATION_TABLE(gradient_of),
-    LLMKIT_ACTIVATION_TABLE(gated_of), LLMKIT_ACTIVATION_TABLE(gated_gradient_of),
-    to_bf16, from_bf16};
+    LLMKIT_ACTIVATION_TABLE(gated_of), LLMKIT_ACTIVATION_TABLE(gated_gradient_of)};
 
 }  // namespace llmkit

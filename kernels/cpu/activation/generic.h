@@ -1,6 +1,5 @@
 #pragma once
 
-#include "base/simd/bf16.h"
 #include "base/simd/loops.h"
 #include "base/simd/math.h"
 #include "cpu/activation/activation.h"
@@ -82,37 +81,33 @@ struct Tanh {
 };
 
 template <typename F>
-inline void value_of(size_t begin, size_t end, const float* x, float* y) {
-  each_chunk(end - begin, [&](auto c) { c.put(y + begin, F::value(c.get(x + begin))); });
+inline void value_of(size_t n, const float* x, float* y) {
+  each_chunk(n, [&](auto c) { c.put(y, F::value(c.get(x))); });
 }
 
 template <typename F>
-inline void gradient_of(size_t begin, size_t end, const float* x, const float* dy, float* dx) {
-  each_chunk(end - begin, [&](auto c) {
-    c.put(dx + begin, mul(c.get(dy + begin), F::point(c.get(x + begin)).slope));
-  });
+inline void gradient_of(size_t n, const float* x, const float* dy, float* dx) {
+  each_chunk(n, [&](auto c) { c.put(dx, mul(c.get(dy), F::point(c.get(x)).slope)); });
 }
 
 template <typename F>
-inline void gated_of(size_t begin, size_t end, const float* gate, const float* up, float* y) {
-  each_chunk(end - begin, [&](auto c) {
-    c.put(y + begin, mul(F::value(c.get(gate + begin)), c.get(up + begin)));
-  });
+inline void gated_of(size_t n, const float* gate, const float* up, float* y) {
+  each_chunk(n, [&](auto c) { c.put(y, mul(F::value(c.get(gate)), c.get(up))); });
 }
 
 template <typename F>
-inline void gated_gradient_of(size_t begin, size_t end, const GatedMlpGrad& p) {
-  each_chunk(end - begin, [&](auto c) {
-    const Point at = F::point(c.get(p.gate + begin));
-    const Vec dy = c.get(p.dy + begin), up = c.get(p.up + begin);
-    c.put(p.dgate + begin, mul(mul(dy, up), at.slope));
-    c.put(p.dup + begin, mul(dy, at.value));
+inline void gated_gradient_of(size_t n, const GatedGradFloats& p) {
+  each_chunk(n, [&](auto c) {
+    const Point at = F::point(c.get(p.gate));
+    const Vec dy = c.get(p.dy), up = c.get(p.up);
+    c.put(p.dgate, mul(mul(dy, up), at.slope));
+    c.put(p.dup, mul(dy, at.value));
   });
 }
 
 // In the order of enum Activation.
 #define LLMKIT_ACTIVATION_TABLE(of) \
-  {of<Silu>, of<Gelu>, of<GeluTanh>, of<QuickGelu>, of<Relu>, of<Sigmoid>, of<Tanh>}
+  { of<Silu>, of<Gelu>, of<GeluTanh>, of<QuickGelu>, of<Relu>, of<Sigmoid>, of<Tanh> }
 
 }  // namespace
 }  // namespace llmkit

@@ -1,7 +1,6 @@
-#include "base/bf16.h"
 #include "base/parallel.h"
 #include "cpu/activation/reference.h"
-#include "testing/testing.h"
+#include "testing/held.h"
 
 using namespace llmkit;
 using namespace llmkit::testing;
@@ -11,31 +10,27 @@ namespace {
 /// About a dozen rounded operations, each on values up to 1 + |x|.
 constexpr double kUlps = 12;
 
-/// The gated unit that keeps its inputs in bf16: the same value, and its gradient at what was kept.
-void check_kept(Checks& checks, Activation f, const Buffer& gate, const Buffer& up,
-                const Buffer& dy, size_t offset) {
-  const size_t n = gate.size();
-  Buffer y(n, 1, offset), want(n, 2), dgate(n, 3, offset), dup(n, 4), want_dgate(n, 5),
-      want_dup(n, 6), rounded_gate(n, 7), rounded_up(n, 8);
-  std::vector<uint16_t> kept(2 * n + offset);
-  uint16_t* const halves = kept.data() + offset;
-  gated_mlp(f, n, gate.data(), up.data(), want.data());
-  gated_mlp_keep(f, n, gate.data(), up.data(), y.data(), halves);
-  checks.same("keeping", y.data(), want.data(), n);
-  for (size_t i = 0; i < n; ++i) {
-    rounded_gate[i] = from_bf16(to_bf16(gate[i]));
-    rounded_up[i] = from_bf16(to_bf16(up[i]));
-    checks.that("kept gate", halves[i] == to_bf16(gate[i]));
-    checks.that("kept up", halves[n + i] == to_bf16(up[i]));
-  }
-  gated_mlp(f, n, rounded_gate.data(), rounded_up.data(), want.data());
-  gated_mlp_kept(f, n, halves, y.data());
-  checks.same("from what was kept", y.data(), want.data(), n);
-  gated_mlp_grad(f, n, {rounded_gate.data(), rounded_up.data(), dy.data(), want_dgate.data(),
-                        want_dup.data()});
-  gated_mlp_kept_grad(f, n, {halves, dy.data(), dgate.data(), dup.data()});
-  checks.same("dgate from what was kept", dgate.data(), want_dgate.data(), n);
-  checks.same("dup from what was kept", dup.data(), want_dup.data(), n);
+/// What is held as bf16 is computed with as its values in float32 are; results are rounded.
+void check_held(Checks& checks, Activation f, size_t n, size_t offset) {
+  const Held x(n, 1, offset), up(n, 2, offset);
+  const Buffer dy(n, 3);
+  HeldResult y(n);
+  Buffer want(n, 4), got(n, 5), want2(n, 6), got2(n, 7);
+  activation(f, n, x.floats(), want.data());
+  activation(f, n, x.data(), y.data());
+  y.check(checks, "held y", want.data());
+  activation_grad(f, n, x.floats(), dy.data(), want.data());
+  activation_grad(f, n, x.data(), dy.data(), got.data());
+  checks.same("held dx", got.data(), want.data(), n);
+  gated_mlp(f, n, x.floats(), up.floats(), want.data());
+  gated_mlp(f, n, x.data(), up.data(), y.data());
+  y.check(checks, "held gated", want.data());
+  gated_mlp(f, n, x.floats(), up.data(), got.data());
+  checks.same("half of it held", got.data(), want.data(), n);
+  gated_mlp_grad(f, n, {x.floats(), up.floats(), dy.data(), want.data(), want2.data()});
+  gated_mlp_grad(f, n, {x.data(), up.data(), dy.data(), got.data(), got2.data()});
+  checks.same("held dgate", got.data(), want.data(), n);
+  checks.same("held dup", got2.data(), want2.data(), n);
 }
 
 void check(Checks& checks, Activation f, size_t n, size_t offset) {
@@ -58,7 +53,7 @@ void check(Checks& checks, Activation f, size_t n, size_t offset) {
     checks.near("dgate", dgate[i], double{dx[i]} * up[i], 4, scale * std::fabs(up[i]));
     checks.near("dup", dup[i], double{dy[i]} * y[i], 8, scale);
   }
-  check_kept(checks, f, x, up, dy, offset);
+  check_held(checks, f, n, offset);
 }
 
 void check_far(Checks& checks) {

@@ -5,6 +5,7 @@
 #include "base/parallel.h"
 #include "base/scratch.h"
 #include "cpu/attention/paged_heads.h"
+#include "cpu/attention/widened_inputs.h"
 #include "cpu/attention_bf16/attention_bf16.h"
 
 namespace llmkit {
@@ -41,11 +42,17 @@ void attend(const AttentionArgs& args, const PagedHeads& pages, float* y, float*
                });
 }
 
-void attention(const AttentionArgs& args, float* y, float* log_sum_exp) {
+void attention(const AttentionArgs& args, const Elements& y, float* log_sum_exp) {
   if (args.rounded && has_attention_bf16()) return attention_bf16(args, y, log_sum_exp);
+  const WidenedInputs inputs(args);
+  const size_t size = args.B * args.T * args.H * args.E;
+  std::vector<float> values(y.is_bf16 ? size : 0);
+  float* const out = y.is_bf16 ? values.data() : y.floats();
   const size_t heads = args.B * args.K, step = PagedHeads::at_once(args, args.S);
   for (size_t first = 0; first < heads; first += step)
-    attend(args, PagedHeads(args, first, std::min(first + step, heads), false), y, log_sum_exp);
+    attend(inputs.args, PagedHeads(inputs.args, first, std::min(first + step, heads), false), out,
+           log_sum_exp);
+  if (y.is_bf16) convert(size, out, y);
 }
 
 }  // namespace llmkit

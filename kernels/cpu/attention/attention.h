@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "base/elements.h"
 #include "cpu/attention/page_layout.h"
 
 namespace llmkit {
@@ -18,9 +19,9 @@ namespace llmkit {
 /// scale and added, the first one first.
 struct AttentionArgs {
   size_t B, T, S, H, K, E;  // H a multiple of K
-  const float* q;           // [B, T, H, E]
-  const float* k;           // [B, S, K, E]
-  const float* v;
+  ConstElements q;          // [B, T, H, E]
+  ConstElements k;          // [B, S, K, E]
+  ConstElements v;
   const int32_t* first;  // [B, T], within [0, S)
   const int32_t* last;
   const float* slopes;  // [H] or null
@@ -30,10 +31,10 @@ struct AttentionArgs {
 };
 
 /// log_sum_exp [B, T, H] may be null; the gradient needs it.
-void attention(const AttentionArgs& args, float* y, float* log_sum_exp);
+void attention(const AttentionArgs& args, const Elements& y, float* log_sum_exp);
 
 struct AttentionGradArgs {
-  const float* y;  // [B, T, H, E]
+  ConstElements y;  // [B, T, H, E]
   const float* log_sum_exp;
   const float* dy;
   float* dq;  // [B, T, H, E]
@@ -55,7 +56,7 @@ struct CacheStep {
 
 /// Turns q and k, writes k and v [B, T, K, E] into the cache, and attends to all of it: S of `args`
 /// is T; first and last are within [0, positions[b] + T). The bits are those of rope() and of
-/// attention() to the keys and values as the cache's type rounds them.
+/// attention() to the keys and values as the cache's type rounds them. q, k and v are float32.
 /// @returns false when there is no memory for the cache
 bool cached_attention(const AttentionArgs& args, const CacheStep& step, KvCache& cache, float* y);
 
@@ -89,7 +90,7 @@ struct AttentionGradTask {
 };
 constexpr size_t kGradKeys = 64;
 
-/// On one thread.
+/// On one thread; what the arguments hold is float32.
 struct AttentionKernels {
   /// Floats of scratch for heads of E values.
   size_t (*scratch_size)(size_t E);

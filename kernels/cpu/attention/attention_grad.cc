@@ -5,6 +5,7 @@
 #include "base/scratch.h"
 #include "cpu/attention/attention.h"
 #include "cpu/attention/paged_heads.h"
+#include "cpu/attention/widened_inputs.h"
 #include "cpu/attention_bf16/attention_bf16.h"
 
 namespace llmkit {
@@ -60,8 +61,13 @@ void grad_chunk(const AttentionArgs& args, const AttentionGradArgs& grad, const 
 
 }  // namespace
 
-void attention_grad(const AttentionArgs& args, const AttentionGradArgs& grad) {
-  if (args.rounded && has_attention_bf16()) return attention_grad_bf16(args, grad);
+void attention_grad(const AttentionArgs& given, const AttentionGradArgs& given_grad) {
+  if (given.rounded && has_attention_bf16()) return attention_grad_bf16(given, given_grad);
+  const WidenedInputs inputs(given);
+  const AttentionArgs& args = inputs.args;
+  const WidenedArray y(given_grad.y, args.B * args.T * args.H * args.E);
+  AttentionGradArgs grad = given_grad;
+  grad.y = y.values();
   const size_t heads = args.B * args.K, step = PagedHeads::at_once(args, args.S);
   for (size_t first = 0; first < heads; first += step) {
     const size_t last = std::min(first + step, heads);

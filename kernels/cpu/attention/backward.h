@@ -38,7 +38,7 @@ struct GradTile {
     }
     weights = scratch;
     dweights = weights + kBufferKeys * kTileRows;
-    load_rows(tile, p.E, p.q, p.scale, q);
+    load_rows(tile, p.E, p.q.floats(), p.scale, q);
     load_rows(tile, p.E, g.dy, 1, dy);
     std::memset(dq, 0, size * sizeof(float));
     for (size_t i = 0; i < tile.count; ++i) pack_row(i);
@@ -53,14 +53,15 @@ struct GradTile {
       return select(less(magnitude(x), splat(__builtin_inff())), x, zero());
     };
     each_chunk(p.E, [&](auto c) {
-      c.put(q_rows + i * p.E, finite(mul(c.get(p.q + offset), splat(p.scale))));
+      c.put(q_rows + i * p.E, finite(mul(c.get(p.q.floats() + offset), splat(p.scale))));
       c.put(dy_rows + i * p.E, finite(c.get(g.dy + offset)));
     });
   }
   /// NaN where q or dy of a row is not finite, else 0.
   float nan_of(const QueryRow& row) const {
     return sum_chunks(p.E, [&](auto c) {
-      const Vec q = mul(c.get(p.q + row.offset), splat(p.scale)), dy = c.get(g.dy + row.offset);
+      const Vec q = mul(c.get(p.q.floats() + row.offset), splat(p.scale)),
+                dy = c.get(g.dy + row.offset);
       return fma(q, zero(), mul(dy, zero()));
     });
   }
@@ -70,8 +71,9 @@ struct GradTile {
     for (size_t i = 0; i < kLanes && vec * kLanes + i < tile.count; ++i) {
       const QueryRow& row = tile.rows[vec * kLanes + i];
       sums[i] = g.log_sum_exp[row.statistic] + nan_of(row);
-      products[i] = sum_chunks(
-          p.E, [&](auto c) { return mul(c.get(g.y + row.offset), c.get(g.dy + row.offset)); });
+      products[i] = sum_chunks(p.E, [&](auto c) {
+        return mul(c.get(g.y.floats() + row.offset), c.get(g.dy + row.offset));
+      });
     }
     log_sum_exp[vec] = load(sums);
     along[vec] = load(products);

@@ -13,17 +13,25 @@ namespace {
 /// threads to have some: tiles of queries would be nearly empty.
 constexpr size_t kDecodeQueries = 4;
 
+/// Turns positions [begin, end).
+void turn_floats(const RopeArgs& p, size_t begin, size_t end) {
+  const size_t size = p.heads * p.head_size;
+  for (size_t position = begin; position < end; ++position)
+    rope_kernels().run(p, position, p.x.floats() + position * size, p.y.floats() + position * size);
+}
+
 /// Turns q and k of positions [begin, end) of all rows, and writes k and v into the cache.
 /// turned: [B·T, H + K, E]; the queries come first. Null without rotary positions.
 void append(const AttentionArgs& p, const CacheStep& step, const KvCache& cache, float* turned,
             size_t begin, size_t end) {
-  const float* keys = p.k;
+  const float* keys = p.k.floats();
   if (turned != nullptr) {
     float* const turned_keys = turned + p.B * p.T * p.H * p.E;
-    const RopeKernels& rope = rope_kernels();
-    rope.run({p.B * p.T, p.H, p.E, step.half, p.q, step.cos, step.sin, turned, false}, begin, end);
-    rope.run({p.B * p.T, p.K, p.E, step.half, p.k, step.cos, step.sin, turned_keys, false}, begin,
-             end);
+    const RopeArgs q = {p.B * p.T, p.H, p.E, step.half, p.q, step.cos, step.sin, turned, false};
+    const RopeArgs k = {p.B * p.T, p.K,      p.E,         step.half, p.k,
+                        step.cos,  step.sin, turned_keys, false};
+    turn_floats(q, begin, end);
+    turn_floats(k, begin, end);
     keys = turned_keys;
   }
   const AttentionKernels& kernels = attention_kernels();
@@ -32,7 +40,7 @@ void append(const AttentionArgs& p, const CacheStep& step, const KvCache& cache,
     const size_t key = static_cast<size_t>(step.positions[row]) + t;
     for (size_t head = 0; head < p.K; ++head) {
       const size_t at = (position * p.K + head) * p.E;
-      kernels.write(cache.layout(), keys + at, p.v + at, key % kPageKeys,
+      kernels.write(cache.layout(), keys + at, p.v.floats() + at, key % kPageKeys,
                     cache.place(row, head, key));
     }
   }

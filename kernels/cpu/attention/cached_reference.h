@@ -47,9 +47,10 @@ inline std::vector<float> turned(const float* x, size_t T, size_t heads, size_t 
 
 /// y of one sequence without a cache.
 inline std::vector<float> whole_at_once(AttentionArgs p, const Angles& angles, KvType type) {
-  const std::vector<float> q = turned(p.q, p.T, p.H, p.E, angles);
-  const std::vector<float> k = rounded_rows(turned(p.k, p.T, p.K, p.E, angles), p.E, type);
-  const std::vector<float> v = rounded_rows({p.v, p.v + p.T * p.K * p.E}, p.E, type);
+  const std::vector<float> q = turned(p.q.floats(), p.T, p.H, p.E, angles);
+  const std::vector<float> k = rounded_rows(turned(p.k.floats(), p.T, p.K, p.E, angles), p.E, type);
+  const std::vector<float> v =
+      rounded_rows({p.v.floats(), p.v.floats() + p.T * p.K * p.E}, p.E, type);
   std::vector<float> y(q.size());
   p.q = q.data();
   p.k = k.data();
@@ -67,9 +68,9 @@ inline std::vector<float> in_chunks(const AttentionArgs& whole, const Angles& an
     const int32_t position = static_cast<int32_t>(done);
     AttentionArgs p = whole;
     p.T = p.S = std::min(chunk, whole.T - done);
-    p.q += done * p.H * p.E;
-    p.k += done * p.K * p.E;
-    p.v += done * p.K * p.E;
+    p.q = whole.q.from(done * p.H * p.E);
+    p.k = whole.k.from(done * p.K * p.E);
+    p.v = whole.v.from(done * p.K * p.E);
     p.first += done;
     p.last += done;
     CacheStep step = {&position, nullptr, nullptr, angles.half};

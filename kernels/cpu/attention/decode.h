@@ -209,7 +209,7 @@ inline void decode_codes(const DecodeBlock& block, const StoredPages& stored, fl
   float *const q = scratch, *const products = q + block.group * p.E;
   float *const most = part, *const totals = part + block.group, *const sums = totals + block.group;
   each_chunk(block.group * p.E,
-             [&](auto c) { c.put(q, mul(c.get(p.q + block.row * p.E), splat(p.scale))); });
+             [&](auto c) { c.put(q, mul(c.get(p.q.floats() + block.row * p.E), splat(p.scale))); });
   decode_products<Code>(block, stored, q, products);
   float* const weights = products + (block.begin() - block.base());
   for (size_t i = 0; i < block.group; ++i)

@@ -53,7 +53,7 @@ struct ForwardTile {
         block(q + padded(p.E) * kTileRows),
         out(block + padded(p.E) * kTileRows),
         weights(out + padded(p.E) * kTileRows) {
-    load_rows(tile, p.E, p.q, p.scale, q);
+    load_rows(tile, p.E, p.q.floats(), p.scale, q);
     for (int vec = 0; vec < tile.vecs; ++vec) score[vec] = Score(p, tile, vec);
   }
 
@@ -114,8 +114,7 @@ struct ForwardTile {
     for (const KeyRun& run : runs) make_weights(runs, run, most, total);
     float* const sums = n == 0 ? out : block;
     std::memset(sums, 0, padded(p.E) * kTileRows * sizeof(float));
-    for (const KeyRun& run : runs)
-      run_values(runs, run, p.E, weights, pages.values, seen, sums);
+    for (const KeyRun& run : runs) run_values(runs, run, p.E, weights, pages.values, seen, sums);
     for (int vec = 0; vec < tile.vecs; ++vec)
       if (n == 0)
         rows[vec] = {most[vec], total[vec]};

@@ -68,9 +68,9 @@ PagedHeads::PagedHeads(const AttentionArgs& p, size_t begin, size_t end, bool fo
       const size_t key = page * kPageKeys, n = std::min(kPageKeys, p.S - key);
       const size_t at = ((head / p.K * p.S + key) * p.K + head % p.K) * p.E;
       float* const place = memory + i * page_size;
-      kernels.pack_tiles(p.k + at, ld, n, p.E, place);
-      kernels.pack_columns((for_gradient ? p.k : p.v) + at, ld, n, p.E, place + tiles);
-      if (for_gradient) kernels.pack_tiles(p.v + at, ld, n, p.E, place + tiles + columns);
+      kernels.pack_tiles(p.k.floats() + at, ld, n, p.E, place);
+      kernels.pack_columns((for_gradient ? p.k : p.v).floats() + at, ld, n, p.E, place + tiles);
+      if (for_gradient) kernels.pack_tiles(p.v.floats() + at, ld, n, p.E, place + tiles + columns);
     }
   });
 }

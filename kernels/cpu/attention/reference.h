@@ -44,7 +44,7 @@ struct AttentionReference {
     for (int32_t j = first; j <= last; ++j) {
       double s = 0;
       for (size_t e = 0; e < p.E; ++e)
-        s += double{p.q[at + e]} * p.k[key_at(position, head, j) + e];
+        s += double{p.q.floats()[at + e]} * p.k.floats()[key_at(position, head, j) + e];
       s *= p.scale;
       const double t = p.softcap > 0 ? std::tanh(s / p.softcap) : 0;
       if (p.softcap > 0) s = p.softcap * t;
@@ -58,7 +58,7 @@ struct AttentionReference {
     log_sum_exp[position * p.H + head] = most + std::log(total);
     for (int32_t j = first; j <= last; ++j)
       for (size_t e = 0; e < p.E; ++e) {
-        const double term = weights[j - first] * p.v[key_at(position, head, j) + e];
+        const double term = weights[j - first] * p.v.floats()[key_at(position, head, j) + e];
         y[at + e] += term;
         y_error[at + e] += std::fabs(term);
       }
@@ -76,17 +76,17 @@ struct AttentionReference {
     for (size_t i = 0; i < weights.size(); ++i) {
       const size_t key = key_at(position, head, p.first[position] + static_cast<int32_t>(i));
       double dweight = 0;
-      for (size_t e = 0; e < p.E; ++e) dweight += double{dy[at + e]} * p.v[key + e];
+      for (size_t e = 0; e < p.E; ++e) dweight += double{dy[at + e]} * p.v.floats()[key + e];
       largest_term =
           std::fmax(largest_term, (std::fabs(dweight) + std::fabs(along)) * std::fabs(p.scale));
       const double ds = weights[i] * (dweight - along) * bends[i] * p.scale;
       const double ds_error = std::fabs(ds) + weights[i] * along_error * std::fabs(p.scale);
       for (size_t e = 0; e < p.E; ++e) {
-        dq[at + e] += ds * p.k[key + e];
-        dk[key + e] += ds * p.q[at + e];
+        dq[at + e] += ds * p.k.floats()[key + e];
+        dk[key + e] += ds * p.q.floats()[at + e];
         dv[key + e] += weights[i] * dy[at + e];
-        dq_error[at + e] += ds_error * std::fabs(p.k[key + e]);
-        dk_error[key + e] += ds_error * std::fabs(p.q[at + e]);
+        dq_error[at + e] += ds_error * std::fabs(p.k.floats()[key + e]);
+        dk_error[key + e] += ds_error * std::fabs(p.q.floats()[at + e]);
         dv_error[key + e] += weights[i] * std::fabs(dy[at + e]);
       }
     }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstring>
+#include <type_traits>
 
 #include "base/simd/loops.h"
 #include "base/simd/math.h"
@@ -92,9 +93,9 @@ inline RowTile row_tile(const AttentionArgs& p, const AttentionTask& task, size_
 
 /// Where the rows of a vector of a tile begin: at(i) for row i. Lanes without a row repeat the last
 /// one.
-template <typename Float>
+template <typename Value>
 struct RowPointers {
-  Float* at[kLanes];
+  Value* at[kLanes];
   template <typename At>
   RowPointers(const RowTile& tile, int vec, const At& place) {
     for (size_t i = 0; i < kLanes; ++i) {
@@ -106,10 +107,11 @@ struct RowPointers {
 
 /// The rows of a tile out of an array shaped as q, lanes along rows:
 /// to[e, row] = factor · from[row, e].
-inline void load_rows(const RowTile& tile, size_t E, const float* from, float factor, float* to) {
+template <typename Value>
+inline void load_rows(const RowTile& tile, size_t E, const Value* from, float factor, float* to) {
   const auto place = [&](size_t i) { return from + tile.rows[i].offset; };
   for (int vec = 0; vec < tile.vecs; ++vec) {
-    const RowPointers<const float> rows(tile, vec, place);
+    const RowPointers<const Value> rows(tile, vec, place);
     each_chunk(E, [&](auto c) {
       Vec block[kLanes];
 #pragma GCC unroll 16
@@ -126,7 +128,7 @@ template <typename Place>
 inline void store_rows(const RowTile& tile, size_t E, const float* from, const Vec* factor,
                        const Place& place) {
   for (int vec = 0; vec < tile.vecs; ++vec) {
-    const RowPointers<float> rows(tile, vec, place);
+    const RowPointers<std::remove_pointer_t<decltype(place(0))>> rows(tile, vec, place);
     const int rest = static_cast<int>(tile.count) - vec * kLanes;
     const int count = rest < kLanes ? rest : kLanes;
     each_chunk(E, [&](auto c) {

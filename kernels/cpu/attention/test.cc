@@ -121,14 +121,14 @@ void check_alone(Checks& checks, const Problem& problem) {
     const size_t from = (position / p.T * p.S + static_cast<size_t>(first)) * row;
     // Never to be read: what is before the keys.
     std::vector<float> k(shift * row, NAN), v(shift * row, NAN);
-    k.insert(k.end(), p.k + from, p.k + from + count * row);
-    v.insert(v.end(), p.v + from, p.v + from + count * row);
+    k.insert(k.end(), p.k.floats() + from, p.k.floats() + from + count * row);
+    v.insert(v.end(), p.v.floats() + from, p.v.floats() + from + count * row);
     KvCache cache(1, p.K, {p.E, KvType::kF32});
     append_unseen(p, cache, k, v, shift + count - 1);
     const int32_t key = static_cast<int32_t>(shift + count) - 1, new_first = shift;
     AttentionArgs one = p;
     one.B = one.T = one.S = 1;
-    one.q = p.q + position * p.H * p.E;
+    one.q = p.q.from(position * p.H * p.E);
     one.k = k.data() + (shift + count - 1) * row;
     one.v = v.data() + (shift + count - 1) * row;
     one.first = &new_first;
@@ -211,9 +211,9 @@ void check_select(Checks& checks, KvType type) {
     AttentionArgs& p = const_cast<AttentionArgs&>(next.args);
     const AttentionArgs all = p;
     p.B = 1;
-    p.q += row * p.H * p.E;
-    p.k += row * p.K * p.E;
-    p.v += row * p.K * p.E;
+    p.q = all.q.from(row * p.H * p.E);
+    p.k = all.k.from(row * p.K * p.E);
+    p.v = all.v.from(row * p.K * p.E);
     const std::vector<float> want = step(next, alone, 140);
     p = all;
     checks.same("a chosen row", got.data() + row * want.size(), want.data(), want.size());

@@ -18,8 +18,11 @@ struct AttentionResults {
 /// what has nothing to do with it keeps its bits, the rest is NaN. Exact attention needs no other
 /// element of a value, and an infinite key may have a weight of 0.
 inline void check_not_finite(Checks& checks, AttentionArgs p, float bad, bool rounded) {
-  const std::vector<float> q(p.q, p.q + p.B * p.T * p.H * p.E), k(p.k, p.k + p.B * p.S * p.K * p.E);
-  const std::vector<float> v(p.v, p.v + k.size()), dy = q;
+  const auto copy = [](const ConstElements& x, size_t n) {
+    return std::vector<float>(x.floats(), x.floats() + n);
+  };
+  const size_t queries = p.B * p.T * p.H * p.E, keys = p.B * p.S * p.K * p.E;
+  const std::vector<float> q = copy(p.q, queries), k = copy(p.k, keys), v = copy(p.v, keys), dy = q;
   const AttentionResults want(p, dy);
   const size_t query = (p.T / 2 + 7) * p.H, key = (p.S - p.T + p.T / 2 + 7) * p.K;
   for (const char* part : {"q", "k", "v", "dy"}) {

@@ -90,12 +90,12 @@ class RoundedHeads {
         (head.segment.b * p_.S + head.segment.key_begin + key) * ld + head.kv * p_.E;
     const size_t count = std::min(kRoundedKeys, head.segment.keys() - key);
     const auto to = [at](const uint16_t* form) { return const_cast<uint16_t*>(form) + at; };
-    kernels()->pack_rows(p_.k + from, ld, count, p_.E, to(head.key_rows));
+    kernels()->pack_rows(p_.k.from(from), ld, count, p_.E, to(head.key_rows));
     if (!for_gradient_)
-      return kernels()->pack_columns(p_.v + from, ld, count, p_.E, to(head.value_columns),
+      return kernels()->pack_columns(p_.v.from(from), ld, count, p_.E, to(head.value_columns),
                                      to(head.key_rows));
-    kernels()->pack_rows(p_.v + from, ld, count, p_.E, to(head.value_rows));
-    kernels()->pack_columns(p_.k + from, ld, count, p_.E, to(head.key_columns),
+    kernels()->pack_rows(p_.v.from(from), ld, count, p_.E, to(head.value_rows));
+    kernels()->pack_columns(p_.k.from(from), ld, count, p_.E, to(head.key_columns),
                             to(head.value_rows));
     const size_t size = kRoundedKeys * rounded_size(p_.E) * sizeof(float);
     std::memset(head.dk + at, 0, size);
@@ -230,7 +230,7 @@ class Gradient {
 
 bool has_attention_bf16() { return kernels() != nullptr; }
 
-void attention_bf16(const AttentionArgs& args, float* y, float* log_sum_exp) {
+void attention_bf16(const AttentionArgs& args, const Elements& y, float* log_sum_exp) {
   RoundedHeads packed(args, false);
   while (packed.next()) {
     const std::vector<RowRange> ranges = row_ranges(args, packed.heads(), kRoundedRows);

@@ -19,7 +19,7 @@ namespace llmkit {
 /// `first` of the closest query before it, or its own, that sees no key of the query before that
 /// one, or begins before that sequence does. So a query's bits depend on its keys and their
 /// distance from the start of the sequence only.
-void attention_bf16(const AttentionArgs& args, float* y, float* log_sum_exp);
+void attention_bf16(const AttentionArgs& args, const Elements& y, float* log_sum_exp);
 void attention_grad_bf16(const AttentionArgs& args, const AttentionGradArgs& grad);
 
 /// Whether there are instructions for it here.
@@ -67,13 +67,13 @@ struct AttentionBf16Kernels {
   /// Floats of scratch for heads of E values.
   size_t (*scratch_size)(size_t E);
   /// A block of at most kRoundedKeys rows of x, `ld` apart, as rows or as columns of a RoundedHead.
-  void (*pack_rows)(const float* x, size_t ld, size_t count, size_t E, uint16_t* block);
+  void (*pack_rows)(const ConstElements& x, size_t ld, size_t count, size_t E, uint16_t* block);
   /// Columns have zeros where bf16 cannot hold a value, for a weight of 0 does not take NaN out of
   /// a product; the key's row of `marked`, rows packed before, gets NaN instead.
-  void (*pack_columns)(const float* x, size_t ld, size_t count, size_t E, uint16_t* block,
+  void (*pack_columns)(const ConstElements& x, size_t ld, size_t count, size_t E, uint16_t* block,
                        uint16_t* marked);
   void (*forward)(const AttentionArgs& args, const RoundedHead& head, const AttentionTask& rows,
-                  float* y, float* log_sum_exp, float* scratch);
+                  const Elements& y, float* log_sum_exp, float* scratch);
   void (*grad)(const AttentionArgs& args, const AttentionGradArgs& grad, const RoundedHead& head,
                const RoundedGradTask& task, float* scratch);
 };

@@ -59,8 +59,10 @@ class RoundedGradient {
       const QueryRow& row = tile_.rows[v * kLanes + i];
       const bool finite = (infinite >> (v * kLanes + i) & 1) == 0;
       sums[i] = finite ? g.log_sum_exp[row.statistic] : __builtin_nanf("");
-      products[i] = sum_chunks(
-          p.E, [&](auto c) { return mul(c.get(g.y + row.offset), c.get(g.dy + row.offset)); });
+      with_values(g.y, [&](auto y) {
+        products[i] = sum_chunks(
+            p.E, [&](auto c) { return mul(c.get(y + row.offset), c.get(g.dy + row.offset)); });
+      });
     }
     log_sum_exp_[v] = mul(load(sums), splat(kLog2OfE));
     along_[v] = load(products);

@@ -37,7 +37,7 @@ class RoundedForward {
     for (size_t block = blocks.begin; block < blocks.end; ++block) add_keys(block);
   }
 
-  void write(float* y, float* log_sum_exp) {
+  void write(const Elements& y, float* log_sum_exp) {
     Vec inverse[kRowVecs];
     for (int v = 0; v < tile_.vecs; ++v) {
       const Mask none = equal(total_[v], zero());
@@ -49,7 +49,14 @@ class RoundedForward {
       for (size_t i = 0; i < kLanes && v * kLanes + i < tile_.count; ++i)
         log_sum_exp[tile_.rows[v * kLanes + i].statistic] = sums[i];
     }
-    store_rows(tile_, p.E, out_, inverse, [&](size_t i) { return y + tile_.rows[i].offset; });
+    const auto store_to = [&](auto values) {
+      store_rows(tile_, p.E, out_, inverse,
+                 [&](size_t i) { return values + tile_.rows[i].offset; });
+    };
+    if (y.is_bf16)
+      store_to(y.halves());
+    else
+      store_to(y.floats());
   }
 
  private:
@@ -141,7 +148,7 @@ class RoundedForward {
 };
 
 inline void forward_rows(const AttentionArgs& p, const RoundedHead& head, const AttentionTask& task,
-                         float* y, float* log_sum_exp, float* scratch) {
+                         const Elements& y, float* log_sum_exp, float* scratch) {
   const TileScope tiles;
   const FlushSubnormals flush;
   for (size_t row = task.begin; row < task.end;) {

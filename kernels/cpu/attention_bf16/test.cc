@@ -5,7 +5,7 @@
 #include "cpu/attention/test_not_finite.h"
 #include "cpu/attention_bf16/attention_bf16.h"
 #include "cpu/packed_grad/reference.h"
-#include "testing/testing.h"
+#include "testing/held.h"
 
 using namespace llmkit;
 using namespace llmkit::testing;
@@ -101,6 +101,35 @@ void check_values(Checks& checks, Problem& problem) {
     checks.near("log_sum_exp", problem.log_sum_exp[i], want.log_sum_exp[i], ulps, 1);
 }
 
+/// q, k, v and y held as bf16: the same results as of their values in float32, y rounded. With and
+/// without instructions for products in bf16.
+void check_held(Checks& checks, Problem& problem) {
+  AttentionArgs p = problem.args;
+  const Held q(problem.q.size(), 11), k(problem.k.size(), 12), v(problem.v.size(), 13);
+  const Held y(problem.q.size(), 14);
+  Buffer want(q.size(), 1), dq(q.size(), 2), dk(k.size(), 3), dv(v.size(), 4);
+  HeldResult rounded(q.size());
+  float* const sums = problem.log_sum_exp.data();
+  for (const bool in_bf16 : {true, false}) {
+    p.rounded = in_bf16;
+    p.q = q.floats();
+    p.k = k.floats();
+    p.v = v.floats();
+    attention(p, want.data(), sums);
+    attention_grad(p, {y.floats(), sums, problem.dy.data(), problem.dq.data(), problem.dk.data(),
+                       problem.dv.data()});
+    p.q = q.data();
+    p.k = k.data();
+    p.v = v.data();
+    attention(p, rounded.data(), sums);
+    attention_grad(p, {y.data(), sums, problem.dy.data(), dq.data(), dk.data(), dv.data()});
+    rounded.check(checks, "held y", want.data());
+    checks.same("held dq", dq.data(), problem.dq.data(), dq.size());
+    checks.same("held dk", dk.data(), problem.dk.data(), dk.size());
+    checks.same("held dv", dv.data(), problem.dv.data(), dv.size());
+  }
+}
+
 void check_threads(Checks& checks, Problem& problem) {
   problem.run(3);
   const std::vector<float> y(problem.y.data(), problem.y.data() + problem.y.size());
@@ -189,6 +218,7 @@ void check_all(Checks& checks) {
         problem.see(window, segment);
         check_values(checks, problem);
         check_threads(checks, problem);
+        check_held(checks, problem);
       }
   check_other_ranges(checks);
   check_nothing_seen(checks);

@@ -41,19 +41,32 @@ inline __mmask32 not_finite(__m512i values) {
   return _mm512_cmpeq_epi16_mask(_mm512_and_si512(values, exponent), exponent);
 }
 
+/// use(pointer) of the type that the values have.
+template <typename Use>
+inline void with_values(const ConstElements& x, const Use& use) {
+  if (x.is_bf16)
+    use(x.halves());
+  else
+    use(x.floats());
+}
+
 /// Keys and values in the forms of RoundedHead.
-inline void pack_rows(const float* x, size_t ld, size_t count, size_t E, uint16_t* block) {
+inline void pack_rows(const ConstElements& x, size_t ld, size_t count, size_t E, uint16_t* block) {
   const size_t size = rounded_size(E);
   std::memset(block, 0, kRoundedKeys * size * sizeof(uint16_t));
-  for (size_t key = 0; key < count; ++key)
-    each_chunk(E, [&](auto c) { store_rounded(block + key * size + c.i, c.get(x + key * ld)); });
+  with_values(x, [&](auto from) {
+    for (size_t key = 0; key < count; ++key)
+      each_chunk(E,
+                 [&](auto c) { store_rounded(block + key * size + c.i, c.get(from + key * ld)); });
+  });
 }
 inline void mark_keys(__mmask32 keys, uint16_t* rows, size_t size) {
   for (size_t i = 0; i < 32; ++i)
     if ((keys >> i & 1) != 0) rows[i * size] = kNanBf16;
 }
-inline void pack_columns(const float* x, size_t ld, size_t count, size_t E, uint16_t* block,
-                         uint16_t* marked) {
+template <typename Value>
+inline void pack_columns_of(const Value* x, size_t ld, size_t count, size_t E, uint16_t* block,
+                            uint16_t* marked) {
   const size_t size = rounded_size(E);
   std::memset(block, 0, kRoundedKeys * size * sizeof(uint16_t));
   for (size_t key = 0; key < count; key += 2 * kLanes)
@@ -78,13 +91,18 @@ inline void pack_columns(const float* x, size_t ld, size_t count, size_t E, uint
     });
 }
 
+inline void pack_columns(const ConstElements& x, size_t ld, size_t count, size_t E, uint16_t* block,
+                         uint16_t* marked) {
+  with_values(x, [&](auto from) { pack_columns_of(from, ld, count, E, block, marked); });
+}
+
 /// Rows of q, or of an array shaped like it, as pairs along E [rounded E / 2, kTileRows, 2].
 /// `turned` is scratch, [rounded E, kTileRows].
-inline void pair_along_values(const RowTile& tile, size_t E, const float* from, float* turned,
-                              uint16_t* to) {
+inline void pair_along_values(const RowTile& tile, size_t E, const ConstElements& from,
+                              float* turned, uint16_t* to) {
   const size_t size = rounded_size(E);
   std::memset(turned, 0, size * kTileRows * sizeof(float));
-  load_rows(tile, E, from, 1, turned);
+  with_values(from, [&](auto values) { load_rows(tile, E, values, 1, turned); });
   for (size_t e = 0; e < size; e += 2)
     for (size_t row = 0; row < kTileRows; row += kLanes) {
       const float* const at = turned + e * kTileRows + row;
@@ -94,7 +112,9 @@ inline void pair_along_values(const RowTile& tile, size_t E, const float* from, 
 
 /// The same rows as pairs along the rows [kTileRows / 2, rounded E, 2], with zeros where a value is
 /// not finite. @returns the rows that have such, a bit each
-inline uint64_t pair_along_rows(const RowTile& tile, size_t E, const float* from, uint16_t* to) {
+template <typename Value>
+inline uint64_t pair_values_along_rows(const RowTile& tile, size_t E, const Value* from,
+                                       uint16_t* to) {
   const size_t size = rounded_size(E);
   uint64_t rows = 0;
   std::memset(to, 0, kTileRows * size * sizeof(uint16_t));
@@ -110,6 +130,13 @@ inline uint64_t pair_along_rows(const RowTile& tile, size_t E, const float* from
     rows |= static_cast<uint64_t>((infinite & 0xaaaaaaaa) != 0) << (row + 1);
   }
   return rows;
+}
+
+inline uint64_t pair_along_rows(const RowTile& tile, size_t E, const ConstElements& from,
+                                uint16_t* to) {
+  uint64_t infinite = 0;
+  with_values(from, [&](auto values) { infinite = pair_values_along_rows(tile, E, values, to); });
+  return infinite;
 }
 
 /// The keys that each lane sees, counted from the start of the segment; none where there is no row.

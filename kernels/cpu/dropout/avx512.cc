@@ -5,6 +5,6 @@
 
 namespace llmkit {
 
-const DropoutKernels dropout_f32_avx512 = {dropout_rows};
+const DropoutKernels dropout_f32_avx512 = {dropout_row};
 
 }  // namespace llmkit

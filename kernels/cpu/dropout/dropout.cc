@@ -2,6 +2,8 @@
 
 #include "base/cpu_features.h"
 #include "base/parallel.h"
+#include "base/scratch.h"
+#include "cpu/elements/elements.h"
 
 namespace llmkit {
 namespace {
@@ -17,8 +19,12 @@ const DropoutKernels& kernels() {
 }  // namespace
 
 void dropout(const DropoutArgs& args) {
-  parallel_for(args.rows, grain_for(8 * args.cols),
-               [&](size_t begin, size_t end) { kernels().run(args, begin, end); });
+  const size_t cols = args.cols;
+  parallel_for(args.rows, grain_for(8 * cols), [&](size_t begin, size_t end) {
+    float* const buffer = scratch(Scratch::kWidened, cols);
+    for (size_t row = begin; row < end; ++row)
+      kernels().run(args, row, widened(args.x.from(row * cols), cols, buffer), args.y + row * cols);
+  });
 }
 
 }  // namespace llmkit

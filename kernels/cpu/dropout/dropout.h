@@ -3,6 +3,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "base/elements.h"
+
 namespace llmkit {
 
 /// Inverted dropout whose mask depends on nothing but (seed, stream, keys of the row, column).
@@ -14,7 +16,7 @@ namespace llmkit {
 /// mix is the hash of https://nullprogram.com/blog/2018/07/31/.
 struct DropoutArgs {
   size_t rows, cols;
-  const float* x;
+  ConstElements x;
   const int32_t* keys;  // [rows, 2]
   double rate;          // in [0, 1)
   uint32_t seed, stream;
@@ -23,7 +25,8 @@ struct DropoutArgs {
 void dropout(const DropoutArgs& args);
 
 struct DropoutKernels {
-  void (*run)(const DropoutArgs& args, size_t begin, size_t end);  // rows, on one thread
+  /// A row, on one thread; y may be x.
+  void (*run)(const DropoutArgs& args, size_t row, const float* x, float* y);
 };
 
 #define DROPOUT_KERNELS(isa, name) extern const DropoutKernels name;

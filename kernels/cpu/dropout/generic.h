@@ -14,22 +14,19 @@ inline Index mix(Index h) {
 
 inline Index mixed_sum(Index h, uint32_t value) { return mix(add(h, splat_int(value))); }
 
-inline void dropout_rows(const DropoutArgs& p, size_t begin, size_t end) {
+inline void dropout_row(const DropoutArgs& p, size_t row, const float* x, float* y) {
   // Both are below 2^24, so that the comparison is exact in float.
   const Vec threshold = splat(static_cast<float>(static_cast<uint32_t>(p.rate * 0x1p24 + 0.5)));
   const Vec scale = splat(static_cast<float>(1 / (1 - p.rate)));
   const Index stream = mixed_sum(mix(splat_int(p.seed)), p.stream);
-  for (size_t r = begin; r < end; ++r) {
-    const Index example = mixed_sum(stream, static_cast<uint32_t>(p.keys[2 * r]));
-    const Index row = mixed_sum(example, static_cast<uint32_t>(p.keys[2 * r + 1]));
-    each_chunk(p.cols, [&](auto c) {
-      const Index column = add(lane_numbers(), splat_int(static_cast<uint32_t>(c.i)));
-      const Index hash = mix(add(row, mul(column, splat_int(0x9e3779b9))));
-      const Mask drop = less(to_float(shift_right<8>(hash)), threshold);
-      const Vec kept = mul(c.get(p.x + r * p.cols), scale);
-      c.put(p.y + r * p.cols, select(drop, zero(), kept));
-    });
-  }
+  const Index example = mixed_sum(stream, static_cast<uint32_t>(p.keys[2 * row]));
+  const Index start = mixed_sum(example, static_cast<uint32_t>(p.keys[2 * row + 1]));
+  each_chunk(p.cols, [&](auto c) {
+    const Index column = add(lane_numbers(), splat_int(static_cast<uint32_t>(c.i)));
+    const Index hash = mix(add(start, mul(column, splat_int(0x9e3779b9))));
+    const Mask drop = less(to_float(shift_right<8>(hash)), threshold);
+    c.put(y, select(drop, zero(), mul(c.get(x), scale)));
+  });
 }
 
 }  // namespace

@@ -5,6 +5,6 @@
 
 namespace llmkit {
 
-const DropoutKernels dropout_f32_neon = {dropout_rows};
+const DropoutKernels dropout_f32_neon = {dropout_row};
 
 }  // namespace llmkit

@@ -5,6 +5,6 @@
 
 namespace llmkit {
 
-const DropoutKernels dropout_f32_scalar = {dropout_rows};
+const DropoutKernels dropout_f32_scalar = {dropout_row};
 
 }  // namespace llmkit

@@ -1,6 +1,6 @@
 #include "base/parallel.h"
 #include "cpu/dropout/dropout.h"
-#include "testing/testing.h"
+#include "testing/held.h"
 
 using namespace llmkit;
 using namespace llmkit::testing;
@@ -32,6 +32,11 @@ void check(Checks& checks, size_t rows, size_t cols, double rate) {
     checks.that("value", y[i] == (drop ? 0 : x[i] * static_cast<float>(1 / (1 - rate))));
     dropped += drop;
   }
+  const Held held(rows * cols, 3);
+  Buffer want(rows * cols, 4);
+  dropout({rows, cols, held.floats(), keys.data(), rate, seed, stream, want.data()});
+  dropout({rows, cols, held.data(), keys.data(), rate, seed, stream, y.data()});
+  checks.same("held", y.data(), want.data(), rows * cols);
   if (rows * cols < 50000) return;
   const double n = static_cast<double>(rows * cols), share = static_cast<double>(dropped) / n;
   checks.that("the share dropped",

@@ -5,6 +5,7 @@
 
 #include "base/parallel.h"
 #include "base/scratch.h"
+#include "cpu/elements/elements.h"
 #include "cpu/gemm/gemm.h"
 #include "cpu/gemm/low_rank.h"
 #include "cpu/linear/linear.h"
@@ -30,16 +31,21 @@ void each_strip(size_t n, size_t step, size_t work, const Body& body) {
   });
 }
 
+void copy_floats(const ConstElements& x, size_t n, float* y) {
+  if (x.is_bf16) return widen(n, x.halves(), y);
+  std::memcpy(y, x.floats(), n * sizeof(float));
+}
+
 /// out [rank, cols] = leftᵀ · right, of left [m, rank] and right [m, cols], rows `ld` apart; cols
 /// is at most kStrip. right is read many times: rows a power of two apart would push each other out
 /// of the cache, so that it is copied piece by piece.
-void strip_product(size_t m, size_t rank, const float* left, size_t cols, const float* right,
-                   size_t ld, float* out, size_t ld_out) {
+void strip_product(size_t m, size_t rank, const float* left, size_t cols,
+                   const ConstElements& right, size_t ld, float* out, size_t ld_out) {
   float* const piece = scratch(Scratch::kScores, kDepth * kStrip);
   for (size_t row = 0; row < m || row == 0; row += kDepth) {
     const size_t rows = std::min(kDepth, m - row);
     for (size_t i = 0; i < rows; ++i)
-      std::memcpy(piece + i * kStrip, right + (row + i) * ld, cols * sizeof(float));
+      copy_floats(right.from((row + i) * ld), cols, piece + i * kStrip);
     gemm_f32().axpy(
         {rank, cols, rows, left + row * rank, 1, rank, piece, kStrip, out, ld_out, row > 0});
   }
@@ -59,7 +65,9 @@ void low_product(const LoraWeight& w, const LoraArgs& p) {
   }
   each_strip(p.m, kRows, 2 * kRows * rank * cols / 8, [&](size_t row, size_t count) {
     float* const out = p.low + row * rank;
-    gemm_f32().dot({count, rank, cols, p.dropped + row * cols, cols, a, lda, nullptr, out, rank});
+    float* const buffer = scratch(Scratch::kWidened, p.dropped.is_bf16 ? count * cols : 0);
+    const float* const x = widened(p.dropped.from(row * cols), count * cols, buffer);
+    gemm_f32().dot({count, rank, cols, x, cols, a, lda, nullptr, out, rank});
     for (size_t i = 0; i < count * rank; ++i) out[i] *= w.scale;
   });
 }
@@ -78,7 +86,7 @@ void low_gradient(const LoraWeight& w, const LoraGradArgs& p, float* dlow) {
 void a_gradient(const LoraWeight& w, const LoraGradArgs& p, const float* dlow) {
   const size_t cols = w.weight.cols;
   each_strip(cols, kStrip, 2 * kStrip * w.rank * p.m / 8, [&](size_t col, size_t count) {
-    strip_product(p.m, w.rank, dlow, count, p.dropped + col, cols, p.da + col, cols);
+    strip_product(p.m, w.rank, dlow, count, p.dropped.from(col), cols, p.da + col, cols);
   });
 }
 
@@ -113,7 +121,7 @@ void lora_linear(const LoraWeight& w, const LoraArgs& p) {
   if (w.packed != nullptr)
     packed_linear(*w.packed, p.m, p.x, p.bias, p.y, &update);
   else
-    linear(w.weight, p.m, p.x, p.bias, p.y, &update);
+    linear(w.weight, p.m, p.x.floats(), p.bias, p.y.floats(), &update);
 }
 
 void lora_linear_grad(const LoraWeight& w, const LoraGradArgs& p) {

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 
+#include "base/elements.h"
 #include "base/packed_weight.h"
 #include "base/weight_view.h"
 
@@ -18,27 +19,28 @@ struct LoraWeight {
   float scale;
 };
 
-/// y = x · weightᵀ + bias + low · bᵀ, low = scale · dropped · aᵀ.
+/// y = x · weightᵀ + bias + low · bᵀ, low = scale · dropped · aᵀ. x and y are float32 where the
+/// weight is not packed.
 struct LoraArgs {
   size_t m;
-  const float* x;        // [m, cols]
-  const float* dropped;  // [m, cols]: x after dropout, or x itself
-  const float* bias;     // [rows] or null
-  float* y;              // [m, rows]
-  float* low;            // [m, rank]
+  ConstElements x;        // [m, cols]
+  ConstElements dropped;  // [m, cols]: x after dropout, or x itself
+  const float* bias;      // [rows] or null
+  Elements y;             // [m, rows]
+  float* low;             // [m, rank]
 };
 /// Threaded. A row of y and low does not depend on m, bit for bit.
 void lora_linear(const LoraWeight& weight, const LoraArgs& args);
 
 struct LoraGradArgs {
   size_t m;
-  const float* dy;       // [m, rows]
-  const float* dropped;  // [m, cols]
-  const float* low;      // [m, rank]
-  float* dx;             // [m, cols]
-  float* ddropped;       // [m, cols]; null where dropped is x: dx is then the sum of both
-  float* da;             // [rank, cols]
-  float* db;             // [rows, rank]
+  const float* dy;        // [m, rows]
+  ConstElements dropped;  // [m, cols]
+  const float* low;       // [m, rank]
+  float* dx;              // [m, cols]
+  float* ddropped;        // [m, cols]; null where dropped is x: dx is then the sum of both
+  float* da;              // [rank, cols]
+  float* db;              // [rows, rank]
 };
 void lora_linear_grad(const LoraWeight& weight, const LoraGradArgs& args);
 

@@ -5,7 +5,7 @@
 #include "cpu/lora_linear/lora_linear.h"
 #include "cpu/packed/packed.h"
 #include "cpu/weight/reference.h"
-#include "testing/testing.h"
+#include "testing/held.h"
 
 using namespace llmkit;
 using namespace llmkit::testing;
@@ -20,7 +20,8 @@ struct Layer {
   size_t m;
   Buffer x, dropped, bias, a, b, dy;
 
-  Layer(const WeightView& view, const PackedWeight* packed, size_t rank, size_t rows_of_x, bool drops)
+  Layer(const WeightView& view, const PackedWeight* packed, size_t rank, size_t rows_of_x,
+        bool drops)
       : m(rows_of_x),
         x(m * view.cols, 1),
         dropped(m * view.cols, drops ? 2 : 1),
@@ -54,8 +55,8 @@ void check_forward(Checks& checks, const Layer& l) {
   Buffer y(l.m * rows, 7), low(l.m * rank, 8), want(l.m * rows, 9);
   lora_linear(l.w, l.forward(y.data(), low.data()));
   for (size_t i = 0; i < l.m * rank; ++i) {
-    const Sum sum = dot_reference(cols, l.dropped.data() + i / rank * cols, 1,
-                                  l.a.data() + i % rank * cols, 1);
+    const Sum sum =
+        dot_reference(cols, l.dropped.data() + i / rank * cols, 1, l.a.data() + i % rank * cols, 1);
     checks.near("low", low[i], kScale * sum.value, ulps_of(cols), kScale * sum.scale());
   }
   product(l, want.data());
@@ -91,10 +92,10 @@ void check_gradient(Checks& checks, const Layer& l, bool drops) {
   gradient(l, want.data());
   const double ulps = ulps_of(rank) + ulps_of(rows);
   for (size_t i = 0; i < m * cols; ++i) {
-    const Sum sum = dot_reference(rank, dlow.data() + i / cols * rank, 1,
-                                  l.a.data() + i % cols, cols, drops ? 0 : want[i]);
-    const Sum most = dot_reference(rank, scales.data() + i / cols * rank, 1,
-                                   l.a.data() + i % cols, cols, drops ? 0 : want[i]);
+    const Sum sum = dot_reference(rank, dlow.data() + i / cols * rank, 1, l.a.data() + i % cols,
+                                  cols, drops ? 0 : want[i]);
+    const Sum most = dot_reference(rank, scales.data() + i / cols * rank, 1, l.a.data() + i % cols,
+                                   cols, drops ? 0 : want[i]);
     checks.near("dx", drops ? ddropped[i] : dx[i], sum.value, ulps, most.scale());
   }
   if (drops) checks.same("dx of the frozen weight", dx.data(), want.data(), m * cols);
@@ -110,6 +111,24 @@ void check_gradient(Checks& checks, const Layer& l, bool drops) {
   }
 }
 
+/// x, dropped and y held as bf16: as their values in float32, y rounded with what is added to it.
+void check_held(Checks& checks, const Layer& l, bool drops) {
+  const size_t rows = l.w.weight.rows, cols = l.w.weight.cols, rank = l.w.rank, m = l.m;
+  const Held x(m * cols, 11), dropped(m * cols, drops ? 12 : 11);
+  Buffer want(m * rows, 1), low(m * rank, 2), want_low(m * rank, 3);
+  HeldResult y(m * rows);
+  lora_linear(l.w, {m, x.floats(), dropped.floats(), l.bias.data(), want.data(), want_low.data()});
+  lora_linear(l.w, {m, x.data(), dropped.data(), l.bias.data(), y.data(), low.data()});
+  y.check(checks, "held y", want.data());
+  checks.same("held low", low.data(), want_low.data(), m * rank);
+  Buffer dx(m * cols, 4), da(rank * cols, 5), want_da(rank * cols, 6), db(rows * rank, 7);
+  lora_linear_grad(l.w, {m, l.dy.data(), dropped.floats(), low.data(), dx.data(), nullptr,
+                         want_da.data(), db.data()});
+  lora_linear_grad(
+      l.w, {m, l.dy.data(), dropped.data(), low.data(), dx.data(), nullptr, da.data(), db.data()});
+  checks.same("held da", da.data(), want_da.data(), rank * cols);
+}
+
 /// The same bits for every number of rows and of threads.
 void check_bits(Checks& checks, const WeightView& view, const PackedWeight* packed) {
   const size_t rows = view.rows, rank = 5, most = 60;
@@ -122,7 +141,7 @@ void check_bits(Checks& checks, const WeightView& view, const PackedWeight* pack
     for (const size_t m : {1, 2, 7, 17, 60}) {
       LoraArgs args = all.forward(y.data(), low.data());
       args.m = m;
-      args.x += (most - m) * view.cols;
+      args.x = all.x.data() + (most - m) * view.cols;
       args.dropped = args.x;
       lora_linear(all.w, args);
       checks.same("any m", y.data(), want.data() + (most - m) * rows, m * rows);
@@ -132,10 +151,10 @@ void check_bits(Checks& checks, const WeightView& view, const PackedWeight* pack
 
 void check_all(Checks& checks) {
   using F = WeightFormat;
-  for (const WeightCase& c :
-       {WeightCase{F::kF32, 83, 75, 0, false, false}, WeightCase{F::kInt4, 150, 320, 64, false, true},
-        WeightCase{F::kInt8, 40, 96, 32, false, false},
-        WeightCase{F::kNf4, 100, 128, 64, true, false}}) {
+  for (const WeightCase& c : {WeightCase{F::kF32, 83, 75, 0, false, false},
+                              WeightCase{F::kInt4, 150, 320, 64, false, true},
+                              WeightCase{F::kInt8, 40, 96, 32, false, false},
+                              WeightCase{F::kNf4, 100, 128, 64, true, false}}) {
     const RandomWeight random(c);
     std::vector<Compute> computes = {Compute::kF32};
     if (c.format != F::kF32) computes.push_back(Compute::kBf16);
@@ -150,6 +169,7 @@ void check_all(Checks& checks) {
             const Layer layer(random.view, packed, rank, m, drops);
             check_forward(checks, layer);
             check_gradient(checks, layer, drops);
+            if (packed != nullptr) check_held(checks, layer, drops);
           }
       check_bits(checks, random.view, packed);
     }

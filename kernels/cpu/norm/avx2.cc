@@ -5,6 +5,6 @@
 
 namespace llmkit {
 
-const NormKernels norm_f32_avx2 = {statistics, forward, grad_weight, grad_input};
+const NormKernels norm_f32_avx2 = {row_statistics, forward, grad_weight, grad_input};
 
 }  // namespace llmkit

@@ -5,6 +5,6 @@
 
 namespace llmkit {
 
-const NormKernels norm_f32_avx512 = {statistics, forward, grad_weight, grad_input};
+const NormKernels norm_f32_avx512 = {row_statistics, forward, grad_weight, grad_input};
 
 }  // namespace llmkit

@@ -18,40 +18,33 @@ inline NormStatistics row_statistics(const NormArgs& p, const float* x) {
   return {mean, 1.0f / __builtin_sqrtf(squares / count + p.eps)};
 }
 
-inline void statistics(const NormArgs& p, size_t begin, size_t end, NormStatistics* out) {
-  for (size_t r = begin; r < end; ++r) out[r] = row_statistics(p, p.x + r * p.cols);
-}
-
 /// The normalised x of a row.
 struct Normalised {
   const float* x;
   Vec mean, scale;
-  Normalised(const NormArgs& p, size_t row, NormStatistics s)
-      : x(p.x + row * p.cols), mean(splat(s.mean)), scale(splat(s.scale)) {}
+  Normalised(const float* row, const NormStatistics& s)
+      : x(row), mean(splat(s.mean)), scale(splat(s.scale)) {}
   template <typename Chunk>
   Vec get(Chunk c) const {
     return mul(sub(c.get(x), mean), scale);
   }
 };
 
-inline void forward(const NormArgs& p, const float* bias, size_t begin, size_t end, float* y) {
-  for (size_t r = begin; r < end; ++r) {
-    const Normalised x(p, r, row_statistics(p, p.x + r * p.cols));
-    float* const out = y + r * p.cols;
-    each_chunk(p.cols, [&](auto c) {
-      const Vec scaled = mul(x.get(c), c.get(p.weight));
-      c.put(out, bias == nullptr ? scaled : add(scaled, c.get(bias)));
-    });
-  }
+inline void forward(const NormArgs& p, const float* row, const float* bias, float* y) {
+  const Normalised x(row, row_statistics(p, row));
+  each_chunk(p.cols, [&](auto c) {
+    const Vec scaled = mul(x.get(c), c.get(p.weight));
+    c.put(y, bias == nullptr ? scaled : add(scaled, c.get(bias)));
+  });
 }
 
-inline void grad_weight(const NormArgs& p, const NormStatistics* s, const float* dy, size_t begin,
-                        size_t end, float* dweight, float* dbias) {
+inline void grad_weight(const NormArgs& p, const float* all, const NormStatistics* s,
+                        const float* dy, size_t begin, size_t end, float* dweight, float* dbias) {
   each_chunk(end - begin, [&](auto c) {
     Vec weight_sum = zero(), bias_sum = zero();
     for (size_t r = 0; r < p.rows; ++r) {
       const Vec d = c.get(dy + r * p.cols + begin);
-      const Vec x = mul(sub(c.get(p.x + r * p.cols + begin), splat(s[r].mean)), splat(s[r].scale));
+      const Vec x = mul(sub(c.get(all + r * p.cols + begin), splat(s[r].mean)), splat(s[r].scale));
       weight_sum = fma(d, x, weight_sum);
       bias_sum = add(bias_sum, d);
     }
@@ -61,21 +54,18 @@ inline void grad_weight(const NormArgs& p, const NormStatistics* s, const float*
 }
 
 /// dx = scale · (g - mean(g) - x̂ · mean(g · x̂)), g = dy · weight; mean(g) only when centered.
-inline void grad_input(const NormArgs& p, const NormStatistics* s, const float* dy, size_t begin,
-                       size_t end, float* dx) {
+inline void grad_input(const NormArgs& p, const float* row, const NormStatistics& s,
+                       const float* dy, float* dx) {
   const float count = static_cast<float>(p.cols);
-  for (size_t r = begin; r < end; ++r) {
-    const Normalised x(p, r, s[r]);
-    const float* const d = dy + r * p.cols;
-    const auto gradient = [&](auto c) { return mul(c.get(d), c.get(p.weight)); };
-    const float mean = p.centered ? sum_chunks(p.cols, gradient) / count : 0.0f;
-    const float along =
-        sum_chunks(p.cols, [&](auto c) { return mul(gradient(c), x.get(c)); }) / count;
-    each_chunk(p.cols, [&](auto c) {
-      const Vec rest = sub(sub(gradient(c), splat(mean)), mul(x.get(c), splat(along)));
-      c.put(dx + r * p.cols, mul(rest, x.scale));
-    });
-  }
+  const Normalised x(row, s);
+  const auto gradient = [&](auto c) { return mul(c.get(dy), c.get(p.weight)); };
+  const float mean = p.centered ? sum_chunks(p.cols, gradient) / count : 0.0f;
+  const float along =
+      sum_chunks(p.cols, [&](auto c) { return mul(gradient(c), x.get(c)); }) / count;
+  each_chunk(p.cols, [&](auto c) {
+    const Vec rest = sub(sub(gradient(c), splat(mean)), mul(x.get(c), splat(along)));
+    c.put(dx, mul(rest, x.scale));
+  });
 }
 
 }  // namespace

@@ -4,6 +4,8 @@
 
 #include "base/cpu_features.h"
 #include "base/parallel.h"
+#include "base/scratch.h"
+#include "cpu/elements/elements.h"
 
 namespace llmkit {
 namespace {
@@ -16,26 +18,46 @@ const NormKernels& kernels() {
   __builtin_unreachable();  // the scalar kernels run everywhere
 }
 
+/// norm_grad of x in float32.
+void grad_floats(const NormArgs& args, const float* x, const float* dy, float* dx, float* dweight,
+                 float* dbias) {
+  const size_t cols = args.cols, grain = grain_for(8 * cols);
+  std::vector<NormStatistics> statistics(args.rows);
+  parallel_for(args.rows, grain, [&](size_t begin, size_t end) {
+    for (size_t row = begin; row < end; ++row)
+      statistics[row] = kernels().statistics(args, x + row * cols);
+  });
+  if (dweight != nullptr || dbias != nullptr)
+    parallel_elements(cols, 4 * args.rows, [&](size_t begin, size_t end) {
+      kernels().grad_weight(args, x, statistics.data(), dy, begin, end, dweight, dbias);
+    });
+  parallel_for(args.rows, grain, [&](size_t begin, size_t end) {
+    for (size_t row = begin; row < end; ++row)
+      kernels().grad_input(args, x + row * cols, statistics[row], dy + row * cols, dx + row * cols);
+  });
+}
+
 }  // namespace
 
-void norm(const NormArgs& args, const float* bias, float* y) {
-  parallel_for(args.rows, grain_for(4 * args.cols),
-               [&](size_t begin, size_t end) { kernels().forward(args, bias, begin, end, y); });
+void norm(const NormArgs& args, const float* bias, const Elements& y) {
+  const size_t cols = args.cols;
+  parallel_for(args.rows, grain_for(4 * cols), [&](size_t begin, size_t end) {
+    float* const buffer = scratch(Scratch::kWidened, 2 * cols);
+    for (size_t row = begin; row < end; ++row) {
+      const Result to(y.from(row * cols), buffer + cols);
+      kernels().forward(args, widened(args.x.from(row * cols), cols, buffer), bias, to.values());
+      to.put(cols);
+    }
+  });
 }
 
 void norm_grad(const NormArgs& args, const float* dy, float* dx, float* dweight, float* dbias) {
-  std::vector<NormStatistics> statistics(args.rows);
-  const size_t grain = grain_for(8 * args.cols);
-  parallel_for(args.rows, grain, [&](size_t begin, size_t end) {
-    kernels().statistics(args, begin, end, statistics.data());
-  });
-  if (dweight != nullptr || dbias != nullptr)
-    parallel_elements(args.cols, 4 * args.rows, [&](size_t begin, size_t end) {
-      kernels().grad_weight(args, statistics.data(), dy, begin, end, dweight, dbias);
-    });
-  parallel_for(args.rows, grain, [&](size_t begin, size_t end) {
-    kernels().grad_input(args, statistics.data(), dy, begin, end, dx);
-  });
+  const size_t size = args.rows * args.cols;
+  if (!args.x.is_bf16) return grad_floats(args, args.x.floats(), dy, dx, dweight, dbias);
+  // The sums down the columns read all rows: they are widened once.
+  float* const x = scratch(Scratch::kResults, size);
+  convert(size, args.x, x);
+  grad_floats(args, x, dy, dx, dweight, dbias);
 }
 
 }  // namespace llmkit

@@ -2,23 +2,25 @@
 
 #include <cstddef>
 
+#include "base/elements.h"
+
 namespace llmkit {
 
 /// Root mean square normalisation, https://arxiv.org/abs/1910.07467 (centered = false):
 ///   y = x / sqrt(mean(x²) + eps) · weight
 /// and layer normalisation, https://arxiv.org/abs/1607.06450 (centered = true):
 ///   y = (x - mean(x)) / sqrt(mean((x - mean(x))²) + eps) · weight + bias
-/// over rows of cols > 0 floats.
+/// over rows of cols > 0 values.
 struct NormArgs {
   size_t rows, cols;
-  const float* x;
+  ConstElements x;
   const float* weight;  // [cols]
   float eps;
   bool centered;
 };
 
 /// bias may be null; y may be x.
-void norm(const NormArgs& args, const float* bias, float* y);
+void norm(const NormArgs& args, const float* bias, const Elements& y);
 
 /// dweight and dbias (summed over the rows in order) may be null; dx may be dy.
 void norm_grad(const NormArgs& args, const float* dy, float* dx, float* dweight, float* dbias);
@@ -28,14 +30,15 @@ struct NormStatistics {
   float mean, scale;
 };
 
-/// The parts of it, on one thread; begin and end are rows or, for grad_weight, columns.
+/// The parts of it, on one thread: of a row of float32, and for grad_weight of columns [begin, end)
+/// of all rows x.
 struct NormKernels {
-  void (*statistics)(const NormArgs& args, size_t begin, size_t end, NormStatistics* statistics);
-  void (*forward)(const NormArgs& args, const float* bias, size_t begin, size_t end, float* y);
-  void (*grad_weight)(const NormArgs& args, const NormStatistics* statistics, const float* dy,
-                      size_t begin, size_t end, float* dweight, float* dbias);
-  void (*grad_input)(const NormArgs& args, const NormStatistics* statistics, const float* dy,
-                     size_t begin, size_t end, float* dx);
+  NormStatistics (*statistics)(const NormArgs& args, const float* row);
+  void (*forward)(const NormArgs& args, const float* row, const float* bias, float* y);
+  void (*grad_weight)(const NormArgs& args, const float* x, const NormStatistics* statistics,
+                      const float* dy, size_t begin, size_t end, float* dweight, float* dbias);
+  void (*grad_input)(const NormArgs& args, const float* row, const NormStatistics& statistics,
+                     const float* dy, float* dx);
 };
 
 #define NORM_KERNELS(isa, name) extern const NormKernels name;

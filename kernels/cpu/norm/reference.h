@@ -13,11 +13,12 @@ struct NormRowReference {
   double scale;
 
   NormRowReference(const NormArgs& p, size_t row) : x(p.cols) {
+    const float* const values = p.x.floats() + row * p.cols;
     double mean = 0, squares = 0;
-    for (size_t c = 0; c < p.cols; ++c) mean += p.x[row * p.cols + c];
+    for (size_t c = 0; c < p.cols; ++c) mean += values[c];
     mean = p.centered ? mean / static_cast<double>(p.cols) : 0;
     for (size_t c = 0; c < p.cols; ++c) {
-      x[c] = p.x[row * p.cols + c] - mean;
+      x[c] = values[c] - mean;
       squares += x[c] * x[c];
     }
     scale = 1 / std::sqrt(squares / static_cast<double>(p.cols) + p.eps);

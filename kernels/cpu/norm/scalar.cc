@@ -5,6 +5,6 @@
 
 namespace llmkit {
 
-const NormKernels norm_f32_scalar = {statistics, forward, grad_weight, grad_input};
+const NormKernels norm_f32_scalar = {row_statistics, forward, grad_weight, grad_input};
 
 }  // namespace llmkit

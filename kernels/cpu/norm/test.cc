@@ -1,6 +1,6 @@
 #include "base/parallel.h"
 #include "cpu/norm/reference.h"
-#include "testing/testing.h"
+#include "testing/held.h"
 
 using namespace llmkit;
 using namespace llmkit::testing;
@@ -43,11 +43,35 @@ void check(Checks& checks, size_t rows, size_t cols, size_t offset, bool centere
   checks.same("in place", in_place.data(), y.data(), rows * cols);
 }
 
+/// x and y held as bf16: as their values in float32, y rounded.
+void check_held(Checks& checks, size_t rows, size_t cols, bool centered) {
+  const size_t size = rows * cols;
+  const Held x(size, 1);
+  const Buffer weight(cols, 2), bias(cols, 3), dy(size, 4);
+  const NormArgs plain = {rows, cols, x.floats(), weight.data(), 1e-5f, centered};
+  const NormArgs held = {rows, cols, x.data(), weight.data(), 1e-5f, centered};
+  Buffer want(size, 5), got(size, 6), want_weight(cols, 7), got_weight(cols, 8), want_bias(cols, 9),
+      got_bias(cols, 10);
+  HeldResult y(size);
+  norm(plain, centered ? bias.data() : nullptr, want.data());
+  norm(plain, centered ? bias.data() : nullptr, y.data());
+  y.check(checks, "rounded y", want.data());
+  norm(held, centered ? bias.data() : nullptr, y.data());
+  y.check(checks, "held y", want.data());
+  norm_grad(plain, dy.data(), want.data(), want_weight.data(), want_bias.data());
+  norm_grad(held, dy.data(), got.data(), got_weight.data(), got_bias.data());
+  checks.same("held dx", got.data(), want.data(), size);
+  checks.same("held dweight", got_weight.data(), want_weight.data(), cols);
+  checks.same("held dbias", got_bias.data(), want_bias.data(), cols);
+}
+
 void check_all(Checks& checks) {
   set_thread_count(3);
   for (const bool centered : {false, true}) {
     for (size_t cols : kSizes)
       for (size_t offset : kOffsets) check(checks, 3, cols, offset, centered);
+    for (size_t cols : kSizes) check_held(checks, 3, cols, centered);
+    check_held(checks, 300, 80, centered);
     check(checks, 300, 80, 1, centered);
     check(checks, 0, 80, 1, centered);
   }

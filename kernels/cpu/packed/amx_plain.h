@@ -27,15 +27,23 @@ class PlainProduct {
   void run() const {
     const TileScope tiles;
     const size_t first = args_.range.first, end = first + args_.range.count;
-    for (size_t step = 0; step < steps_; step += kSteps)
-      for (size_t row = first; row < end; row = (row / kRows + 1) * kRows)
-        multiply_rows({row / kRowsOfTile, divide_up(std::min(end, (row / kRows + 1) * kRows)), step,
-                       std::min(step + kSteps, steps_)});
+    // Sums that are rounded once are not put aside: then fewer, whole rows of x stay in the cache.
+    const bool whole = args_.halves != nullptr && steps_ > kSteps;
+    const size_t steps = whole ? steps_ : kSteps, rows = whole ? rows_at_once(steps_) : kRows;
+    for (size_t step = 0; step < steps_; step += steps)
+      for (size_t row = first; row < end; row = (row / rows + 1) * rows)
+        multiply_rows({row / kRowsOfTile, divide_up(std::min(end, (row / rows + 1) * rows)), step,
+                       std::min(step + steps, steps_)});
   }
 
  private:
   static constexpr size_t kSteps = kCachedBytes / kStepBytes, kRows = kCachedRows;
   static constexpr size_t kRowsOfTile = 16, kSumCols = 32, kSumBytes = kSumCols * sizeof(float);
+  /// Rows of x in the second-level cache, of so many steps each.
+  static size_t rows_at_once(size_t steps) {
+    constexpr size_t kPair = 2 * kRowsOfTile;
+    return std::max(kRows * kSteps / steps / kPair * kPair, kPair);
+  }
   static size_t divide_up(size_t rows) { return (rows + kRowsOfTile - 1) / kRowsOfTile; }
 
   /// Blocks [block, end) of rows, steps [begin, last).

@@ -146,7 +146,9 @@ struct AmxProduct {
     const PackedRange& range = args.range;
     const size_t end = range.first + range.count, range_end = range.tile + range.tiles;
     const size_t chunk = groups_in(kChunkBytes);
-    const size_t piece = groups_in(kCachedBytes) / chunk * chunk;
+    // Sums that are rounded once are not put aside.
+    const size_t cached = groups_in(kCachedBytes) / chunk * chunk;
+    const size_t piece = args.halves != nullptr ? std::max(cached, steps.groups) : cached;
     for (size_t g = 0; g < steps.groups; g += piece)
       for (size_t row = range.first; row < end; row = (row / kCachedRows + 1) * kCachedRows)
         for (size_t tile = range.tile; tile < range_end; tile += kPanelTiles)

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/simd/loops.h"
 #include "cpu/packed/kernels.h"
 
 // Results of products in tile registers, on their way between memory of the thread and y: include
@@ -23,8 +24,9 @@ class Results {
       : args_(args),
         end_{args.range.first + args.range.count,
              std::min((args.range.tile + args.range.tiles) * 16, weight.rows)},
-        past_caches_(args.past_caches && args.ldy % 16 == 0 &&
-                     reinterpret_cast<uintptr_t>(args.y) % 64 == 0) {}
+        past_caches_(args.past_caches && args.ldy % (args.halves == nullptr ? 16 : 32) == 0 &&
+                     reinterpret_cast<uintptr_t>(args.y) % 64 == 0 &&
+                     reinterpret_cast<uintptr_t>(args.halves) % 64 == 0) {}
   /// What was written past the caches is there for other threads.
   ~Results() { _mm_sfence(); }
   Results(const Results&) = delete;
@@ -38,9 +40,12 @@ class Results {
     });
   }
 
-  /// @param last whether nothing will be added to the sums: they get the bias and the update
+  /// @param last whether nothing will be added to the sums: they get the bias and the update. Where
+  /// y
+  ///   is bf16, all of x has been multiplied.
   void store(const ResultBlock& block, bool last) const {
     if (last) finish(block);
+    if (args_.halves != nullptr) return store_rounded(block);
     const bool past_caches = last && past_caches_;
     each_row(block, [&](size_t row, size_t cols, const float* values) {
       float* const y = at(row, block.col);
@@ -56,8 +61,23 @@ class Results {
   }
 
  private:
-  float* at(size_t row, size_t col) const {
-    return args_.y + (row - args_.range.first) * args_.ldy + (col - args_.range.tile * 16);
+  size_t place(size_t row, size_t col) const {
+    return (row - args_.range.first) * args_.ldy + (col - args_.range.tile * 16);
+  }
+  float* at(size_t row, size_t col) const { return args_.y + place(row, col); }
+
+  void store_rounded(const ResultBlock& block) const {
+    each_row(block, [&](size_t row, size_t cols, const float* values) {
+      uint16_t* const y = args_.halves + place(row, block.col);
+      size_t i = 0;
+      for (; i + 32 <= cols && past_caches_; i += 32) {
+        alignas(64) uint16_t line[32];
+        store_halves(line, halves_of(llmkit::load(values + i)));
+        store_halves(line + 16, halves_of(llmkit::load(values + i + 16)));
+        _mm512_stream_si512(reinterpret_cast<__m512i*>(y + i), _mm512_load_si512(line));
+      }
+      each_chunk(cols - i, [&](auto c) { c.put(y + i, c.get(values + i)); });
+    });
   }
   template <typename Body>
   void each_row(const ResultBlock& block, Body body) const {

@@ -16,9 +16,9 @@ struct PrepareArgs {
   float* totals;
 };
 
-/// As the arguments of packed_product; and what is added to the results then, and whether y is so
-/// large that it should not go through the caches. Only kernels with cached_rows look at the last
-/// two.
+/// As the arguments of packed_product; and what is added to the results then, whether y is so large
+/// that it should not go through the caches, and where it goes if it is bf16 (y is null then). Only
+/// kernels with cached_rows look at the last three.
 struct PackedProductArgs {
   PreparedRows x;
   PackedRange range;
@@ -27,6 +27,7 @@ struct PackedProductArgs {
   size_t ldy;
   const LowRank* update = nullptr;
   bool past_caches = false;
+  uint16_t* halves = nullptr;
 };
 
 /// One compute type on one instruction set, on one thread. `few` and `many` give the same bits and

@@ -6,6 +6,7 @@
 #include "base/cpu_features.h"
 #include "base/parallel.h"
 #include "base/scratch.h"
+#include "cpu/elements/elements.h"
 #include "cpu/packed/kernels.h"
 #include "cpu/packed/read_ahead.h"
 
@@ -21,6 +22,14 @@ constexpr size_t kPastCaches = size_t{4} << 20;
 
 size_t divide_up(size_t a, size_t b) { return (a + b - 1) / b; }
 size_t floats_of(size_t bytes) { return divide_up(bytes, 64) * 16; }
+
+/// Rows of `cols` values, `ld` apart, as float32: where they lie, or as far apart in `buffer`.
+const float* widened_rows(const ConstElements& x, size_t rows, size_t cols, size_t ld,
+                          float* buffer) {
+  if (!x.is_bf16) return x.floats();
+  for (size_t row = 0; row < rows; ++row) widen(cols, x.halves() + row * ld, buffer + row * ld);
+  return buffer;
+}
 
 /// How a product with some layers is cut: blocks of tiles of each layer times chunks of rows.
 /// Consecutive tasks are consecutive tiles, so that a thread reads one stream.
@@ -75,7 +84,8 @@ const char* packed_isa(Compute compute) {
   __builtin_unreachable();  // the scalar kernels run everywhere
 }
 
-PreparedRows prepare_rows(const PackedWeight& weight, size_t m, const float* x, size_t ldx) {
+PreparedRows prepare_rows(const PackedWeight& weight, size_t m, const ConstElements& x,
+                          size_t ldx) {
   const bool integers = weight.compute == Compute::kInt8;
   const bool totals = !integers && weight.has_zeros;
   const PackedKernels& kernels = packed_kernels(weight, m);
@@ -88,15 +98,20 @@ PreparedRows prepare_rows(const PackedWeight& weight, size_t m, const float* x, 
   int32_t* const starts = reinterpret_cast<int32_t*>(factors + groups_size);
   const size_t work = 8 * stride * kernels.row_block;
   parallel_for(blocks, grain_for(work), [&](size_t first, size_t last) {
-    const size_t begin = first * kernels.row_block, group = begin * groups;
-    const PrepareArgs args = {std::min(last * kernels.row_block, m) - begin,
-                              x + begin * ldx,
-                              ldx,
-                              reinterpret_cast<uint8_t*>(values) + begin * stride * size,
-                              integers ? factors + group : nullptr,
-                              integers ? starts + group : nullptr,
-                              totals ? factors + group : nullptr};
-    kernels.prepare(weight, args);
+    // What is bf16 becomes float32 a few rows at a time.
+    const size_t step = x.is_bf16 ? kernels.row_block : (last - first) * kernels.row_block;
+    float* const buffer = scratch(Scratch::kWidened, x.is_bf16 ? step * ldx : 0);
+    for (size_t row = first * kernels.row_block; row < last * kernels.row_block; row += step) {
+      const size_t count = std::min(step, m - row), group = row * groups;
+      const PrepareArgs args = {count,
+                                widened_rows(x.from(row * ldx), count, weight.cols, ldx, buffer),
+                                ldx,
+                                reinterpret_cast<uint8_t*>(values) + row * stride * size,
+                                integers ? factors + group : nullptr,
+                                integers ? starts + group : nullptr,
+                                totals ? factors + group : nullptr};
+      kernels.prepare(weight, args);
+    }
   });
   return {m,
           stride,
@@ -133,6 +148,24 @@ bool prepared_alike(const PackedWeight& a, const PackedWeight& b, size_t m) {
          &packed_kernels(a, m) == &packed_kernels(b, m);
 }
 
+/// A product whose y is float32 or bf16.
+void write_product(const PackedWeight& weight, PackedProductArgs args, const Elements& y) {
+  if (!y.is_bf16) {
+    args.y = y.floats();
+    return run_product(weight, args);
+  }
+  if (packed_kernels(weight, args.x.m).cached_rows > 0) {
+    args.halves = y.halves();
+    return run_product(weight, args);
+  }
+  const size_t ldy = args.ldy, rows = args.range.count;
+  args.ldy = std::min(args.range.tiles * 16, weight.rows - args.range.tile * 16);
+  args.y = scratch(Scratch::kResults, rows * args.ldy);
+  run_product(weight, args);
+  for (size_t row = 0; row < rows; ++row)
+    narrow(args.ldy, args.y + row * args.ldy, y.halves() + row * ldy);
+}
+
 /// `count` blocks of a layer from `block` on, for one chunk of rows from `first` on.
 void multiply_blocks(const PackedLayer& layer, const PreparedRows& rows, const Split& split,
                      size_t first, size_t block, size_t count) {
@@ -141,9 +174,12 @@ void multiply_blocks(const PackedLayer& layer, const PreparedRows& rows, const S
   const size_t tiles = std::min(count * split.block, weight.tiles - tile);
   if (split.few) begin_reading(weight.tile(tile), (weight.tiles - tile) * weight.tile_bytes);
   const PackedRange range = {first, std::min(split.rows, rows.m - first), tile, tiles};
-  const bool past_caches = rows.m * weight.rows * sizeof(float) >= kPastCaches;
-  run_product(weight, {rows, range, layer.bias, layer.y + first * weight.rows + col, weight.rows,
-                       layer.update, past_caches});
+  const Elements y = layer.y.from(first * weight.rows + col);
+  const size_t value_bytes = y.is_bf16 ? sizeof(uint16_t) : sizeof(float);
+  const bool past_caches = rows.m * weight.rows * value_bytes >= kPastCaches;
+  const PackedProductArgs args = {rows,        range,        layer.bias, nullptr,
+                                  weight.rows, layer.update, past_caches};
+  write_product(weight, args, y);
 }
 
 /// The products with layers that want x in the form that it is prepared in.
@@ -159,8 +195,9 @@ void multiply_alike(const PackedLayer* layers, size_t count, const PreparedRows&
                    size_t block = begin % split.blocks, all;
                    for (; block >= (all = blocks_of(*layer->weight, split.block)); ++layer)
                      block -= all;
-                   // An update that is added afterwards finds one block still in the cache.
-                   const bool one = layer->update != nullptr && kernels.cached_rows == 0;
+                   // What is added or rounded afterwards is one block, still in the cache.
+                   const bool again = layer->update != nullptr || layer->y.is_bf16;
+                   const bool one = again && kernels.cached_rows == 0;
                    const size_t taken = one ? 1 : std::min(end - begin, all - block);
                    multiply_blocks(*layer, rows, split, begin / split.blocks * split.rows, block,
                                    taken);
@@ -171,7 +208,7 @@ void multiply_alike(const PackedLayer* layers, size_t count, const PreparedRows&
 
 }  // namespace
 
-void packed_linears(const PackedLayer* layers, size_t count, size_t m, const float* x) {
+void packed_linears(const PackedLayer* layers, size_t count, size_t m, const ConstElements& x) {
   if (m == 0) return;
   for (size_t begin = 0, end; begin < count; begin = end) {
     const PackedWeight& first = *layers[begin].weight;

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "base/elements.h"
 #include "base/packed_weight.h"
 #include "cpu/gemm/low_rank.h"
 
@@ -29,7 +30,7 @@ struct PreparedRows {
 };
 /// With all threads. kFourBit in bf16 bits: each 8 columns in the order 0 2 4 6 1 3 5 7, the pairs
 /// that one shift and one table lookup of a line give.
-PreparedRows prepare_rows(const PackedWeight& weight, size_t m, const float* x, size_t ldx);
+PreparedRows prepare_rows(const PackedWeight& weight, size_t m, const ConstElements& x, size_t ldx);
 
 /// The arithmetic of kInt8, the same bits on every instruction set that has a fused multiply-add:
 /// c = sum over a group of (code - zero) * value in int32, acc = fma(c, weight scale * row scale,
@@ -47,21 +48,21 @@ void packed_product(const PackedWeight& weight, const PreparedRows& x, const Pac
                     const float* bias, float* y, size_t ldy);
 
 /// A weight to multiply with: y [m, rows] = x [m, cols] · weightᵀ + bias; `update`, if any, is
-/// added block by block.
+/// added block by block, before y is rounded where it is bf16.
 struct PackedLayer {
   const PackedWeight* weight;
   const float* bias;  // may be null
-  float* y;
+  Elements y;
   const LowRank* update = nullptr;
 };
 
 /// The products of the same rows x with `count` weights of the same cols, with all threads. Weights
 /// that follow each other and want x in the same form share its preparation and one loop.
-void packed_linears(const PackedLayer* layers, size_t count, size_t m, const float* x);
+void packed_linears(const PackedLayer* layers, size_t count, size_t m, const ConstElements& x);
 
 /// The product with one weight.
-inline void packed_linear(const PackedWeight& weight, size_t m, const float* x, const float* bias,
-                          float* y, const LowRank* update = nullptr) {
+inline void packed_linear(const PackedWeight& weight, size_t m, const ConstElements& x,
+                          const float* bias, const Elements& y, const LowRank* update = nullptr) {
   const PackedLayer layer = {&weight, bias, y, update};
   packed_linears(&layer, 1, m, x);
 }

@@ -205,7 +205,7 @@ void check_layers(Checks& checks) {
       for (const PackedLayer& layer : layers) {
         Buffer want(m * layer.weight->rows, 4);
         packed_linear(*layer.weight, m, x.data(), layer.bias, want.data());
-        checks.same("layers", layer.y, want.data(), m * layer.weight->rows);
+        checks.same("layers", layer.y.floats(), want.data(), m * layer.weight->rows);
       }
     }
   }

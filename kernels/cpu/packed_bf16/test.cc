@@ -3,7 +3,7 @@
 #include "base/parallel.h"
 #include "cpu/packed/kernels.h"
 #include "cpu/packed/reference.h"
-#include "testing/testing.h"
+#include "testing/held.h"
 
 using namespace llmkit;
 using namespace llmkit::testing;
@@ -52,6 +52,19 @@ void check_values(Checks& checks, const PackedWeight& w) {
     Sum want = product_reference(w, x.data() + i / w.rows * w.cols, i % w.rows);
     want.add(bias[i % w.rows]);
     checks.near("y", y[i], want.value, ulps_of(w.cols + 3 * w.groups), want.scale());
+  }
+}
+
+/// x and y held as bf16: as their values in float32, y rounded.
+void check_held(Checks& checks, const PackedWeight& w) {
+  for (const size_t m : {1, 5, 70}) {
+    const Held x(m * w.cols, 1);
+    const Buffer bias(w.rows, 2);
+    Buffer want(m * w.rows, 3);
+    HeldResult y(m * w.rows);
+    packed_linear(w, m, x.floats(), bias.data(), want.data());
+    packed_linear(w, m, x.data(), bias.data(), y.data());
+    y.check(checks, "held", want.data());
   }
 }
 
@@ -135,6 +148,7 @@ void check_all(Checks& checks) {
     const RandomWeight weight(c);
     const PackedWeight w = pack_weight(weight.view, Compute::kBf16);
     check_values(checks, w);
+    check_held(checks, w);
     check_kernels(checks, w);
   }
   using F = WeightFormat;

@@ -5,6 +5,6 @@
 
 namespace llmkit {
 
-const RopeKernels rope_f32_avx512 = {rope_positions};
+const RopeKernels rope_f32_avx512 = {rope_position};
 
 }  // namespace llmkit

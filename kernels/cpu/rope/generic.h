@@ -21,12 +21,9 @@ inline void rope_head(const RopeArgs& p, size_t position, const float* x, float*
     each_chunk(p.head_size - rotated, [&](auto c) { c.put(y + rotated, c.get(x + rotated)); });
 }
 
-inline void rope_positions(const RopeArgs& p, size_t begin, size_t end) {
-  for (size_t position = begin; position < end; ++position)
-    for (size_t head = 0; head < p.heads; ++head) {
-      const size_t offset = (position * p.heads + head) * p.head_size;
-      rope_head(p, position, p.x + offset, p.y + offset);
-    }
+inline void rope_position(const RopeArgs& p, size_t position, const float* x, float* y) {
+  for (size_t head = 0; head < p.heads; ++head)
+    rope_head(p, position, x + head * p.head_size, y + head * p.head_size);
 }
 
 }  // namespace

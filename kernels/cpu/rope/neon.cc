@@ -5,6 +5,6 @@
 
 namespace llmkit {
 
-const RopeKernels rope_f32_neon = {rope_positions};
+const RopeKernels rope_f32_neon = {rope_position};
 
 }  // namespace llmkit

@@ -2,6 +2,8 @@
 
 #include "base/cpu_features.h"
 #include "base/parallel.h"
+#include "base/scratch.h"
+#include "cpu/elements/elements.h"
 
 namespace llmkit {
 
@@ -14,9 +16,16 @@ const RopeKernels& rope_kernels() {
 }
 
 void rope(const RopeArgs& args) {
-  const size_t work = 2 * args.heads * args.head_size;
-  parallel_for(args.positions, grain_for(work),
-               [&](size_t begin, size_t end) { rope_kernels().run(args, begin, end); });
+  const size_t size = args.heads * args.head_size;
+  parallel_for(args.positions, grain_for(2 * size), [&](size_t begin, size_t end) {
+    float* const buffer = scratch(Scratch::kWidened, 2 * size);
+    for (size_t position = begin; position < end; ++position) {
+      const Result y(args.y.from(position * size), buffer + size);
+      const float* const x = widened(args.x.from(position * size), size, buffer);
+      rope_kernels().run(args, position, x, y.values());
+      y.put(size);
+    }
+  });
 }
 
 }  // namespace llmkit

@@ -2,6 +2,8 @@
 
 #include <cstddef>
 
+#include "base/elements.h"
+
 namespace llmkit {
 
 /// Rotary position encoding, https://arxiv.org/abs/2104.09864, in the rotate-half form of
@@ -10,17 +12,18 @@ namespace llmkit {
 /// The rest is copied. inverse turns the other way, which is the gradient.
 struct RopeArgs {
   size_t positions, heads, head_size, half;
-  const float* x;    // [positions, heads, head_size]
+  ConstElements x;   // [positions, heads, head_size]
   const float* cos;  // [positions, half]
   const float* sin;
-  float* y;  // may be x
+  Elements y;  // may be x
   bool inverse;
 };
 
 void rope(const RopeArgs& args);
 
 struct RopeKernels {
-  void (*run)(const RopeArgs& args, size_t begin, size_t end);  // positions, on one thread
+  /// The heads of one position, on one thread; y may be x.
+  void (*run)(const RopeArgs& args, size_t position, const float* x, float* y);
 };
 
 /// The kernels of this machine.

@@ -5,6 +5,6 @@
 
 namespace llmkit {
 
-const RopeKernels rope_f32_scalar = {rope_positions};
+const RopeKernels rope_f32_scalar = {rope_position};
 
 }  // namespace llmkit

@@ -1,5 +1,5 @@
 #include "cpu/rope/rope.h"
-#include "testing/testing.h"
+#include "testing/held.h"
 
 using namespace llmkit;
 using namespace llmkit::testing;
@@ -30,6 +30,17 @@ void check(Checks& checks, size_t half, size_t extra) {
       }
     }
   }
+  const Held held(size, 5);
+  HeldResult rounded(size);
+  p.x = held.floats();
+  rope(p);
+  RopeArgs of_held = p;
+  of_held.x = held.data();
+  of_held.y = rounded.data();
+  rope(of_held);
+  rounded.check(checks, "held", y.data());
+  p.x = x.data();
+  rope(p);
   std::vector<float> in_place(x.data(), x.data() + size);
   p.x = p.y = in_place.data();
   rope(p);

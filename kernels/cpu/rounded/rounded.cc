@@ -5,6 +5,7 @@
 #include "base/cpu_features.h"
 #include "base/parallel.h"
 #include "base/scratch.h"
+#include "cpu/elements/elements.h"
 #include "cpu/packed/kernels.h"
 #include "cpu/packed/layout.h"
 
@@ -35,6 +36,16 @@ PackedWeight plan(size_t rows, size_t cols, Scratch slot) {
 }
 
 uint8_t* tile_of(const PackedWeight& w, size_t tile) { return const_cast<uint8_t*>(w.tile(tile)); }
+
+/// Some columns of a matrix as float32: where they lie, or in memory of this thread.
+FloatMatrix float_columns(const ElementMatrix& matrix, size_t col, size_t count) {
+  const ConstElements& all = matrix.values;
+  if (!all.is_bf16) return {all.floats() + col, matrix.rows, count, matrix.ld};
+  float* const columns = scratch(Scratch::kWidened, matrix.rows * count);
+  for (size_t row = 0; row < matrix.rows; ++row)
+    widen(count, all.halves() + row * matrix.ld + col, columns + row * count);
+  return {columns, matrix.rows, count, count};
+}
 
 /// The columns of dy as rows of x for a product with `weight`, dy.rows of them: as prepare_rows.
 PreparedRows prepare_columns(const PackedWeight& weight, const FloatMatrix& dy) {
@@ -72,28 +83,30 @@ PackedWeight rounded_rows(const FloatMatrix& matrix) {
   return w;
 }
 
-PackedWeight rounded_columns(const FloatMatrix& matrix) {
+PackedWeight rounded_columns(const ElementMatrix& matrix) {
   PackedWeight w = plan(matrix.cols, matrix.rows, Scratch::kRoundedColumns);
   const size_t strips = divide_up(matrix.cols, kStrip);
   parallel_for(strips, grain_for(kStrip * matrix.rows), [&](size_t begin, size_t end) {
-    for (size_t col = begin * kStrip; col < std::min(end * kStrip, matrix.cols); col += kStrip)
-      kernels().pack_columns({matrix.values + col, matrix.rows,
-                              std::min(kStrip, matrix.cols - col), matrix.ld},
-                             w.group_stride, w.tile_bytes, tile_of(w, col / kTileRows));
+    for (size_t col = begin * kStrip; col < std::min(end * kStrip, matrix.cols); col += kStrip) {
+      const size_t count = std::min(kStrip, matrix.cols - col);
+      kernels().pack_columns(float_columns(matrix, col, count), w.group_stride, w.tile_bytes,
+                             tile_of(w, col / kTileRows));
+    }
   });
   return w;
 }
 
-void rounded_linear(const FloatMatrix& weight, size_t m, const float* x, const float* bias,
-                    float* y) {
+void rounded_linear(const FloatMatrix& weight, size_t m, const ConstElements& x, const float* bias,
+                    const Elements& y) {
   packed_linear(rounded_rows(weight), m, x, bias, y);
 }
 
 void rounded_grad_input(const FloatMatrix& weight, size_t m, const float* dy, float* dx) {
-  packed_linear(rounded_columns(weight), m, dy, nullptr, dx);
+  packed_linear(rounded_columns({weight.values, weight.rows, weight.cols, weight.ld}), m, dy,
+                nullptr, dx);
 }
 
-void rounded_grad_weight(const FloatMatrix& dy, const FloatMatrix& x, float* dweight) {
+void rounded_grad_weight(const FloatMatrix& dy, const ElementMatrix& x, float* dweight) {
   rounded_grad_weight(dy, rounded_columns(x), dweight);
 }
 

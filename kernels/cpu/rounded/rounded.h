@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "base/elements.h"
 #include "base/packed_weight.h"
 #include "cpu/packed/packed.h"
 
@@ -15,22 +16,30 @@ struct FloatMatrix {
   size_t ld;
 };
 
+/// A matrix of float32 or bf16, rows `ld` values apart.
+struct ElementMatrix {
+  ConstElements values;
+  size_t rows, cols;
+  size_t ld;
+};
+
 // Products with a weight that is trained, in bf16: its values and what it is multiplied with are
 // rounded to bf16 for the call, the sums are float32 and in the order of packed_product, so that a
 // row of y and of dx does not depend on m, bit for bit. All threads.
 
 /// y [m, rows] = x [m, cols] · weightᵀ + bias (may be null)
-void rounded_linear(const FloatMatrix& weight, size_t m, const float* x, const float* bias, float* y);
+void rounded_linear(const FloatMatrix& weight, size_t m, const ConstElements& x, const float* bias,
+                    const Elements& y);
 /// dx [m, cols] = dy [m, rows] · weight
 void rounded_grad_input(const FloatMatrix& weight, size_t m, const float* dy, float* dx);
 /// dweight [dy.cols, x.cols] = dyᵀ · x, rows of both ascending
-void rounded_grad_weight(const FloatMatrix& dy, const FloatMatrix& x, float* dweight);
+void rounded_grad_weight(const FloatMatrix& dy, const ElementMatrix& x, float* dweight);
 
-/// A matrix rounded to bf16 in the layout of packed products, in memory of the caller's thread: valid
-/// until its next call of the same function.
+/// A matrix rounded to bf16 in the layout of packed products, in memory of the caller's thread:
+/// valid until its next call of the same function.
 PackedWeight rounded_rows(const FloatMatrix& matrix);
 /// The same of its transpose.
-PackedWeight rounded_columns(const FloatMatrix& matrix);
+PackedWeight rounded_columns(const ElementMatrix& matrix);
 /// dweight as above, of x whose columns are rounded already.
 void rounded_grad_weight(const FloatMatrix& dy, const PackedWeight& x_columns, float* dweight);
 
@@ -39,7 +48,8 @@ struct RoundedKernels {
   /// At most 16 rows into the lines of a tile.
   void (*pack_rows)(const FloatMatrix& rows, size_t padded, uint8_t* tile);
   /// Columns into tiles `tile_bytes` apart, one for every 16.
-  void (*pack_columns)(const FloatMatrix& columns, size_t padded, size_t tile_bytes, uint8_t* tiles);
+  void (*pack_columns)(const FloatMatrix& columns, size_t padded, size_t tile_bytes,
+                       uint8_t* tiles);
   /// out [cols, rows] = the transpose.
   void (*transpose)(const FloatMatrix& matrix, float* out);
 };

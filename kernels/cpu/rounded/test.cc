@@ -1,11 +1,10 @@
-#include "cpu/rounded/rounded.h"
-
 #include <algorithm>
 
 #include "base/parallel.h"
 #include "cpu/gemm/reference.h"
 #include "cpu/packed_grad/reference.h"
-#include "testing/testing.h"
+#include "cpu/rounded/rounded.h"
+#include "testing/held.h"
 
 using namespace llmkit;
 using namespace llmkit::testing;
@@ -51,11 +50,29 @@ void check_values(Checks& checks, const Sizes& s) {
     }
 }
 
-/// The same bits of y and dx for every number of rows, and of all three for every number of threads.
+/// x and y held as bf16: as their values in float32, y rounded.
+void check_held(Checks& checks, const Sizes& s) {
+  const Buffer weight(s.rows * s.cols, 1), dy(s.m * s.rows, 3), bias(s.rows, 4);
+  const Held x(s.m * s.cols, 2);
+  Buffer want(s.m * s.rows, 5), dweight(s.rows * s.cols, 6), want_dweight(s.rows * s.cols, 7);
+  HeldResult y(s.m * s.rows);
+  const FloatMatrix matrix = {weight.data(), s.rows, s.cols, s.cols};
+  rounded_linear(matrix, s.m, x.floats(), bias.data(), want.data());
+  rounded_linear(matrix, s.m, x.data(), bias.data(), y.data());
+  y.check(checks, "held y", want.data());
+  const FloatMatrix dys = {dy.data(), s.m, s.rows, s.rows};
+  rounded_grad_weight(dys, {x.floats(), s.m, s.cols, s.cols}, want_dweight.data());
+  rounded_grad_weight(dys, {x.data(), s.m, s.cols, s.cols}, dweight.data());
+  checks.same("held dweight", dweight.data(), want_dweight.data(), dweight.size());
+}
+
+/// The same bits of y and dx for every number of rows, and of all three for every number of
+/// threads.
 void check_bits(Checks& checks, const Sizes& s) {
   const Buffer weight(s.rows * s.cols, 1), x(s.m * s.cols, 2), dy(s.m * s.rows, 3);
   const FloatMatrix matrix = {weight.data(), s.rows, s.cols, s.cols};
-  const FloatMatrix dys = {dy.data(), s.m, s.rows, s.rows}, xs = {x.data(), s.m, s.cols, s.cols};
+  const FloatMatrix dys = {dy.data(), s.m, s.rows, s.rows};
+  const ElementMatrix xs = {x.data(), s.m, s.cols, s.cols};
   Buffer y(s.m * s.rows, 4), dx(s.m * s.cols, 5), dweight(s.rows * s.cols, 6);
   Buffer y2(s.m * s.rows, 7), dx2(s.m * s.cols, 8), dweight2(s.rows * s.cols, 9);
   set_thread_count(1);
@@ -78,15 +95,19 @@ void check_bits(Checks& checks, const Sizes& s) {
 
 void check_all(Checks& checks) {
   for (const size_t size : {1, 2, 15, 16, 17, 31, 32, 33, 65}) {
+    check_held(checks, {size, 5, 7});
+    check_held(checks, {18, size, 21});
+    check_held(checks, {3, 19, size});
     check_values(checks, {size, 5, 7});
     check_values(checks, {3, size, 19});
     check_values(checks, {18, 21, size});
   }
   check_values(checks, {130, 140, 150});
   check_values(checks, {300, 70, 600});
+  check_held(checks, {300, 70, 600});
   check_bits(checks, {70, 77, 130});
   Buffer dweight(6, 1);
-  rounded_grad_weight({nullptr, 0, 2, 2}, {nullptr, 0, 3, 3}, dweight.data());
+  rounded_grad_weight({nullptr, 0, 2, 2}, ElementMatrix{{}, 0, 3, 3}, dweight.data());
   for (size_t i = 0; i < 6; ++i) checks.that("no rows", dweight[i] == 0);
 }
 

@@ -11,15 +11,15 @@ __device__ __forceinline__ Four<float> gated(const Four<float>& gate, const Four
   return map_four([](float g, float u) { return F::value(g) * u; }, gate, up);
 }
 
-template <class F>
+template <class F, typename X, typename Y>
 __global__ void __launch_bounds__(kElementThreads)
-    gated_kernel(size_t n, const float* gate, const float* up, float* y, uint16_t* rounded) {
+    gated_kernel(size_t n, const X* gate, const X* up, Y* y, bf16* rounded) {
   let_next_begin();
   wait_for_inputs();
   each_four(n, [=](size_t i) {
-    const Four<float> product = gated<F>(load_four(gate, i, n), load_four(up, i, n));
-    store_four(y, i, n, product);
-    if (rounded != nullptr) store_four(rounded, i, n, to_bf16(product));
+    const Four<float> product = gated<F>(load_floats(gate, i, n), load_floats(up, i, n));
+    store_floats(y, i, n, product);
+    if (rounded != nullptr) store_floats(rounded, i, n, product);
   });
 }
 
@@ -58,11 +58,13 @@ __device__ __forceinline__ void write_gradients(size_t i, size_t n, const Four<f
   store_four(dup, i, n, of_up);
 }
 
-template <class F>
-__global__ void __launch_bounds__(kElementThreads) gated_grad_kernel(size_t n, GatedMlpGrad p) {
+template <class F, typename X>
+__global__ void __launch_bounds__(kElementThreads)
+    gated_grad_kernel(size_t n, const X* gate, const X* up, const float* dy, float* dgate,
+                      float* dup) {
   each_four(n, [=](size_t i) {
-    write_gradients<F>(i, n, load_four(p.gate, i, n), load_four(p.up, i, n), load_four(p.dy, i, n),
-                       p.dgate, p.dup);
+    write_gradients<F>(i, n, load_floats(gate, i, n), load_floats(up, i, n), load_four(dy, i, n),
+                       dgate, dup);
   });
 }
 
@@ -78,19 +80,31 @@ __global__ void __launch_bounds__(kElementThreads)
 
 }  // namespace
 
-cudaError_t gated_mlp(Activation f, size_t n, const float* gate, const float* up, float* y,
-                      bf16* rounded, cudaStream_t stream) {
+cudaError_t gated_mlp(Activation f, size_t n, const ConstElements& gate, const ConstElements& up,
+                      const Elements& y, bf16* rounded, cudaStream_t stream) {
+  if (gate.is_bf16 != up.is_bf16) return cudaErrorInvalidValue;
   Launch blocks = over_elements(n, stream);
   blocks.early = true;
   return with_activation(f, [&](auto function) {
-    return launch(gated_kernel<decltype(function)>, blocks, n, gate, up, y,
-                  reinterpret_cast<uint16_t*>(rounded));
+    return with_elements(gate, [&](const auto* from) {
+      return with_elements(y, [&](auto* to) {
+        using X = ElementOf<decltype(from)>;
+        using Y = ElementOf<decltype(to)>;
+        return launch(gated_kernel<decltype(function), X, Y>, blocks, n, from,
+                      static_cast<const X*>(up.data), to, rounded);
+      });
+    });
   });
 }
 
 cudaError_t gated_mlp_grad(Activation f, size_t n, const GatedMlpGrad& args, cudaStream_t stream) {
+  if (args.gate.is_bf16 != args.up.is_bf16) return cudaErrorInvalidValue;
   return with_activation(f, [&](auto function) {
-    return launch(gated_grad_kernel<decltype(function)>, over_elements(n, stream), n, args);
+    return with_elements(args.gate, [&](const auto* gate) {
+      using X = ElementOf<decltype(gate)>;
+      return launch(gated_grad_kernel<decltype(function), X>, over_elements(n, stream), n, gate,
+                    static_cast<const X*>(args.up.data), args.dy, args.dgate, args.dup);
+    });
   });
 }
 

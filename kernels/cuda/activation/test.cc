@@ -104,6 +104,49 @@ void check(Checks& checks, Activation f, size_t n, size_t offset) {
   check_kept(checks, f, x, up, dy.host, offset);
 }
 
+/// Inputs of bf16 give the bits of the same values in float32; y as bf16 is those rounded.
+void check_held(Checks& checks, Activation f, size_t n, size_t offset) {
+  const Held gate(n, 1, offset), up(n, 2, 0);
+  const Random dy(n, 3, 1);
+  Shifted<float> y(n, 0), dx(n, 0), want_dx(n, 0);
+  const std::vector<float> want = activation_of(checks, f, gate.floats.values(), 0);
+  expect(gpu::activation(f, n, gate.halves.data(), y.data(), stream()), "activation");
+  checks.that("y of bf16", same_bytes(y.values(checks), want));
+  expect(gpu::activation_grad(f, n, gate.halves.data(), dy.data(), dx.data(), stream()), "grad");
+  expect(gpu::activation_grad(f, n, gate.floats.data(), dy.data(), want_dx.data(), stream()),
+         "grad");
+  checks.that("dx of bf16", same_bytes(dx.values(checks), want_dx.values(checks)));
+
+  const std::vector<float> gated =
+      gated_of(checks, f, gate.floats.values(), up.floats.values(), offset);
+  expect(gpu::gated_mlp(f, n, gate.halves.data(), up.halves.data(), y.data(), nullptr, stream()),
+         "gated_mlp");
+  checks.that("gated of bf16", same_bytes(y.values(checks), gated));
+  const Gradients want_grad =
+      gated_grad_of(checks, f, gate.floats.values(), up.floats.values(), dy.host, offset);
+  Shifted<float> dgate(n, 1), dup(n, 0);
+  const GatedMlpGrad args = {gate.halves.data(), up.halves.data(), dy.data(), dgate.data(),
+                             dup.data()};
+  expect(gpu::gated_mlp_grad(f, n, args, stream()), "gated_mlp_grad");
+  checks.that("dgate of bf16", same_bytes(dgate.values(checks), want_grad.dgate));
+  checks.that("dup of bf16", same_bytes(dup.values(checks), want_grad.dup));
+
+  const auto check_rounded = [&](const std::vector<float>& want, const auto& call) {
+    Shifted<uint16_t> held(n, offset);
+    expect(call(held.data()), "to bf16");
+    checks.that("y as bf16", same_bytes(held.values(checks), halves_of(want)));
+  };
+  for (const ConstElements& x :
+       {ConstElements(gate.floats.data()), ConstElements(gate.halves.data())})
+    check_rounded(want, [&](Elements to) { return gpu::activation(f, n, x, to, stream()); });
+  check_rounded(gated, [&](Elements to) {
+    return gpu::gated_mlp(f, n, gate.halves.data(), up.halves.data(), to, nullptr, stream());
+  });
+  check_rounded(gated, [&](Elements to) {
+    return gpu::gated_mlp(f, n, gate.floats.data(), up.floats.data(), to, nullptr, stream());
+  });
+}
+
 void check_far(Checks& checks) {
   const std::vector<float> x = {-1e30f, -200, -90, 90, 200, 1e30f, 0};
   for (size_t i = 0; i < kActivations; ++i) {
@@ -118,6 +161,8 @@ void check_all(Checks& checks) {
   for (size_t f = 0; f < kActivations; ++f) {
     for (size_t n : kSizes)
       for (size_t offset : {0, 1, 3}) check(checks, static_cast<Activation>(f), n, offset);
+    for (size_t n : {1, 7, 1030})
+      for (size_t offset : {0, 1}) check_held(checks, static_cast<Activation>(f), n, offset);
     check(checks, static_cast<Activation>(f), 0, 0);
     check(checks, static_cast<Activation>(f), 9000, 1);
   }

@@ -22,7 +22,8 @@ struct Plan {
       : args(call), p(params) {
     in_parts = aligned && args.T * static_cast<size_t>(p.group) <= kFewRows && p.S > kBlockKeys;
     // Of a cache, parts round what they read: it is written so that nothing in it spreads.
-    const bool is_ready = p.keys.keys.type == KvType::kBf16 || (in_parts && p.keys.keys.pages);
+    const bool is_cache = p.keys.keys.pages != nullptr;
+    const bool is_ready = is_cache && (p.keys.keys.type == KvType::kBf16 || in_parts);
     rounds = args.rounded && !is_ready;
     if (in_parts) {
       parts.blocks = (p.S + kBlockKeys - 1) / kBlockKeys;
@@ -39,7 +40,7 @@ struct Plan {
     values.marked = keys.rows;
   }
 
-  cudaError_t run(float* y, float* log_sum_exp, cudaStream_t stream) {
+  cudaError_t run(const Elements& y, float* log_sum_exp, cudaStream_t stream) {
     if (rounds) {
       cudaError_t error = round_rows(p.keys.keys, keys, stream);
       if (error == cudaSuccess) error = round_rows(p.keys.values, values, stream);
@@ -52,8 +53,8 @@ struct Plan {
       if (error != cudaSuccess) return error;
       return combine_parts(p, parts, args.B, args.rounded, y, log_sum_exp, stream);
     }
-    const auto attend = args.rounded ? attend_rounded : attend_exact;
-    return attend(p, args.B, args.K, y, log_sum_exp, stream);
+    if (args.rounded) return attend_rounded(p, args.B, args.K, y, log_sum_exp, stream);
+    return attend_exact(p, args.B, args.K, y.floats(), log_sum_exp, stream);
   }
 };
 
@@ -89,8 +90,10 @@ size_t attention_workspace(const AttentionArgs& args) {
   return workspace.used();
 }
 
-cudaError_t attention(const AttentionArgs& args, float* y, float* log_sum_exp, void* memory,
-                      cudaStream_t stream) {
+cudaError_t attention(const AttentionArgs& args, const Elements& y, float* log_sum_exp,
+                      void* memory, cudaStream_t stream) {
+  const bool is_held = args.q.is_bf16 || args.k.is_bf16 || args.v.is_bf16 || y.is_bf16;
+  if (is_held && !args.rounded) return cudaErrorInvalidValue;
   Workspace workspace(memory);
   int32_t* starts;
   const AttentionParams p = params_of(args, workspace, &starts);

@@ -21,9 +21,9 @@ namespace llmkit::cuda {
 /// from the start of the sequence only.
 struct AttentionArgs {
   size_t B, T, S, H, K, E;  // H a multiple of K
-  const float* q;           // [B, T, H, E]
-  const float* k;           // [B, S, K, E]
-  const float* v;
+  ConstElements q;          // [B, T, H, E]; all three float32 unless `rounded`
+  ConstElements k;          // [B, S, K, E]
+  ConstElements v;
   const int32_t* first;  // [B, T]; what lies outside [0, S) is not seen
   const int32_t* last;   // last < first sees nothing and gives zeros
   const float* slopes;   // [H] or null
@@ -33,13 +33,13 @@ struct AttentionArgs {
 
 /// Bytes of workspace for attention().
 size_t attention_workspace(const AttentionArgs& args);
-/// @param y [B, T, H, E]
+/// @param y [B, T, H, E]; float32 unless `rounded`
 /// @param log_sum_exp [B, T, H] or null; the gradient needs it
-cudaError_t attention(const AttentionArgs& args, float* y, float* log_sum_exp, void* workspace,
-                      cudaStream_t stream);
+cudaError_t attention(const AttentionArgs& args, const Elements& y, float* log_sum_exp,
+                      void* workspace, cudaStream_t stream);
 
 struct AttentionGradArgs {
-  const float* y;  // [B, T, H, E]
+  ConstElements y;  // [B, T, H, E]
   const float* log_sum_exp;
   const float* dy;
   float* dq;  // [B, T, H, E]
@@ -75,7 +75,8 @@ struct CachePages {
 size_t cached_attention_workspace(const AttentionArgs& args, const CachePages& pages);
 /// Turns q and k, writes k and v [B, T, K, E] into the pages, and attends to all of them: S of
 /// `args` is T. The bits are those of rope() and of attention() to the keys and values as the
-/// cache's type rounds them. Positions are read on the device: nothing here depends on them.
+/// cache's type rounds them. q, k and v are float32. Positions are read on the device: nothing here
+/// depends on them.
 cudaError_t cached_attention(const AttentionArgs& args, const CacheStep& step,
                              const CachePages& pages, float* y, void* workspace,
                              cudaStream_t stream);

@@ -19,8 +19,8 @@ __global__ void grad_rows_kernel(AttentionParams p, AttentionGradArgs grad, bool
   float along = 0;
   bool finite = true;
   for (size_t i = query * p.E + OneWarp::rank(); i < (query + 1) * p.E; i += kWarp) {
-    along = fmaf(grad.dy[i], grad.y[i], along);
-    finite &= is_finite_bf16(grad.dy[i]) && is_finite_bf16(p.q[i]);
+    along = fmaf(grad.dy[i], load_element(grad.y, i), along);
+    finite &= is_finite_bf16(grad.dy[i]) && is_finite_bf16(load_element(p.q, i));
   }
   along = OneWarp::sum(along);
   finite = __all_sync(kAllLanes, finite);
@@ -58,7 +58,7 @@ struct GradPlan {
     return launch(grad_rows_kernel, OneWarp::over(query_rows(), stream), p, grad, args.rounded,
                   query_rows(), rows);
   }
-  cudaError_t round(const float* from, const RoundedRows& to, cudaStream_t stream) const {
+  cudaError_t round(const ConstElements& from, const RoundedRows& to, cudaStream_t stream) const {
     return round_rows(tensor_rows(from, to.count, to.heads, args.E), to, stream);
   }
   /// The rows of a key/value head, by_head, lie one after the other.
@@ -68,7 +68,7 @@ struct GradPlan {
 
   cudaError_t run_rounded(GradParams g, cudaStream_t stream) const {
     const struct {
-      const float* from;
+      ConstElements from;
       const RoundedRows& to;
     } all[] = {{args.q, q}, {g.dy, dy}, {args.k, keys}, {args.v, values}};
     for (const auto& [from, to] : all) {

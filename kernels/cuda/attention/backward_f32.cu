@@ -85,7 +85,7 @@ __global__ __launch_bounds__(kThreads, 1) void grad_queries_f32(GradParams g) {
     if (!__syncthreads_or(works)) continue;
     float s[4][4] = {}, dweight[4][4] = {};
     tile.multiply(s, kSlices, [&](int slice) {
-      tile.load_rows(tile.left, g.p.q, g.p.scale, begin, slice);
+      tile.load_rows(tile.left, g.p.float_q(), g.p.scale, begin, slice);
       tile.load_keys(tile.right, g.p.keys.keys, key, slice);
     });
     tile.multiply(dweight, kSlices, [&](int slice) {
@@ -123,7 +123,7 @@ __global__ __launch_bounds__(kThreads, 1) void grad_keys_f32(GradParams g, int K
     float s[4][4] = {}, dweight[4][4] = {};
     tile.multiply(s, kSlices, [&](int slice) {
       tile.load_keys(tile.left, g.p.keys.keys, key, slice);
-      tile.load_rows(tile.right, g.p.q, g.p.scale, begin, slice);
+      tile.load_rows(tile.right, g.p.float_q(), g.p.scale, begin, slice);
     });
     tile.multiply(dweight, kSlices, [&](int slice) {
       tile.load_keys(tile.left, g.p.keys.values, key, slice);
@@ -138,8 +138,9 @@ __global__ __launch_bounds__(kThreads, 1) void grad_keys_f32(GradParams g, int K
     store_weights(tile.dweights, dweight, tile.at);
     tile.add(dv, tile.weights,
              [&](int slice) { tile.load_rows(tile.right, g.dy, 1, begin, slice); });
-    tile.add(dk, tile.dweights,
-             [&](int slice) { tile.load_rows(tile.right, g.p.q, g.p.scale, begin, slice); });
+    tile.add(dk, tile.dweights, [&](int slice) {
+      tile.load_rows(tile.right, g.p.float_q(), g.p.scale, begin, slice);
+    });
   }
   for (int i = 0; i < 4; ++i) {
     const int number = key + tile.at.row + i;

@@ -10,7 +10,7 @@ constexpr int kAhead = 8;
 /// A block for each query and head, a thread for each column: the parts of the blocks of keys that
 /// the query sees, in ascending order.
 template <bool kRounded>
-__global__ void combine_kernel(AttentionParams p, Parts parts, float* y, float* log_sum_exp) {
+__global__ void combine_kernel(AttentionParams p, Parts parts, Elements y, float* log_sum_exp) {
   wait_for_inputs();
   let_next_begin();
   const size_t query = blockIdx.x, position = query / p.H;
@@ -37,14 +37,14 @@ __global__ void combine_kernel(AttentionParams p, Parts parts, float* y, float* 
       value = fmaf(part[i], factors.block, value * factors.before);
     }
   }
-  if (thread < p.E) y[query * p.E + column] = value * inverse_total<kRounded>(all);
+  if (thread < p.E) store_element(y, query * p.E + column, value * inverse_total<kRounded>(all));
   if (log_sum_exp != nullptr && thread == 0) log_sum_exp[query] = log_of_sum<kRounded>(all);
 }
 
 }  // namespace
 
 cudaError_t combine_parts(const AttentionParams& p, const Parts& parts, size_t B, bool rounded,
-                          float* y, float* log_sum_exp, cudaStream_t stream) {
+                          const Elements& y, float* log_sum_exp, cudaStream_t stream) {
   const unsigned threads = blocks_of(p.E, kWarp) * kWarp;
   Launch how = {dim3(static_cast<unsigned>(B * p.T * p.H)), dim3(threads), 0, stream};
   how.early = true;

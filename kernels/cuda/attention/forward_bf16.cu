@@ -80,7 +80,7 @@ struct RowSums {
   }
 
   __device__ __forceinline__ void write(const AttentionParams& p, int b, int kv, int warp_row,
-                                        int lane, const Softmax* softmax, float* y,
+                                        int lane, const Softmax* softmax, const Elements& y,
                                         float* log_sum_exp) const {
 #pragma unroll
     for (int tile = 0; tile < kTiles; ++tile)
@@ -93,12 +93,16 @@ struct RowSums {
         const float inverse = inverse_total<true>(all);
         if (log_sum_exp != nullptr && begin == 0 && lane % 4 == 0)
           log_sum_exp[query] = log_of_sum<true>(all);
-        float* const to = y + query * p.E;
 #pragma unroll
         for (int n = 0; n < kColumns / 8; ++n) {
           const int column = begin + 8 * n + tile_column(lane);
-          if (column < p.E) to[column] = values[tile][n][2 * half] * inverse;
-          if (column + 1 < p.E) to[column + 1] = values[tile][n][2 * half + 1] * inverse;
+          const size_t at = query * p.E + column;
+          const float first = values[tile][n][2 * half] * inverse;
+          const float second = values[tile][n][2 * half + 1] * inverse;
+          if (column + 1 < p.E)
+            store_pair(y, at, first, second);
+          else if (column < p.E)
+            store_element(y, at, first);
         }
       }
   }
@@ -108,7 +112,7 @@ struct RowSums {
 /// values come, and the other way round.
 template <int kE>
 __global__ __launch_bounds__(Shares<kE>::kThreads,
-                             kE > 128 ? 1 : 2) void attend_bf16(AttentionParams p, float* y,
+                             kE > 128 ? 1 : 2) void attend_bf16(AttentionParams p, Elements y,
                                                                 float* log_sum_exp) {
   constexpr int kTiles = Shares<kE>::kTiles, kRows = Shares<kE>::kRows;
   constexpr int kThreads = Shares<kE>::kThreads, kWarps = Shares<kE>::kWarps;
@@ -165,7 +169,7 @@ __global__ __launch_bounds__(Shares<kE>::kThreads,
 }
 
 template <int kE>
-cudaError_t launch_attend(const AttentionParams& p, size_t B, size_t K, float* y,
+cudaError_t launch_attend(const AttentionParams& p, size_t B, size_t K, const Elements& y,
                           float* log_sum_exp, cudaStream_t stream) {
   const dim3 grid(blocks_of(static_cast<size_t>(p.T) * p.group, Shares<kE>::kRows),
                   static_cast<unsigned>(K), static_cast<unsigned>(B));
@@ -175,7 +179,7 @@ cudaError_t launch_attend(const AttentionParams& p, size_t B, size_t K, float* y
 
 }  // namespace
 
-cudaError_t attend_rounded(const AttentionParams& p, size_t B, size_t K, float* y,
+cudaError_t attend_rounded(const AttentionParams& p, size_t B, size_t K, const Elements& y,
                            float* log_sum_exp, cudaStream_t stream) {
   if (p.E <= 64) return launch_attend<64>(p, B, K, y, log_sum_exp, stream);
   if (p.E <= 96) return launch_attend<96>(p, B, K, y, log_sum_exp, stream);

@@ -16,8 +16,13 @@ __device__ inline void load_queries(char* to, const AttentionParams& p, int b, i
   for (int i = thread; i < kRows * Rows::kChunks; i += threads) {
     const int row = i / Rows::kChunks, chunk = i % Rows::kChunks;
     float x[8] = {};
-    if (begin + row < count)
-      read_floats(p.q + query_of(p, b, kv, begin + row) * p.E, chunk * 8, p.E, x);
+    if (begin + row < count) {
+      const size_t at = query_of(p, b, kv, begin + row) * p.E;
+      if (p.q.is_bf16)
+        read_floats(static_cast<const bf16*>(p.q.data) + at, chunk * 8, p.E, x);
+      else
+        read_floats(p.float_q() + at, chunk * 8, p.E, x);
+    }
     *reinterpret_cast<uint4*>(to + Rows::at(row, chunk)) = packed(x, query_sign(p));
   }
 }

@@ -32,8 +32,8 @@ struct ExactTile {
         weights(slice + kBlockKeys * kSlicePitch) {
     table.fill(p, b, begin, thread, kThreads);
     for (int i = 0; i < kSlices; ++i)
-      load_row_slice(q + i * kRows * kSlicePitch, p, p.q, p.scale, b, kv, begin, kRows, i, thread,
-                     kThreads);
+      load_row_slice(q + i * kRows * kSlicePitch, p, p.float_q(), p.scale, b, kv, begin, kRows, i,
+                     thread, kThreads);
     __syncthreads();
   }
 

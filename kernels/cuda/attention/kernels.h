@@ -9,7 +9,7 @@ namespace llmkit::cuda {
 
 /// Attention in one pass over the keys of each query: rounded, of keys and values that are bf16
 /// rows, or exact to float32, of any.
-cudaError_t attend_rounded(const AttentionParams& p, size_t B, size_t K, float* y,
+cudaError_t attend_rounded(const AttentionParams& p, size_t B, size_t K, const Elements& y,
                            float* log_sum_exp, cudaStream_t stream);
 cudaError_t attend_exact(const AttentionParams& p, size_t B, size_t K, float* y, float* log_sum_exp,
                          cudaStream_t stream);
@@ -21,7 +21,7 @@ cudaError_t rounded_parts(const AttentionParams& p, const Parts& parts, size_t B
 cudaError_t exact_parts(const AttentionParams& p, const Parts& parts, size_t B, size_t K,
                         cudaStream_t stream);
 cudaError_t combine_parts(const AttentionParams& p, const Parts& parts, size_t B, bool rounded,
-                          float* y, float* log_sum_exp, cudaStream_t stream);
+                          const Elements& y, float* log_sum_exp, cudaStream_t stream);
 
 /// Whether x is finite as bf16, too.
 __device__ __forceinline__ bool is_finite_bf16(float x) { return fabsf(x) < 0x1.ffp127f; }

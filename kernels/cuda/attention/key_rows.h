@@ -1,6 +1,6 @@
 #pragma once
 
-#include "cuda/base/cuda.h"
+#include "cuda/base/elements.h"
 
 namespace llmkit::cuda {
 
@@ -84,13 +84,13 @@ inline KeysAndValues paged_rows(const PageLayout& layout, uint8_t* const* pages,
   return {keys, values};
 }
 
-/// Rows of a tensor [B, N, heads, E] of float32.
-inline KeyRows tensor_rows(const float* x, size_t N, size_t heads, size_t E) {
+/// Rows of a tensor [B, N, heads, E]; of bf16 they need not begin at multiples of 16 bytes.
+inline KeyRows tensor_rows(const ConstElements& x, size_t N, size_t heads, size_t E) {
   KeyRows rows = {};
-  rows.type = KvType::kF32;
+  rows.type = x.is_bf16 ? KvType::kBf16 : KvType::kF32;
   rows.width = static_cast<int>(E);
-  rows.rows = reinterpret_cast<const uint8_t*>(x);
-  rows.head_bytes = E * sizeof(float);
+  rows.rows = static_cast<const uint8_t*>(x.data);
+  rows.head_bytes = E * code_bytes(rows.type);
   rows.row_bytes = heads * rows.head_bytes;
   rows.batch_bytes = N * rows.row_bytes;
   return rows;

@@ -11,7 +11,7 @@ namespace llmkit::cuda {
 /// What the kernels of attention get.
 struct AttentionParams {
   int T, S, H, E, group;
-  const float* q;  // [B, T, H, E]
+  ConstElements q;  // [B, T, H, E]; float32 where nothing is rounded
   const int32_t* first;
   const int32_t* last;
   const int32_t* starts;     // [B, T]: the first key of a query's sequence; null: all are 0
@@ -21,6 +21,7 @@ struct AttentionParams {
   KeysAndValues keys;
   bool by_head;
 
+  __device__ const float* float_q() const { return static_cast<const float*>(q.data); }
   __device__ int rows() const { return T * group; }
   __device__ int query_of_row(int row) const { return by_head ? row % T : row / group; }
   __device__ int head_of_row(int row) const { return by_head ? row / T : row % group; }

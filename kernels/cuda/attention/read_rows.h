@@ -18,6 +18,20 @@ __device__ __forceinline__ void read_floats(const float* row, int from, int coun
   for (int i = 0; i < 8; ++i) x[i] = from + i < count ? row[from + i] : 0.0f;
 }
 
+/// The same of bf16.
+__device__ __forceinline__ void read_floats(const bf16* row, int from, int count, float (&x)[8]) {
+  if (from + 8 <= count && reinterpret_cast<uintptr_t>(row + from) % 16 == 0) {
+    const uint4 bits = *reinterpret_cast<const uint4*>(row + from);
+    const uint32_t pairs[4] = {bits.x, bits.y, bits.z, bits.w};
+#pragma unroll
+    for (int i = 0; i < 8; ++i)
+      x[i] = __uint_as_float(i % 2 == 0 ? pairs[i / 2] << 16 : pairs[i / 2] & 0xffff0000u);
+    return;
+  }
+#pragma unroll
+  for (int i = 0; i < 8; ++i) x[i] = from + i < count ? __bfloat162float(row[from + i]) : 0.0f;
+}
+
 /// Values [from, from + 8) of a key or value as it is kept, zeros beyond its end; from is a
 /// multiple of 8.
 __device__ __forceinline__ void read_row(const KeyRows& rows, int b, int head, int key, int from,
@@ -25,17 +39,11 @@ __device__ __forceinline__ void read_row(const KeyRows& rows, int b, int head, i
   const uint8_t* const row = rows.at(b, head, key);
   if (rows.type == KvType::kF32)
     return read_floats(reinterpret_cast<const float*>(row), from, rows.width, x);
+  if (rows.type == KvType::kBf16)
+    return read_floats(reinterpret_cast<const bf16*>(row), from, rows.width, x);
 #pragma unroll
   for (int i = 0; i < 8; ++i) x[i] = 0;
   if (from >= rows.width) return;
-  if (rows.type == KvType::kBf16) {
-    const uint4 bits = *reinterpret_cast<const uint4*>(row + 2 * from);
-    const uint32_t pairs[4] = {bits.x, bits.y, bits.z, bits.w};
-#pragma unroll
-    for (int i = 0; i < 8; ++i)
-      x[i] = __uint_as_float(i % 2 == 0 ? pairs[i / 2] << 16 : pairs[i / 2] & 0xffff0000u);
-    return;
-  }
   const uint2 codes = *reinterpret_cast<const uint2*>(row + from);
   const float scale = rows.scale(b, head, key);
 #pragma unroll

@@ -1,3 +1,4 @@
+#include "cuda/attention/test_held.h"
 #include "cuda/attention/test_not_finite.h"
 
 using namespace llmkit::cuda::testing;
@@ -164,7 +165,11 @@ void check_all(Checks& checks) {
            {Features{}, Features{2.5f, false}, Features{0, true, -0.2f}}) {
         check_forward(checks, shape, features, {window});
         check_gradient(checks, shape, features, {window});
+        check_held(checks, shape, features, {window});
       }
+  check_held(checks, {1, 70, 70, 2, 1, 131}, {}, {});
+  check_held(checks, {1, 70, 70, 3, 1, 128}, {}, {40});
+  check_held(checks, {1, 150, 150, 2, 1, 24}, {}, {1000, 23});
   check_forward(checks, {1, 150, 150, 2, 2, 80}, {}, {});
   check_forward(checks, {1, 70, 70, 3, 1, 128}, {}, {40});
   check_forward(checks, {1, 70, 70, 1, 1, 131}, {1.5f, true}, {});

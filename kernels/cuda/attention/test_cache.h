@@ -88,9 +88,9 @@ inline std::vector<float> in_chunks(const Problem& problem, bool rounded, KvType
   for (size_t done = 0; done < whole.T; done += chunk) {
     AttentionArgs part = whole;
     part.T = part.S = std::min(chunk, whole.T - done);
-    part.q += done * whole.H * whole.E;
-    part.k += done * whole.K * whole.E;
-    part.v += done * whole.K * whole.E;
+    part.q = whole.q.from(done * whole.H * whole.E);
+    part.k = whole.k.from(done * whole.K * whole.E);
+    part.v = whole.v.from(done * whole.K * whole.E);
     part.first += done;
     part.last += done;
     const bool turned = turns.half > 0;

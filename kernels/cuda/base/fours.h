@@ -70,6 +70,10 @@ __device__ __forceinline__ Four<float> from_bf16(const Four<uint16_t>& x) {
 __device__ __forceinline__ Four<float> load_floats(const float* x, size_t i, size_t n) {
   return load_four(x, i, n);
 }
+__device__ __forceinline__ Four<float> load_whole_floats(const float* at) { return load_whole(at); }
+__device__ __forceinline__ Four<float> load_whole_floats(const bf16* at) {
+  return from_bf16(load_whole(reinterpret_cast<const uint16_t*>(at)));
+}
 __device__ __forceinline__ Four<float> load_floats(const bf16* x, size_t i, size_t n) {
   return from_bf16(load_four(reinterpret_cast<const uint16_t*>(x), i, n));
 }

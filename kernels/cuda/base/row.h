@@ -8,20 +8,24 @@ namespace llmkit::cuda {
 /// A row of n values seen by the threads of a team, each of which has some fours of it. With kHeld
 /// > 0 a thread has kHeld fours and holds them in registers, all asked for at once and read once;
 /// with 0 it reads them again for every pass. A pass takes the fours in the same order either way.
-template <class T, int kHeld>
+/// They are float32 whatever is stored.
+template <class T, int kHeld, typename Stored = float>
 class Row {
  public:
   using Team = T;
+  /// A row that is stored otherwise.
+  template <typename X>
+  using Of = Row<T, kHeld, X>;
 
-  __device__ __forceinline__ Row(const float* x, size_t n) : x_(x), n_(n) {
+  __device__ __forceinline__ Row(const Stored* x, size_t n) : x_(x), n_(n) {
     if constexpr (kHeld > 0) {
       if (n % 4 == 0 && moves_whole(x, 0, 4)) {
 #pragma unroll
         for (int k = 0; k < kHeld; ++k)
-          held_[k] = place(k) < n ? load_whole(x + place(k)) : Four<float>{};
+          held_[k] = place(k) < n ? load_whole_floats(x + place(k)) : Four<float>{};
       } else {
 #pragma unroll
-        for (int k = 0; k < kHeld; ++k) held_[k] = load_four(x, place(k), n);
+        for (int k = 0; k < kHeld; ++k) held_[k] = load_floats(x, place(k), n);
       }
     }
   }
@@ -30,7 +34,7 @@ class Row {
     if constexpr (kHeld > 0)
       return held_[k];
     else
-      return load_four(x_, place(k), n_);
+      return load_floats(x_, place(k), n_);
   }
   /// Calls body(k, i) for each of this thread's fours, which begins at element i.
   template <class Body>
@@ -61,7 +65,7 @@ class Row {
     return 4 * (T::rank() + static_cast<size_t>(k) * T::kSize);
   }
 
-  const float* x_;
+  const Stored* x_;
   size_t n_;
   Four<float> held_[kHeld > 0 ? kHeld : 1];
 };

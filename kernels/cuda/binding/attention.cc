@@ -15,13 +15,19 @@ void expect_head_size(const Arguments& args, size_t E) {
   if (E > kMostHeadSize) args.range_error("heads of more than 256 values have no CUDA kernel");
 }
 
-/// The arguments of the CPU's addon, and behind softcap whether products may be rounded to bf16.
-AttentionArgs device_arguments(const Arguments& args, size_t shape_index) {
+/// The arguments of the CPU's addon, and behind softcap whether products may be rounded to bf16:
+/// only then, and not of a cache, q, k and v are as they are held.
+AttentionArgs device_arguments(const Arguments& args, size_t shape_index, bool cached = false) {
   const llmkit::AttentionArgs p = binding::attention_arguments(args, shape_index);
   expect_head_size(args, p.E);
-  return {p.B,    p.T,      p.S,     p.H,       p.K,
-          p.E,    p.q,      p.k,     p.v,       p.first,
-          p.last, p.slopes, p.scale, p.softcap, args.flag(shape_index + 3)};
+  AttentionArgs device = {p.B,    p.T,      p.S,     p.H,       p.K,
+                          p.E,    p.q,      p.k,     p.v,       p.first,
+                          p.last, p.slopes, p.scale, p.softcap, args.flag(shape_index + 3)};
+  if (device.rounded && !cached) return device;
+  device.q = args.floats(0).data;
+  device.k = args.floats(1).data;
+  device.v = args.floats(2).data;
+  return device;
 }
 llmkit::AttentionArgs sizes_of(const AttentionArgs& p) {
   llmkit::AttentionArgs sizes = {};
@@ -38,7 +44,9 @@ llmkit::AttentionArgs sizes_of(const AttentionArgs& p) {
 void attention_call(const Napi::CallbackInfo& info) {
   const Arguments args(info, "attention");
   const AttentionArgs p = device_arguments(args, 8);
-  float* const y = args.floats(6, p.B * p.T * p.H * p.E, "y").data;
+  const size_t size = p.B * p.T * p.H * p.E;
+  const Elements y =
+      p.rounded ? args.output_elements(6, size, "y") : Elements(args.floats(6, size, "y").data);
   float* const log_sum_exp = args.optional_floats(7, p.B * p.T * p.H, "logSumExp").data;
   const Scratch workspace = scratch(attention_workspace(p));
   check(attention(p, y, log_sum_exp, workspace.data(), stream()), "attention");
@@ -177,7 +185,7 @@ size_t reserve_positions(const Arguments& args, const AttentionArgs& p, KvCache&
 /// softcap, rounded, table), a table where the positions are on the device
 Napi::Value cached_attention_call(const Napi::CallbackInfo& info) {
   const Arguments args(info, "cachedAttention");
-  const AttentionArgs p = device_arguments(args, 11);
+  const AttentionArgs p = device_arguments(args, 11, true);
   KvCache& cache = *held_cache(args, 7).cache;
   const llmkit::AttentionArgs sizes = sizes_of(p);
   binding::expect_cache(args, sizes, {cache.rows(), cache.heads(), cache.layout().E, 0});

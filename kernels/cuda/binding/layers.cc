@@ -10,8 +10,9 @@ namespace {
 /// The norm of p into array `index`.
 void write_norm(const Arguments& args, const NormArgs& p, const float* bias, size_t index,
                 const char* op) {
-  float* const y = args.floats(index, p.rows * p.cols, "y").data;
-  check(norm(p, bias, y, rounded_output(args, index, p.cols), stream()), op);
+  const Elements y = args.output_elements(index, p.rows * p.cols, "y");
+  bf16* const rounded = y.is_bf16 ? nullptr : rounded_output(args, index, p.cols);
+  check(norm(p, bias, y, rounded, stream()), op);
 }
 
 /// rmsNorm(x, weight, eps, y)
@@ -53,36 +54,54 @@ void rope_call(const Napi::CallbackInfo& info) {
 /// activation(name, x, y)
 void activation_call(const Napi::CallbackInfo& info) {
   const Arguments args(info, "activation");
-  const Floats x = args.floats(1);
-  check(activation(binding::activation_argument(args), x.size, x.data,
-                   args.floats(2, x.size, "y").data, stream()),
+  const StoredElements x = args.elements(1);
+  check(activation(binding::activation_argument(args), x.size, x.values,
+                   args.output_elements(2, x.size, "y"), stream()),
         "activation");
 }
 
 /// activationGrad(name, x, dy, dx)
 void activation_grad_call(const Napi::CallbackInfo& info) {
   const Arguments args(info, "activationGrad");
-  const Floats x = args.floats(1);
-  check(activation_grad(binding::activation_argument(args), x.size, x.data,
+  const StoredElements x = args.elements(1);
+  check(activation_grad(binding::activation_argument(args), x.size, x.values,
                         args.floats(2, x.size, "dy").data, args.floats(3, x.size, "dx").data,
                         stream()),
         "activationGrad");
 }
 
+/// gate and up, arguments 1 and 2, in float32 unless both are bf16.
+struct GateAndUp {
+  ConstElements gate, up;
+  size_t n;
+
+  explicit GateAndUp(const Arguments& args) {
+    const StoredElements first = args.elements(1);
+    n = first.size;
+    gate = first.values;
+    up = args.elements(2, n, "up");
+    if (gate.is_bf16 == up.is_bf16) return;
+    gate = args.floats(1).data;
+    up = args.floats(2).data;
+  }
+};
+
 /// gatedMlp(name, gate, up, y)
 void gated_mlp_call(const Napi::CallbackInfo& info) {
   const Arguments args(info, "gatedMlp");
-  const Floats gate = args.floats(1);
-  check(gated_mlp(binding::activation_argument(args), gate.size, gate.data,
-                  args.floats(2, gate.size, "up").data, args.floats(3, gate.size, "y").data,
-                  nullptr, stream()),
+  const GateAndUp p(args);
+  check(gated_mlp(binding::activation_argument(args), p.n, p.gate, p.up,
+                  args.output_elements(3, p.n, "y"), nullptr, stream()),
         "gatedMlp");
 }
 
 void gated_mlp_grad_call(const Napi::CallbackInfo& info) {
   const Arguments args(info, "gatedMlpGrad");
   size_t n;
-  const GatedMlpGrad p = binding::gated_grad_arguments(args, n);
+  GatedMlpGrad p = binding::gated_grad_arguments(args, n);
+  const GateAndUp alike(args);
+  p.gate = alike.gate;
+  p.up = alike.up;
   check(gated_mlp_grad(binding::activation_argument(args), n, p, stream()), "gatedMlpGrad");
 }
 

@@ -40,8 +40,8 @@ template <class Product>
 Product sizes_of(const Arguments& args, Named by_m, Named by_rows, size_t cols_index) {
   Product p;
   p.cols = args.positive(cols_index, "cols");
-  p.rows = args.quotient(args.floats(by_rows.index).size, p.cols, by_rows.name);
-  p.m = args.quotient(args.floats(by_m.index).size, p.cols, by_m.name);
+  p.rows = args.quotient(args.elements(by_rows.index).size, p.cols, by_rows.name);
+  p.m = args.quotient(args.elements(by_m.index).size, p.cols, by_m.name);
   return p;
 }
 
@@ -49,10 +49,10 @@ Product sizes_of(const Arguments& args, Named by_m, Named by_rows, size_t cols_i
 void rounded_linear_call(const Napi::CallbackInfo& info) {
   const Arguments args(info, "roundedLinear");
   auto p = sizes_of<RoundedLinearArgs>(args, {0, "x"}, {1, "weight"}, 4);
-  p.x = args.floats(0).data;
+  p.x = args.elements(0).values;
   p.weight = args.floats(1).data;
   p.bias = args.optional_floats(2, p.rows, "bias").data;
-  p.y = args.floats(3, p.m * p.rows, "y").data;
+  p.y = args.output_elements(3, p.m * p.rows, "y");
   const Scratch memory = scratch(rounded_linear_workspace(p));
   check(rounded_linear(p, memory.data(), stream()), "roundedLinear");
 }
@@ -73,7 +73,7 @@ void rounded_grad_weight_call(const Napi::CallbackInfo& info) {
   const Arguments args(info, "roundedLinearGradWeight");
   auto p = sizes_of<RoundedGradWeightArgs>(args, {1, "x"}, {2, "dweight"}, 3);
   p.dy = args.floats(0, p.m * p.rows, "dy").data;
-  p.x = args.floats(1).data;
+  p.x = args.elements(1).values;
   p.dweight = args.floats(2).data;
   const Scratch memory = scratch(rounded_grad_weight_workspace(p));
   check(rounded_grad_weight(p, memory.data(), stream()), "roundedLinearGradWeight");

@@ -16,11 +16,13 @@ struct Mask {
   float scale;
 };
 
-__global__ void __launch_bounds__(kElementThreads) dropout_kernel(DropoutArgs p, Mask mask) {
+template <typename X>
+__global__ void __launch_bounds__(kElementThreads)
+    dropout_kernel(DropoutArgs p, const X* x, Mask mask) {
   each_row_four(p.rows, p.cols, [&](size_t row, size_t col) {
     const uint32_t of_example = mix(mask.of_stream + static_cast<uint32_t>(p.keys[2 * row]));
     const uint32_t of_row = mix(of_example + static_cast<uint32_t>(p.keys[2 * row + 1]));
-    Four<float> values = load_four(p.x + row * p.cols, col, p.cols);
+    Four<float> values = load_floats(x + row * p.cols, col, p.cols);
 #pragma unroll
     for (int e = 0; e < 4; ++e) {
       const uint32_t hash = mix(of_row + static_cast<uint32_t>(col + e) * 0x9e3779b9u);
@@ -36,7 +38,10 @@ cudaError_t dropout(const DropoutArgs& args, cudaStream_t stream) {
   const Mask mask = {mix(mix(args.seed) + args.stream),
                      static_cast<uint32_t>(args.rate * 0x1p24 + 0.5),
                      static_cast<float>(1 / (1 - args.rate))};
-  return launch(dropout_kernel, over_rows(args.rows, args.cols, stream), args, mask);
+  return with_elements(args.x, [&](const auto* x) {
+    return launch(dropout_kernel<ElementOf<decltype(x)>>, over_rows(args.rows, args.cols, stream),
+                  args, x, mask);
+  });
 }
 
 }  // namespace llmkit::cuda

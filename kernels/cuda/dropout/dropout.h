@@ -1,7 +1,7 @@
 #pragma once
 
 #include "cpu/dropout/dropout.h"
-#include "cuda/base/cuda.h"
+#include "cuda/base/elements.h"
 
 namespace llmkit::cuda {
 

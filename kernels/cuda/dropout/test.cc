@@ -33,9 +33,19 @@ void check(Checks& checks, size_t rows, size_t cols, double rate, size_t offset)
     const bool drop = (h >> 8) < std::floor(rate * 0x1p24 + 0.5);
     checks.that("value", got[i] == (drop ? 0 : x[i] * static_cast<float>(1 / (1 - rate))));
   }
-  p.x = p.y = in_place.data();
+  p.x = in_place.data();
+  p.y = in_place.data();
   expect(gpu::dropout(p, stream()), "in place");
   checks.that("in place", same_bytes(in_place.values(checks), got));
+  const Held held(rows * cols, 1, offset);
+  Shifted<float> of_floats(rows * cols, 0), of_halves(rows * cols, 1);
+  p.x = held.floats.data();
+  p.y = of_floats.data();
+  expect(gpu::dropout(p, stream()), "dropout");
+  p.x = held.halves.data();
+  p.y = of_halves.data();
+  expect(gpu::dropout(p, stream()), "dropout of bf16");
+  checks.that("of bf16", same_bytes(of_halves.values(checks), of_floats.values(checks)));
 }
 
 void check_all(Checks& checks) {

@@ -1,5 +1,3 @@
-#include <type_traits>
-
 #include "cuda/base/fours.h"
 #include "cuda/elementwise/elementwise.h"
 
@@ -16,9 +14,8 @@ __global__ void __launch_bounds__(kElementThreads) convert_kernel(size_t n, cons
 cudaError_t convert(size_t n, const ConstElements& x, const Elements& y, cudaStream_t stream) {
   return with_elements(x, [&](const auto* from) {
     return with_elements(y, [&](auto* to) {
-      using X = std::remove_const_t<std::remove_pointer_t<decltype(from)>>;
-      using Y = std::remove_pointer_t<decltype(to)>;
-      return launch(convert_kernel<X, Y>, over_elements(n, stream), n, from, to);
+      const auto kernel = convert_kernel<ElementOf<decltype(from)>, ElementOf<decltype(to)>>;
+      return launch(kernel, over_elements(n, stream), n, from, to);
     });
   });
 }

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "cuda/base/cuda.h"
+#include "cuda/base/elements.h"
 
 namespace llmkit::cuda {
 
@@ -20,7 +20,7 @@ struct Bf16GemmArgs {
   Bf16Operand a, b;                 // not: a across and b along k
   const float* bias = nullptr;      // [n] or null
   const float* residual = nullptr;  // [m, n] or null; may be y
-  float* y = nullptr;
+  Elements y;
 };
 cudaError_t gemm_bf16(const Bf16GemmArgs& args, cudaStream_t stream);
 
@@ -28,16 +28,16 @@ cudaError_t gemm_bf16(const Bf16GemmArgs& args, cudaStream_t stream);
 /// along k, so that transposing one to have it so pays.
 bool gemm_bf16_has_groups();
 
-/// A float32 matrix [rows, cols] rounded to bf16, its rows `bf16_step(cols)` apart and filled up
-/// with zeros.
+/// A matrix [rows, cols] rounded to bf16 (or of bf16, copied), its rows `bf16_step(cols)` apart and
+/// filled up with zeros.
 __host__ __device__ constexpr size_t bf16_step(size_t cols) { return (cols + 7) / 8 * 8; }
 __host__ __device__ constexpr size_t bf16_bytes(size_t rows, size_t cols) {
   return rows * bf16_step(cols) * 2;
 }
-cudaError_t round_to_bf16(const float* values, size_t rows, size_t cols, bf16* rounded,
+cudaError_t round_to_bf16(const ConstElements& values, size_t rows, size_t cols, bf16* rounded,
                           cudaStream_t stream);
 /// The same of its transpose [cols, rows], whose rows are `bf16_step(rows)` apart.
-cudaError_t round_transposed(const float* values, size_t rows, size_t cols, bf16* rounded,
+cudaError_t round_transposed(const ConstElements& values, size_t rows, size_t cols, bf16* rounded,
                              cudaStream_t stream);
 
 }  // namespace llmkit::cuda

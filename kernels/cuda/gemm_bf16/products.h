@@ -24,19 +24,12 @@ __device__ __forceinline__ float finish_bf16(const Bf16GemmArgs& args, float sum
 __device__ __forceinline__ void write_pair(const Bf16GemmArgs& args, size_t row, size_t col,
                                            float first, float second) {
   if (row >= args.m || col >= args.n) return;
-  float* const to = args.y + row * args.n + col;
+  const size_t at = row * args.n + col;
   first = finish_bf16(args, first, row, col);
-  if (col + 1 == args.n) {
-    *to = first;
-    return;
-  }
-  second = finish_bf16(args, second, row, col + 1);
-  if (reinterpret_cast<uintptr_t>(to) % 8 == 0) {
-    *reinterpret_cast<float2*>(to) = make_float2(first, second);
-  } else {
-    to[0] = first;
-    to[1] = second;
-  }
+  if (col + 1 == args.n)
+    store_element(args.y, at, first);
+  else
+    store_pair(args.y, at, first, finish_bf16(args, second, row, col + 1));
 }
 
 }  // namespace llmkit::cuda

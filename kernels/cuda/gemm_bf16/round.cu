@@ -21,27 +21,30 @@ __device__ __forceinline__ void store_chunk(bf16* to, size_t count, const ValueA
 }
 
 /// Each thread rounds 8 columns of a row, the padding included.
+template <typename T>
 __global__ void __launch_bounds__(kThreads)
-    round_kernel(const float* values, size_t rows, size_t cols, bf16* rounded) {
+    round_kernel(const T* values, size_t rows, size_t cols, bf16* rounded) {
   const size_t task = size_t{blockIdx.x} * kThreads + threadIdx.x;
   const size_t chunks = bf16_step(cols) / 8, row = task / chunks, col = task % chunks * 8;
   if (row >= rows) return;
-  const float* const from = values + row * cols + col;
-  store_chunk(rounded + task * 8, cols - col, [&](int i) { return from[i]; });
+  const T* const from = values + row * cols + col;
+  store_chunk(rounded + task * 8, cols - col, [&](int i) { return static_cast<float>(from[i]); });
 }
 
 /// Rows and columns that a block transposes.
 constexpr int kSide = 64;
 
+template <typename T>
 __global__ void __launch_bounds__(kThreads)
-    round_transposed_kernel(const float* values, size_t rows, size_t cols, bf16* rounded) {
+    round_transposed_kernel(const T* values, size_t rows, size_t cols, bf16* rounded) {
   __shared__ float tile[kSide][kSide + 1];
   const size_t first_row = size_t{blockIdx.x} * kSide, first_col = size_t{blockIdx.y} * kSide;
 #pragma unroll
   for (int place = threadIdx.x; place < kSide * kSide; place += kThreads) {
     const size_t row = first_row + place / kSide, col = first_col + place % kSide;
     const bool inside = row < rows && col < cols;
-    tile[place / kSide][place % kSide] = inside ? values[row * cols + col] : 0.0f;
+    tile[place / kSide][place % kSide] =
+        inside ? static_cast<float>(values[row * cols + col]) : 0.0f;
   }
   __syncthreads();
 #pragma unroll
@@ -55,17 +58,22 @@ __global__ void __launch_bounds__(kThreads)
 
 }  // namespace
 
-cudaError_t round_to_bf16(const float* values, size_t rows, size_t cols, bf16* rounded,
+cudaError_t round_to_bf16(const ConstElements& values, size_t rows, size_t cols, bf16* rounded,
                           cudaStream_t stream) {
   const size_t chunks = rows * (bf16_step(cols) / 8);
-  return launch(round_kernel, {blocks_of(chunks, kThreads), kThreads, 0, stream}, values, rows,
-                cols, rounded);
+  return with_elements(values, [&](const auto* from) {
+    return launch(round_kernel<ElementOf<decltype(from)>>,
+                  {blocks_of(chunks, kThreads), kThreads, 0, stream}, from, rows, cols, rounded);
+  });
 }
 
-cudaError_t round_transposed(const float* values, size_t rows, size_t cols, bf16* rounded,
+cudaError_t round_transposed(const ConstElements& values, size_t rows, size_t cols, bf16* rounded,
                              cudaStream_t stream) {
   const dim3 grid(blocks_of(rows, kSide), blocks_of(cols, kSide));
-  return launch(round_transposed_kernel, {grid, kThreads, 0, stream}, values, rows, cols, rounded);
+  return with_elements(values, [&](const auto* from) {
+    return launch(round_transposed_kernel<ElementOf<decltype(from)>>, {grid, kThreads, 0, stream},
+                  from, rows, cols, rounded);
+  });
 }
 
 }  // namespace llmkit::cuda

@@ -1,7 +1,7 @@
 #pragma once
 
-#include "base/weight_view.h"
-#include "cuda/base/elements.h"
+#include "cpu/lora_linear/lora_linear.h"
+#include "cuda/base/cuda.h"
 
 namespace llmkit::cuda {
 
@@ -20,32 +20,13 @@ struct LoraWeight {
   float scale = 1;
 };
 
-// lora_linear and its gradient as in cpu/lora_linear/lora_linear.h, over arrays of the device,
-// where x, dropped and y may be bf16. A row of y, low, dx and ddropped has the same bits whatever m
-// is.
+// lora_linear and its gradient as in cpu/lora_linear/lora_linear.h, over arrays of the device. A
+// row of y, low, dx and ddropped has the same bits whatever m is.
 
-struct LoraArgs {
-  size_t m = 0;
-  ConstElements x;        // [m, cols]
-  ConstElements dropped;  // [m, cols]: x after dropout, or x itself
-  const float* bias = nullptr;
-  Elements y;  // [m, rows]; float32 unless the weight is packed
-  float* low = nullptr;
-};
 size_t lora_linear_workspace(const LoraWeight& weight, const LoraArgs& args);
 cudaError_t lora_linear(const LoraWeight& weight, const LoraArgs& args, void* workspace,
                         cudaStream_t stream);
 
-struct LoraGradArgs {
-  size_t m = 0;
-  const float* dy = nullptr;  // [m, rows]
-  ConstElements dropped;
-  const float* low = nullptr;
-  float* dx = nullptr;        // [m, cols]
-  float* ddropped = nullptr;  // [m, cols]; null where dropped is x: dx is then the sum of both
-  float* da = nullptr;        // [rank, cols]
-  float* db = nullptr;        // [rows, rank]
-};
 size_t lora_linear_grad_workspace(const LoraWeight& weight, const LoraGradArgs& args);
 cudaError_t lora_linear_grad(const LoraWeight& weight, const LoraGradArgs& args, void* workspace,
                              cudaStream_t stream);

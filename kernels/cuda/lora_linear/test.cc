@@ -7,6 +7,7 @@
 #include "cuda/lora_linear/lora_linear.h"
 #include "cuda/packed/test_weight.h"
 #include "cuda/packed_linear/packed_linear.h"
+#include "cuda/testing/shifted.h"
 #include "cuda/weight/testing.h"
 
 using namespace llmkit;
@@ -17,11 +18,6 @@ namespace {
 using Values = std::vector<float>;
 using Halves = std::vector<uint16_t>;
 
-Halves halves_of(const Values& values) {
-  Halves halves;
-  for (float value : values) halves.push_back(to_bf16(value));
-  return halves;
-}
 Values rounded(Values values) {
   for (float& value : values) value = from_bf16(to_bf16(value));
   return values;
@@ -70,7 +66,7 @@ struct Forward {
 /// The last `m` rows.
 Forward forward(const Layer& l, size_t m) {
   DeviceVector<float> y(m * l.rows), low(m * l.rank);
-  cuda::LoraArgs args;
+  LoraArgs args;
   args.m = m;
   args.x = l.x_there.data() + (l.m - m) * l.cols;
   args.dropped = l.dropped_there.data() + (l.m - m) * l.cols;
@@ -123,7 +119,7 @@ double ulps_added(const Layer& l, size_t terms) {
 void check_held(Checks& checks, const Layer& l, const Forward& got) {
   DeviceVector<float> y(l.m * l.rows), low(l.m * l.rank);
   DeviceVector<uint16_t> held_y(l.m * l.rows);
-  cuda::LoraArgs args;
+  LoraArgs args;
   args.m = l.m;
   args.x = l.held_x.data();
   args.dropped = l.held_dropped.data();
@@ -169,7 +165,7 @@ struct Gradients {
   Gradients(const Layer& l, bool drops, size_t m, bool held = false) {
     DeviceVector<float> dx_there(m * l.cols), ddropped_there(m * l.cols);
     DeviceVector<float> da_there(l.rank * l.cols), db_there(l.rows * l.rank);
-    cuda::LoraGradArgs args;
+    LoraGradArgs args;
     args.m = m;
     args.dy = l.dy_there.data() + (l.m - m) * l.rows;
     const size_t begin = (l.m - m) * l.cols;

@@ -1,15 +1,15 @@
 #pragma once
 
 #include "cpu/norm/norm.h"
-#include "cuda/base/cuda.h"
+#include "cuda/base/elements.h"
 
 namespace llmkit::cuda {
 
 // The functions of cpu/norm/norm.h over arrays of the device.
 
-/// bias may be null; y may be x. rounded [rows, cols]: y in bf16 as well, for a product that
-/// follows; may be null.
-cudaError_t norm(const NormArgs& args, const float* bias, float* y, bf16* rounded,
+/// bias may be null; y may be x, of one type. rounded [rows, cols]: y in bf16 as well, for a
+/// product that follows; may be null.
+cudaError_t norm(const NormArgs& args, const float* bias, const Elements& y, bf16* rounded,
                  cudaStream_t stream);
 
 /// dx may be dy; dweight and dbias [cols] may be null. They are added up over slices of 128 rows,

@@ -34,8 +34,7 @@ struct Gradients {
   std::vector<float> dx, dweight, dbias;
 };
 
-Gradients gradients_of(Checks& checks, const Inputs& in) {
-  const NormArgs& p = in.device;
+Gradients gradients_of(Checks& checks, const Inputs& in, const NormArgs& p) {
   Shifted<float> dx(p.rows * p.cols, 1), dweight(p.cols, 1), dbias(p.cols, 2);
   const gpu::NormGradArgs args = {p, in.dy.data(), dx.data(), dweight.data(), dbias.data()};
   DeviceVector<char> workspace(gpu::norm_grad_workspace(args));
@@ -107,17 +106,37 @@ void check_in_place(Checks& checks, const Inputs& in, const std::vector<float>& 
 void check(Checks& checks, const Case& c) {
   const Inputs in(c);
   const std::vector<float> y = norm_of(checks, in.device, in.device_bias, c.offset);
-  const Gradients got = gradients_of(checks, in);
+  const Gradients got = gradients_of(checks, in, in.device);
   check_rows(checks, in, y, got.dx);
   check_parameters(checks, in, got);
   check_in_place(checks, in, y, got.dx);
   for (size_t r = 0; r < c.rows && r < 5; ++r) {
     NormArgs alone = in.device;
     alone.rows = 1;
-    alone.x += r * c.cols;
+    alone.x = alone.x.from(r * c.cols);
     checks.same("a row alone", norm_of(checks, alone, in.device_bias, r % 4).data(),
                 y.data() + r * c.cols, c.cols);
   }
+}
+
+/// x of bf16 gives the bits of the same values in float32; y as bf16 is those rounded.
+void check_held(Checks& checks, const Case& c) {
+  const Inputs in(c);
+  const Held x(c.rows * c.cols, 5, c.offset);
+  NormArgs floats = in.device, halves = in.device;
+  floats.x = x.floats.data();
+  halves.x = x.halves.data();
+  const std::vector<float> y = norm_of(checks, floats, in.device_bias, c.offset);
+  checks.that("y of bf16", same_bytes(norm_of(checks, halves, in.device_bias, 0), y));
+  for (const NormArgs& p : {floats, halves}) {
+    Shifted<uint16_t> held(y.size(), c.offset);
+    expect(gpu::norm(p, in.device_bias, held.data(), nullptr, stream()), "norm");
+    checks.that("y as bf16", same_bytes(held.values(checks), halves_of(y)));
+  }
+  const Gradients want = gradients_of(checks, in, floats), got = gradients_of(checks, in, halves);
+  checks.that("dx of bf16", same_bytes(got.dx, want.dx));
+  checks.that("dweight of bf16", same_bytes(got.dweight, want.dweight));
+  checks.that("dbias of bf16", same_bytes(got.dbias, want.dbias));
 }
 
 void check_all(Checks& checks) {
@@ -126,6 +145,9 @@ void check_all(Checks& checks) {
       for (size_t offset : {0, 1, 3}) check(checks, {3, cols, offset, centered});
     for (size_t cols : {256, 257, 2048, 4096, 4100, 8192, 8196, 16385})
       for (size_t offset : {0, 1}) check(checks, {2, cols, offset, centered});
+    for (size_t cols : {1, 7, 80, 256, 260, 4096, 4101, 8192, 8196})
+      for (size_t offset : {0, 1}) check_held(checks, {3, cols, offset, centered});
+    check_held(checks, {130, 80, 0, centered});
     check(checks, {300, 80, 1, centered});
     check(checks, {257, 24, 0, centered});
     check(checks, {0, 80, 1, centered});

@@ -1,5 +1,3 @@
-#include <type_traits>
-
 #include "cuda/base/instructions.h"
 #include "cuda/base/launch.h"
 #include "cuda/packed_linear/products.h"
@@ -63,7 +61,7 @@ cudaError_t round_rows(const RoundArgs& args, cudaStream_t stream) {
   const size_t count = pieces > args.counter_count ? pieces : args.counter_count;
   const Launch blocks = {blocks_of(count, kThreads), kThreads, 0, stream};
   return with_elements(args.x, [&](const auto* x) {
-    using X = std::remove_const_t<std::remove_pointer_t<decltype(x)>>;
+    using X = ElementOf<decltype(x)>;
     const bool aligned =
         args.cols * sizeof(X) % 16 == 0 && reinterpret_cast<uintptr_t>(x) % 16 == 0;
     return launch(aligned ? round_eight<true, X> : round_eight<false, X>, blocks, args, x);

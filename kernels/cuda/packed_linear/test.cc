@@ -9,6 +9,7 @@
 #include "cuda/packed_linear/products.h"
 #include "cuda/packed_linear/test_endings.h"
 #include "cuda/packed_linear/test_layer.h"
+#include "cuda/testing/shifted.h"
 
 using namespace llmkit;
 using namespace llmkit::cuda::testing;
@@ -47,12 +48,6 @@ void check_rows(Checks& checks, const FullLayer& f, const Values& most) {
     const Values y = multiply(checks, f.layer, m, f.device_x.data());
     checks.same("any number of rows", y.data(), most.data(), y.size());
   }
-}
-
-std::vector<uint16_t> halves_of(const Values& values) {
-  std::vector<uint16_t> halves;
-  for (float value : values) halves.push_back(to_bf16(value));
-  return halves;
 }
 
 /// Rows of x that are bf16 already, and y as bf16: the same bits, and those bits rounded.

@@ -1,7 +1,7 @@
 #pragma once
 
 #include "cpu/rope/rope.h"
-#include "cuda/base/cuda.h"
+#include "cuda/base/elements.h"
 
 namespace llmkit::cuda {
 

@@ -6,10 +6,16 @@
 namespace llmkit::cuda {
 namespace {
 
-/// A float32 matrix to round.
+/// A matrix to multiply with.
 struct Matrix {
-  const float* values;
+  ConstElements values;
   size_t rows, cols;
+
+  /// Whether it is an operand as it is.
+  bool is_rounded() const {
+    return values.is_bf16 && bf16_step(cols) == cols &&
+           reinterpret_cast<uintptr_t>(values.data) % 16 == 0;
+  }
 };
 
 /// A rounded matrix takes as much as it may, transposed or not; a multiple of 16 bytes.
@@ -20,12 +26,17 @@ size_t rounded_bytes(const Matrix& a, const Matrix& b) {
   return rounded_bytes(a) + rounded_bytes(b);
 }
 
-/// Rounds an operand; one that runs across k is turned along it for products of warpgroups.
+/// Rounds an operand that needs it; one that runs across k is turned along it for products of
+/// warpgroups.
 cudaError_t round_operand(Bf16Operand& operand, const Matrix& matrix, bf16* rounded,
                           cudaStream_t stream) {
   const bool turned = operand.across && gemm_bf16_has_groups();
   operand.values = rounded;
   operand.step = bf16_step(turned ? matrix.rows : matrix.cols);
+  if (!turned && matrix.is_rounded()) {
+    operand.values = static_cast<const bf16*>(matrix.values.data);
+    return cudaSuccess;
+  }
   if (!turned) return round_to_bf16(matrix.values, matrix.rows, matrix.cols, rounded, stream);
   operand.across = false;
   return round_transposed(matrix.values, matrix.rows, matrix.cols, rounded, stream);

@@ -1,20 +1,20 @@
 #pragma once
 
-#include "cuda/base/cuda.h"
+#include "cuda/base/elements.h"
 
 namespace llmkit::cuda {
 
 // Products with a weight that is trained, in bf16: its float32 values and what it is multiplied
-// with are rounded to bf16 for the call, the sums are float32 (cuda/gemm_bf16). A row of y and of
-// dx has the same bits whatever m is.
+// with are rounded to bf16 for the call unless they are bf16, the sums are float32
+// (cuda/gemm_bf16). A row of y and of dx has the same bits whatever m is.
 
 /// y [m, rows] = x [m, cols] · weightᵀ + bias
 struct RoundedLinearArgs {
   size_t m = 0, rows = 0, cols = 0;
-  const float* x = nullptr;
+  ConstElements x;
   const float* weight = nullptr;  // [rows, cols]
   const float* bias = nullptr;    // [rows] or null
-  float* y = nullptr;
+  Elements y;
 };
 size_t rounded_linear_workspace(const RoundedLinearArgs& args);
 cudaError_t rounded_linear(const RoundedLinearArgs& args, void* workspace, cudaStream_t stream);
@@ -34,7 +34,7 @@ cudaError_t rounded_grad_input(const RoundedGradInputArgs& args, void* workspace
 struct RoundedGradWeightArgs {
   size_t m = 0, rows = 0, cols = 0;
   const float* dy = nullptr;  // [m, rows]
-  const float* x = nullptr;   // [m, cols]
+  ConstElements x;            // [m, cols]
   float* dweight = nullptr;
 };
 size_t rounded_grad_weight_workspace(const RoundedGradWeightArgs& args);

@@ -5,7 +5,7 @@
 #include "cpu/packed_grad/reference.h"
 #include "cuda/gemm_bf16/gemm_bf16.h"
 #include "cuda/rounded/rounded.h"
-#include "cuda/testing/testing.h"
+#include "cuda/testing/shifted.h"
 
 using namespace llmkit;
 using namespace llmkit::cuda::testing;
@@ -96,6 +96,33 @@ void check_values(Checks& checks, const Sizes& s) {
     }
 }
 
+/// x of bf16 gives the bits of the x that it was rounded from; y as bf16 is those rounded.
+void check_held(Checks& checks, const Sizes& s) {
+  const std::vector<float> w = random_normal(s.rows * s.cols, 1),
+                           x = random_normal(s.m * s.cols, 2);
+  const std::vector<float> dy = random_normal(s.m * s.rows, 3), bias = random_normal(s.rows, 4);
+  const DeviceVector<float> w_there(w), bias_there(bias), dy_there(dy);
+  const DeviceVector<uint16_t> held(halves_of(x));
+  cuda::RoundedLinearArgs args = {
+      s.m, s.rows, s.cols, held.data(), w_there.data(), bias_there.data(), {}};
+  DeviceVector<char> workspace(cuda::rounded_linear_workspace(args));
+  DeviceVector<float> y(s.m * s.rows);
+  DeviceVector<uint16_t> held_y(y.size());
+  for (const Elements& to : {Elements(y.data()), Elements(held_y.data())}) {
+    args.y = to;
+    expect(cuda::rounded_linear(args, workspace.data(), stream()), "rounded_linear");
+  }
+  const std::vector<float> want = linear(s, x, w, &bias);
+  checks.that("y of bf16", same_bytes(y.values(), want));
+  checks.that("y as bf16", same_bytes(held_y.values(), halves_of(want)));
+  DeviceVector<float> dweight(w.size());
+  const cuda::RoundedGradWeightArgs grad = {s.m,         s.rows,        s.cols, dy_there.data(),
+                                            held.data(), dweight.data()};
+  DeviceVector<char> more(cuda::rounded_grad_weight_workspace(grad));
+  expect(cuda::rounded_grad_weight(grad, more.data(), stream()), "rounded_grad_weight");
+  checks.that("dweight of bf16", same_bytes(dweight.values(), grad_weight(s, dy, x)));
+}
+
 /// The same bits of y and dx for every number of rows.
 void check_bits(Checks& checks, const Sizes& s) {
   const std::vector<float> w = random_normal(s.rows * s.cols, 1),
@@ -182,6 +209,9 @@ void check_products(Checks& checks) {
   check_values(checks, {300, 70, 200});
   check_values(checks, {5, 130, 700});  // more k than a ring has stages
   check_bits(checks, {70, 77, 130});
+  check_held(checks, {70, 77, 130});  // no whole operand of x as it is
+  check_held(checks, {17, 33, 64});
+  check_held(checks, {130, 140, 152});
   check_epilogue(checks);
   const std::vector<float> none = grad_weight({0, 2, 3}, {}, {});
   for (const float value : none) checks.that("no rows", value == 0);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "base/bf16.h"
 #include "cuda/testing/testing.h"
 
 namespace llmkit::cuda::testing {
@@ -18,7 +19,12 @@ class Shifted {
   const T* data() const { return memory_.data() + offset_; }
   size_t size() const { return size_; }
 
-  /// Waits for the stream; a surrounding element that has changed fails.
+  /// Waits for the stream.
+  std::vector<T> values() const {
+    const std::vector<T> all = memory_.values();
+    return {all.begin() + offset_, all.begin() + offset_ + size_};
+  }
+  /// The same; a surrounding element that has changed fails.
   std::vector<T> values(Checks& checks) const {
     const std::vector<T> all = memory_.values();
     const std::vector<T> got(all.begin() + offset_, all.begin() + offset_ + size_);
@@ -54,6 +60,29 @@ struct Random {
       : host(llmkit::testing::random_normal(n, seed)), device(host, offset) {}
   const float* data() const { return device.data(); }
   float operator[](size_t i) const { return host[i]; }
+};
+
+/// The bits of the nearest bf16 values.
+inline std::vector<uint16_t> halves_of(const std::vector<float>& values) {
+  std::vector<uint16_t> halves;
+  for (float value : values) halves.push_back(to_bf16(value));
+  return halves;
+}
+
+/// Values of bf16 drawn at random, on the device as float32 and as they may be held.
+struct Held {
+  Shifted<uint16_t> halves;
+  Shifted<float> floats;
+  Held(size_t n, unsigned seed, size_t offset)
+      : halves(halves_of(llmkit::testing::random_normal(n, seed)), offset),
+        floats(floats_of(halves.values()), offset) {}
+
+ private:
+  static std::vector<float> floats_of(const std::vector<uint16_t>& halves) {
+    std::vector<float> values;
+    for (uint16_t half : halves) values.push_back(from_bf16(half));
+    return values;
+  }
 };
 
 }  // namespace llmkit::cuda::testing

@@ -38,9 +38,7 @@ struct LoraLinear : Lora {
 
   void operator()(Call& call) const {
     const Operands w = operands(call, 2);
-    const llmkit::LoraArgs from =
-        lora_arguments(call, w.pair.weight.rows, w.pair.weight.cols, w.pair.rank);
-    const cuda::LoraArgs p = {from.m, from.x, from.dropped, from.bias, from.y, from.low};
+    const LoraArgs p = lora_arguments(call, w.pair.weight.rows, w.pair.weight.cols, w.pair.rank);
     void* const workspace = call.scratch(cuda::lora_linear_workspace(w.pair, p));
     Call::check(cuda::lora_linear(w.pair, p, workspace, call.stream()));
   }
@@ -52,10 +50,8 @@ struct LoraLinearGrad : Lora {
 
   void operator()(Call& call) const {
     const Operands w = operands(call, 3);
-    const llmkit::LoraGradArgs from =
+    const LoraGradArgs p =
         lora_grad_arguments(call, w.pair.weight.rows, w.pair.weight.cols, w.pair.rank, whole);
-    const cuda::LoraGradArgs p = {from.m,  from.dy,       from.dropped, from.low,
-                                  from.dx, from.ddropped, from.da,      from.db};
     void* const workspace = call.scratch(cuda::lora_linear_grad_workspace(w.pair, p));
     Call::check(cuda::lora_linear_grad(w.pair, p, workspace, call.stream()));
   }

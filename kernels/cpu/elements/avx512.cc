@@ -1,0 +1,10 @@
+#include "base/simd/avx512.h"
+
+#include "base/simd/bf16.h"
+#include "cpu/elements/elements.h"
+
+namespace llmkit {
+
+const ElementsKernels elements_bf16_avx512 = {from_bf16, to_bf16};
+
+}  // namespace llmkit

@@ -15,6 +15,8 @@ const EMULATED_SUITES = [
   'test/unit/tensor/gradients.test.ts',
   'test/unit/tensor/cached-attention.test.ts',
   'test/unit/tensor/dropout.test.ts',
+  'test/unit/tensor/held.test.ts',
+  'test/unit/tensor/held-results.test.ts',
   'test/unit/tensor/in-place.test.ts',
   'test/unit/tensor/rounded-linear.test.ts',
   'test/unit/tensor/tensorflow.test.ts',

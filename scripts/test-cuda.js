@@ -28,6 +28,8 @@ const EMULATED_SUITES = [
   'test/unit/tensor/cached-attention.test.ts',
   'test/unit/tensor/cuda-backend.test.ts',
   'test/unit/tensor/dropout.test.ts',
+  'test/unit/tensor/held.test.ts',
+  'test/unit/tensor/held-results.test.ts',
   'test/unit/tensor/in-place.test.ts',
   'test/unit/tensor/rounded-linear.test.ts',
   'test/unit/generate/decode.test.ts',

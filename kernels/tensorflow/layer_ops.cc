@@ -2,6 +2,7 @@
 
 #include "cpu/activation/activation.h"
 #include "cpu/dropout/dropout.h"
+#include "cpu/elements/elements.h"
 #include "cpu/norm/norm.h"
 #include "cpu/rope/rope.h"
 #include "tensorflow/arguments.h"
@@ -74,40 +75,15 @@ struct GatedMlpGrad {
   Activation activation;
 };
 
-/// What GatedMlpKeep keeps of n elements of gate and up: 2n bf16 values in the memory of n floats.
-uint16_t* halves(float* floats) { return reinterpret_cast<uint16_t*>(floats); }
-const uint16_t* halves(const float* floats) { return reinterpret_cast<const uint16_t*>(floats); }
-
-struct GatedMlpKeep : GatedMlp {
-  using GatedMlp::GatedMlp;
+/// x rounded to bf16. TensorFlow's tensors stay float32.
+struct Hold {
+  explicit Hold(const Attributes&) {}
 
   void operator()(Call& call) const {
-    const Input<const float> gate = call.floats(0);
-    const float* const up = call.floats(1, gate.size, "up");
-    float* const y = call.output(0, gate.shape);
-    float* const kept = call.output(1, gate.shape);
-    gated_mlp_keep(activation, gate.size, gate.data, up, y, halves(kept));
-  }
-};
-
-struct GatedMlpKept : GatedMlp {
-  using GatedMlp::GatedMlp;
-
-  void operator()(Call& call) const {
-    const Input<const float> kept = call.floats(0);
-    gated_mlp_kept(activation, kept.size, halves(kept.data), call.output(0, kept.shape));
-  }
-};
-
-struct GatedMlpKeptGrad : GatedMlp {
-  using GatedMlp::GatedMlp;
-
-  void operator()(Call& call) const {
-    const Input<const float> kept = call.floats(0);
-    const float* const dy = call.floats(1, kept.size, "dy");
-    float* const dgate = call.output(0, kept.shape);
-    float* const dup = call.output(1, kept.shape);
-    gated_mlp_kept_grad(activation, kept.size, {halves(kept.data), dy, dgate, dup});
+    const Input<const float> x = call.floats(0);
+    std::vector<uint16_t> halves(x.size);
+    convert(x.size, x.data, halves.data());
+    convert(x.size, halves.data(), call.output(0, x.shape));
   }
 };
 
@@ -157,16 +133,7 @@ void register_layer_ops() {
                              {"gate: float", "up: float", "dy: float"},
                              {"dgate: float", "dup: float"},
                              {"activation: int"}});
-  register_op<GatedMlpKeep>({"LlmkitGatedMlpKeep",
-                             {"gate: float", "up: float"},
-                             {"y: float", "kept: float"},
-                             {"activation: int"}});
-  register_op<GatedMlpKept>(
-      {"LlmkitGatedMlpKept", {"kept: float"}, {"y: float"}, {"activation: int"}});
-  register_op<GatedMlpKeptGrad>({"LlmkitGatedMlpKeptGrad",
-                                 {"kept: float", "dy: float"},
-                                 {"dgate: float", "dup: float"},
-                                 {"activation: int"}});
+  register_op<Hold>({"LlmkitHold", {"x: float"}, {"y: float"}, {}});
   register_op<Dropout>({"LlmkitDropout",
                         {"x: float", "keys: int32"},
                         {"y: float"},

@@ -1,4 +1,4 @@
-import { attention, cachedAttention, rope, viewAs } from '../tensor/ops/index.js';
+import { attention, cachedAttention, type Held, rope, viewAs } from '../tensor/ops/index.js';
 import {
   split,
   type Tensor,
@@ -8,7 +8,14 @@ import {
   type Variable,
 } from '../tensor/tfjs.js';
 import type { Visibility } from './batch.js';
-import { computeOfLinear, forwardAll, forwardOnto } from './linear.js';
+import {
+  computeOfLinear,
+  type ForwardContext,
+  forwardAll,
+  forwardOnto,
+  heldIn,
+  type Linear,
+} from './linear.js';
 import { linearOf, type ModelParts, type Pass } from './modules.js';
 import { Norm } from './norm.js';
 
@@ -38,7 +45,10 @@ export class Attention {
   forward(x: Tensor3D, residual: Tensor3D, { visibility, context, cache }: Pass): Tensor3D {
     const { config } = this.#parts;
     let [q, k, v] = this.#project(x, context);
-    if (this.#headNorms) [q, k] = [this.#headNorms[0].forward(q), this.#headNorms[1].forward(k)];
+    const held = this.held(context);
+    if (this.#headNorms) {
+      [q, k] = [this.#headNorms[0].forward(q, held), this.#headNorms[1].forward(k, held)];
+    }
     const { angles, last, positions, tables } = visibility;
     const first = visibility.firsts.get(config.windows[this.#layer]) as Tensor2D;
     const scale = config.attentionScales[this.#layer] ?? 1;
@@ -56,13 +66,23 @@ export class Attention {
             table: tables?.[this.#layer],
           },
         )
-      : attention(turned(q, angles), turned(k, angles), v, {
+      : attention(turned(q, angles, held), turned(k, angles, held), v, {
           ...options,
           training: context.training,
+          held,
         });
     const [B, T, H, E] = mixed.shape;
     const out = linearOf(this.#parts, this.#out);
     return forwardOnto(residual, out, viewAs(mixed, [B, T, H * E]), context);
+  }
+
+  /** How the input of this part is held, and what is made of it before the residual. */
+  held(context: ForwardContext): Held {
+    return heldIn(context, this.#projections());
+  }
+
+  #projections(): readonly Linear[] {
+    return this.#qkv.map((name) => linearOf(this.#parts, name));
   }
 
   variables(): readonly Variable[] {
@@ -73,8 +93,7 @@ export class Attention {
   /** Queries [B, T, H, E], keys and values [B, T, K, E]. */
   #project(x: Tensor3D, context: Pass['context']): [Tensor4D, Tensor4D, Tensor4D] {
     const { numHeads: H, numKvHeads: K, headSize: E } = this.#parts.config;
-    const linears = this.#qkv.map((name) => linearOf(this.#parts, name));
-    const made = forwardAll(linears, x, context);
+    const made = forwardAll(this.#projections(), x, context);
     const parts = made.length === 1 ? split(made[0] as Tensor, [H * E, K * E, K * E], 2) : made;
     const [B, T] = x.shape;
     const heads = (part: Tensor | undefined, count: number) =>
@@ -84,6 +103,6 @@ export class Attention {
 }
 
 /** Rotary positions, where the model has them. */
-function turned(x: Tensor4D, angles: Visibility['angles']): Tensor4D {
-  return angles ? rope(x, angles.cos, angles.sin) : x;
+function turned(x: Tensor4D, angles: Visibility['angles'], held: Held): Tensor4D {
+  return angles ? rope(x, angles.cos, angles.sin, held) : x;
 }

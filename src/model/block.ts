@@ -23,19 +23,19 @@ export class Block {
 
   /** @param x [B, T, D]; @returns [B, T, D] */
   forward(x: Tensor3D, pass: Pass): Tensor3D {
-    const attended = this.#sublayer(x, this.#attentionNorm, (h) =>
-      this.#attention.forward(h, x, pass),
-    );
-    return this.#sublayer(attended, this.#mlpNorm, (h) => this.#mlp.forward(h, attended, pass));
+    if (!this.#preNorm) {
+      const attended = this.#attentionNorm.forward(this.#attention.forward(x, x, pass));
+      return this.#mlpNorm.forward(this.#mlp.forward(attended, attended, pass));
+    }
+    const normed = this.#attentionNorm.forward(x, this.#attention.held(pass.context));
+    const attended = this.#attention.forward(normed, x, pass);
+    const middle = this.#mlpNorm.forward(attended, this.#mlp.held(pass.context));
+    return this.#mlp.forward(middle, attended, pass);
   }
 
   /** Trainable tensors, adapters' included. */
   variables(): readonly Variable[] {
     const modules = [this.#attentionNorm, this.#attention, this.#mlpNorm, this.#mlp];
     return modules.flatMap((module) => module.variables());
-  }
-
-  #sublayer(x: Tensor3D, norm: Norm, run: (h: Tensor3D) => Tensor3D): Tensor3D {
-    return this.#preNorm ? run(norm.forward(x)) : norm.forward(run(x));
   }
 }

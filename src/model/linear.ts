@@ -1,6 +1,7 @@
 import type { Compute } from '../tensor/compute.js';
 import {
   addResidual,
+  type Held,
   linear,
   linearResidual,
   mergedLinear,
@@ -34,8 +35,8 @@ export interface Linear {
   /** [out, in]: frozen in its stored format, or a dense variable. */
   readonly weight: Weight | Tensor2D;
   readonly bias?: Tensor1D;
-  /** @param x [..., in]; @returns [..., out] */
-  forward(x: Tensor, context: ForwardContext): Tensor;
+  /** @param x [..., in]; @param held of the result; @returns [..., out] */
+  forward(x: Tensor, context: ForwardContext, held?: Held): Tensor;
   /** Trainable tensors of this layer and of what it wraps. */
   variables(): readonly Variable[];
 }
@@ -72,11 +73,11 @@ export class DenseLinear implements Linear {
     this.compute = weight instanceof Weight ? weight.compute : compute;
   }
 
-  forward(x: Tensor): Tensor {
+  forward(x: Tensor, _context: ForwardContext, held?: Held): Tensor {
     if (this.compute === 'bf16' && !(this.weight instanceof Weight)) {
-      return roundedLinear(x, this.weight, this.bias);
+      return roundedLinear(x, this.weight, this.bias, held);
     }
-    return linear(x, this.weight, this.bias);
+    return linear(x, this.weight, this.bias, held);
   }
 
   variables(): readonly Variable[] {
@@ -89,15 +90,16 @@ export function isPlain(layer: Linear): boolean {
   return layer instanceof DenseLinear && layer.weight instanceof Weight;
 }
 
-/** Applies several linear layers to one input; in one pass where all are frozen and none is wrapped. */
+/** Applies several linear layers to one input; in one pass where all are frozen and none is wrapped. Results are held as `heldIn` says. */
 export function forwardAll(
   linears: readonly Linear[],
   x: Tensor,
   context: ForwardContext,
 ): readonly Tensor[] {
+  const held = heldIn(context, linears);
   return linears.every(isPlain)
-    ? mergedLinear(x, linears)
-    : linears.map((layer) => layer.forward(x, context));
+    ? mergedLinear(x, linears, held)
+    : linears.map((layer) => layer.forward(x, context, held));
 }
 
 /** residual + layer(x); in one pass where the layer is frozen and not wrapped. */
@@ -121,4 +123,13 @@ export function trainable(values: readonly unknown[]): readonly Variable[] {
 export function computeOfLinear(linear: Linear): Compute {
   if (linear.weight instanceof Weight) return linear.weight.compute;
   return linear instanceof DenseLinear ? linear.compute : 'f32';
+}
+
+/**
+ * How the activations of a training are held that gradients keep, where they go into these layers, come out of them or
+ * are made of what does: no more exactly than the layers multiply. The residual stream stays float32.
+ */
+export function heldIn({ training }: ForwardContext, linears: readonly Linear[]): Held {
+  const rounds = training === true && linears.every((layer) => computeOfLinear(layer) === 'bf16');
+  return rounds ? 'bf16' : undefined;
 }

@@ -1,7 +1,19 @@
-import { activatedLinear, activation, gatedLinear, gatedMlp } from '../tensor/ops/index.js';
+import {
+  activatedLinear,
+  activation,
+  gatedLinear,
+  gatedMlp,
+  type Held,
+} from '../tensor/ops/index.js';
 import type { Tensor, Tensor3D, Variable } from '../tensor/tfjs.js';
-import { Weight } from '../tensor/weight.js';
-import { type ForwardContext, forwardAll, forwardOnto, isPlain, type Linear } from './linear.js';
+import {
+  type ForwardContext,
+  forwardAll,
+  forwardOnto,
+  heldIn,
+  isPlain,
+  type Linear,
+} from './linear.js';
 import { linearOf, type ModelParts, type Pass } from './modules.js';
 
 /** The feed-forward part of one layer, gated where it has two input matrices. */
@@ -23,25 +35,28 @@ export class Mlp {
     return forwardOnto(residual, linearOf(this.#parts, this.#out), middle, context);
   }
 
+  /** How the input of this part is held, and what is made of it before the residual. */
+  held(context: ForwardContext): Held {
+    return heldIn(context, this.#linears());
+  }
+
   #middle(x: Tensor3D, context: ForwardContext): Tensor {
     const name = this.#parts.config.activation;
-    const linears = this.#in.map((path) => linearOf(this.#parts, path));
+    const linears = this.#linears();
+    const held = this.held(context);
     const [gate, up] = linears as [Linear, Linear | undefined];
     if (up === undefined) {
       return isPlain(gate)
-        ? activatedLinear(x, gate, name)
-        : activation(gate.forward(x, context), name);
+        ? activatedLinear(x, gate, name, held)
+        : activation(gate.forward(x, context, held), name, held);
     }
-    const options = { keepBf16: this.#roundsProducts() };
-    if (linears.every(isPlain)) return gatedLinear(x, { gate, up }, name, options);
+    if (linears.every(isPlain)) return gatedLinear(x, { gate, up }, name, held);
     const [gated, linear] = forwardAll(linears, x, context) as [Tensor, Tensor];
-    return gatedMlp(gated, linear, name, options);
+    return gatedMlp(gated, linear, name, held);
   }
 
-  /** Whether the products with the first matrices are made in less than float32. */
-  #roundsProducts(): boolean {
-    const weights = this.#in.map((path) => linearOf(this.#parts, path).weight);
-    return weights.every((weight) => weight instanceof Weight && weight.compute !== 'f32');
+  #linears(): readonly Linear[] {
+    return this.#in.map((path) => linearOf(this.#parts, path));
   }
 
   variables(): readonly Variable[] {

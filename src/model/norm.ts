@@ -1,4 +1,4 @@
-import { layerNorm, rmsNorm } from '../tensor/ops/index.js';
+import { type Held, layerNorm, rmsNorm } from '../tensor/ops/index.js';
 import { ones, type Tensor, type Tensor1D, type Variable } from '../tensor/tfjs.js';
 import type { NormConfig } from './config.js';
 import { trainable } from './linear.js';
@@ -17,11 +17,11 @@ export class Norm {
     this.#bias = vectorOf(parts, `${module}.bias`);
   }
 
-  forward<T extends Tensor>(x: T): T {
+  forward<T extends Tensor>(x: T, held?: Held): T {
     const weight = this.#weight ?? ones([x.shape[x.rank - 1] ?? 1]);
     const { kind, eps } = this.#config;
-    if (kind === 'rms') return rmsNorm(x, weight as Tensor1D, eps) as T;
-    return layerNorm(x, weight as Tensor1D, this.#bias, eps) as T;
+    if (kind === 'rms') return rmsNorm(x, weight as Tensor1D, eps, held) as T;
+    return layerNorm(x, { weight: weight as Tensor1D, bias: this.#bias, eps, held }) as T;
   }
 
   variables(): readonly Variable[] {

@@ -1,5 +1,6 @@
 #include "cuda/activation/activation.h"
 #include "cuda/dropout/dropout.h"
+#include "cuda/elementwise/elementwise.h"
 #include "cuda/norm/norm.h"
 #include "cuda/rope/rope.h"
 #include "tensorflow/gpu/kernel.h"
@@ -78,43 +79,16 @@ struct GatedMlpGrad : GatedMlp {
   }
 };
 
-/// What GatedMlpKeep keeps of n elements of gate and up: 2n bf16 values in the memory of n floats.
-uint16_t* halves(float* floats) { return reinterpret_cast<uint16_t*>(floats); }
-const uint16_t* halves(const float* floats) { return reinterpret_cast<const uint16_t*>(floats); }
-
-struct GatedMlpKeep : GatedMlp {
-  using GatedMlp::GatedMlp;
+/// x rounded to bf16. TensorFlow's tensors stay float32.
+struct Hold {
+  explicit Hold(const Attributes&) {}
 
   void operator()(Call& call) const {
-    const Input<const float> gate = call.floats(0);
-    const size_t n = gate.size;
-    const float* const up = call.floats(1, n, "up");
-    float* const y = call.output(0, gate.shape);
-    uint16_t* const kept = halves(call.output(1, gate.shape));
-    Call::check(cuda::gated_mlp_keep(activation, n, gate.data, up, y, kept, call.stream()));
-  }
-};
-
-struct GatedMlpKept : GatedMlp {
-  using GatedMlp::GatedMlp;
-
-  void operator()(Call& call) const {
-    const Input<const float> kept = call.floats(0);
-    float* const y = call.output(0, kept.shape);
-    Call::check(cuda::gated_mlp_kept(activation, kept.size, halves(kept.data), y, call.stream()));
-  }
-};
-
-struct GatedMlpKeptGrad : GatedMlp {
-  using GatedMlp::GatedMlp;
-
-  void operator()(Call& call) const {
-    const Input<const float> kept = call.floats(0);
-    const float* const dy = call.floats(1, kept.size, "dy");
-    float* const dgate = call.output(0, kept.shape);
-    float* const dup = call.output(1, kept.shape);
-    const llmkit::GatedMlpKeptGrad args = {halves(kept.data), dy, dgate, dup};
-    Call::check(cuda::gated_mlp_kept_grad(activation, kept.size, args, call.stream()));
+    const Input<const float> x = call.floats(0);
+    float* const y = call.output(0, x.shape);
+    auto* const halves = static_cast<uint16_t*>(call.scratch(x.size * sizeof(uint16_t)));
+    Call::check(cuda::convert(x.size, x.data, halves, call.stream()));
+    Call::check(cuda::convert(x.size, halves, y, call.stream()));
   }
 };
 
@@ -155,9 +129,7 @@ void register_layer_kernels() {
   register_kernel<Rope>("LlmkitRope");
   register_kernel<GatedMlp>("LlmkitGatedMlp");
   register_kernel<GatedMlpGrad>("LlmkitGatedMlpGrad");
-  register_kernel<GatedMlpKeep>("LlmkitGatedMlpKeep");
-  register_kernel<GatedMlpKept>("LlmkitGatedMlpKept");
-  register_kernel<GatedMlpKeptGrad>("LlmkitGatedMlpKeptGrad");
+  register_kernel<Hold>("LlmkitHold");
   register_kernel<Dropout>("LlmkitDropout");
 }
 

@@ -1,5 +1,5 @@
 import type { KvDtype } from '../kv-dtype.ts';
-import type { Floats, Ints } from './arrays.ts';
+import type { Elements, Floats, Ints } from './arrays.ts';
 
 /** Keys and values of a batch in one layer, made by `createKvCache`. */
 export interface KvCacheHandle {
@@ -25,13 +25,13 @@ export interface AddonAttention<F extends Floats, I extends Ints> {
    * multiplied may be rounded to bf16, for matrix units; on the CPU, for the bits of `cachedAttention`, with `training` only.
    */
   attention(
-    q: F,
-    k: F,
-    v: F,
+    q: Elements<F>,
+    k: Elements<F>,
+    v: Elements<F>,
     first: I,
     last: I,
     alibiSlopes: F | null,
-    y: F,
+    y: Elements<F>,
     logSumExp: F | null,
     shape: AttentionShape,
     scale: number,
@@ -70,13 +70,13 @@ export interface AddonAttention<F extends Floats, I extends Ints> {
     table: I | null,
   ): number;
   attentionGrad(
-    q: F,
-    k: F,
-    v: F,
+    q: Elements<F>,
+    k: Elements<F>,
+    v: Elements<F>,
     first: I,
     last: I,
     alibiSlopes: F | null,
-    y: F,
+    y: Elements<F>,
     logSumExp: F,
     dy: F,
     dq: F,

@@ -81,8 +81,6 @@ export interface AddonDevice {
   /** y = x, of one length and type. */
   copy(x: DeviceFloats, y: DeviceFloats): void;
   copy(x: DeviceInts, y: DeviceInts): void;
-  /** y = x, of one length, each held as it is: rounded to the nearest bf16, ties to even, where only y is bf16. */
-  convert(x: DeviceFloats, y: DeviceFloats): void;
 
   /** Bytes of a weight on the device, or a little more where its scales turn out to be short. groupSize 0: none. */
   weightBytes(

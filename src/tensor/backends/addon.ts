@@ -2,7 +2,7 @@ import type { Compute } from '../compute.ts';
 import type { WeightData, WeightFormat } from '../weight.ts';
 import type { AddonArrays } from './addon-arrays.ts';
 import type { AddonAttention } from './addon-attention.ts';
-import type { Floats, Ints } from './arrays.ts';
+import type { Elements, Floats, Ints } from './arrays.ts';
 
 export type { BinaryOp, Broadcast, ReduceOp, UnaryOp } from './addon-arrays.ts';
 export type { AttentionShape, KvCacheHandle } from './addon-attention.ts';
@@ -51,7 +51,8 @@ export type SquareSums = readonly [errors: number, values: number];
  *
  * Tensors are row-major arrays of type F and I: Float32Array views (any byte offset), or arrays of the GPU;
  * outputs are the caller's and are
- * overwritten unless it says "adds". Where it says "may be", an output may be the same array as an
+ * overwritten unless it says "adds". Elements may be held as bf16: read exactly, and rounded once when they are written
+ * (of linear layers only beside a packed weight). Where it says "may be", an output may be the same array as an
  * input; else arrays must not overlap. Element counts that do not fit together throw RangeError,
  * wrong types TypeError; shapes are the caller's business. Results do not depend on the number of
  * threads nor, per row, on the number of rows.
@@ -69,12 +70,23 @@ export interface AddonKernels<F extends Floats, I extends Ints>
   disposeWeight(weight: WeightHandle): void;
 
   /** y [M, rows] = x [M, cols] · weightᵀ + bias [rows], + residual [M, rows] after that */
-  linear(x: F, weight: Matrix<F>, bias: F | null, y: F, cols: number, residual?: F): void;
+  linear(
+    x: Elements<F>,
+    weight: Matrix<F>,
+    bias: F | null,
+    y: Elements<F>,
+    cols: number,
+    residual?: F,
+  ): void;
   /**
    * `linear` of the same x by several weights, bit for bit: weight, bias and y of each in turn. Weights
    * that compute alike are multiplied in one loop.
    */
-  mergedLinear(x: F, cols: number, ...layers: readonly (Matrix<F> | F | null)[]): void;
+  mergedLinear(
+    x: Elements<F>,
+    cols: number,
+    ...layers: readonly (Matrix<F> | Elements<F> | null)[]
+  ): void;
   /** activation of `linear`, bit for bit. */
   activatedLinear(
     name: NativeActivation,
@@ -102,31 +114,31 @@ export interface AddonKernels<F extends Floats, I extends Ints>
   /** dx [M, cols] = dy [M, rows] · weight */
   linearGradInput(dy: F, weight: Matrix<F>, dx: F, cols: number): void;
   /** linear with x and a trained weight rounded to bf16 for the call; sums are float32. */
-  roundedLinear(x: F, weight: F, bias: F | null, y: F, cols: number): void;
+  roundedLinear(x: Elements<F>, weight: F, bias: F | null, y: Elements<F>, cols: number): void;
   /** dx [M, cols] = dy [M, rows] · weight, both rounded to bf16. */
   roundedLinearGradInput(dy: F, weight: F, dx: F, cols: number): void;
   /** dweight [rows, cols] = dyᵀ · x, both rounded to bf16. */
-  roundedLinearGradWeight(dy: F, x: F, dweight: F, cols: number): void;
+  roundedLinearGradWeight(dy: F, x: Elements<F>, dweight: F, cols: number): void;
   /**
    * y [M, rows] = x · weightᵀ + bias + low · bᵀ, where low [M, R] = scale · dropped · aᵀ, with a [R, cols]
    * and b [rows, R]; dropped may be x.
    */
   loraLinear(
-    x: F,
-    dropped: F,
+    x: Elements<F>,
+    dropped: Elements<F>,
     weight: Matrix<F>,
     a: F,
     b: F,
     scale: number,
     bias: F | null,
-    y: F,
+    y: Elements<F>,
     low: F,
     cols: number,
   ): void;
   /** ddropped: null where dropped was x; dx is then the sum of both. */
   loraLinearGrad(
     dy: F,
-    dropped: F,
+    dropped: Elements<F>,
     low: F,
     weight: Matrix<F>,
     a: F,
@@ -138,6 +150,8 @@ export interface AddonKernels<F extends Floats, I extends Ints>
     db: F,
     cols: number,
   ): void;
+  /** y = x, rounded to the nearest (ties to even) where y is bf16 and x is not. */
+  convert(x: Elements<F>, y: Elements<F>): void;
   /** y [ids.length, cols] = the rows ids of weight, in float32; an id outside throws RangeError. */
   dequantizeRows(weight: WeightHandle, ids: I, y: F): void;
   /**
@@ -158,12 +172,12 @@ export interface AddonKernels<F extends Floats, I extends Ints>
   ): void;
 
   /** y = x / sqrt(mean(x²) + eps) · weight, rows of weight.length; y may be x. */
-  rmsNorm(x: F, weight: F, eps: number, y: F): void;
+  rmsNorm(x: Elements<F>, weight: F, eps: number, y: Elements<F>): void;
   /** dx may be dy. dweight: null = not wanted. */
-  rmsNormGrad(x: F, weight: F, eps: number, dy: F, dx: F, dweight: F | null): void;
-  layerNorm(x: F, weight: F, bias: F | null, eps: number, y: F): void;
+  rmsNormGrad(x: Elements<F>, weight: F, eps: number, dy: F, dx: F, dweight: F | null): void;
+  layerNorm(x: Elements<F>, weight: F, bias: F | null, eps: number, y: Elements<F>): void;
   layerNormGrad(
-    x: F,
+    x: Elements<F>,
     weight: F,
     eps: number,
     dy: F,
@@ -176,21 +190,30 @@ export interface AddonKernels<F extends Floats, I extends Ints>
    * Rotate-half position encoding of x [P, heads, headSize] with cos, sin [P, R/2], on the first R
    * of headSize; inverse (the gradient) uses -sin. y may be x.
    */
-  rope(x: F, cos: F, sin: F, y: F, heads: number, headSize: number, inverse: boolean): void;
+  rope(
+    x: Elements<F>,
+    cos: F,
+    sin: F,
+    y: Elements<F>,
+    heads: number,
+    headSize: number,
+    inverse: boolean,
+  ): void;
 
   /** y may be x. */
-  activation(name: NativeActivation, x: F, y: F): void;
+  activation(name: NativeActivation, x: Elements<F>, y: Elements<F>): void;
   /** dx = dy · activation'(x); dx may be dy. */
-  activationGrad(name: NativeActivation, x: F, dy: F, dx: F): void;
+  activationGrad(name: NativeActivation, x: Elements<F>, dy: F, dx: F): void;
   /** y = activation(gate) · up; y may be gate or up. */
-  gatedMlp(name: NativeActivation, gate: F, up: F, y: F): void;
-  gatedMlpGrad(name: NativeActivation, gate: F, up: F, dy: F, dgate: F, dup: F): void;
-
-  /** gatedMlp that also keeps gate and up in bf16: kept is as long as y, 2 · y.length halves. */
-  gatedMlpKeep(name: NativeActivation, gate: F, up: F, y: F, kept: F): void;
-  /** y again, from what was kept. */
-  gatedMlpKept(name: NativeActivation, kept: F, y: F): void;
-  gatedMlpKeptGrad(name: NativeActivation, kept: F, dy: F, dgate: F, dup: F): void;
+  gatedMlp(name: NativeActivation, gate: Elements<F>, up: Elements<F>, y: Elements<F>): void;
+  gatedMlpGrad(
+    name: NativeActivation,
+    gate: Elements<F>,
+    up: Elements<F>,
+    dy: F,
+    dgate: F,
+    dup: F,
+  ): void;
 
   /**
    * losses [M] = logSumExp - logit of the target, of the logits h [M, cols] · weightᵀ + bias, made
@@ -261,7 +284,7 @@ export interface AddonKernels<F extends Floats, I extends Ints>
    *   drop = mix(row + column · 0x9e3779b9) >>> 8 < floor(rate · 2^24 + 0.5)
    *   y = drop ? 0 : x · float32(1 / (1 - rate))
    */
-  dropout(x: F, keys: I, rate: number, seed: number, stream: number, y: F): void;
+  dropout(x: Elements<F>, keys: I, rate: number, seed: number, stream: number, y: F): void;
 }
 
 /** What the addon can do besides, with the host's memory, threads and files. */

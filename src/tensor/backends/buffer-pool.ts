@@ -13,7 +13,7 @@ interface SizeClass {
 }
 
 /**
- * Float32 arrays that are used again: a step of training or decoding needs the same sizes as the
+ * Arrays of float32 and of bf16 that are used again: a step of training or decoding needs the same sizes as the
  * step before, and fresh memory costs a page fault every 4 KiB. What it keeps is bounded by the
  * largest use so far; the sizes that were not asked for the longest go first.
  */
@@ -59,8 +59,17 @@ export class BufferPool {
     return new Float32Array(buffer, 0, length);
   }
 
-  /** Gives back an array that `acquire` made; nobody may use it afterwards. */
-  release(values: Float32Array): void {
+  /** The same for the 16 bits of bf16: in the memory of half as many float32 values. */
+  acquireHalves(length: number): Uint16Array {
+    return new Uint16Array(this.acquire(floatsFor(length)).buffer, 0, length);
+  }
+
+  /** Gives back an array that was acquired; nobody may use it afterwards. */
+  release(array: Float32Array | Uint16Array): void {
+    const values =
+      array instanceof Float32Array
+        ? array
+        : new Float32Array(array.buffer as ArrayBuffer, 0, floatsFor(array.length));
     const capacity = capacityFor(values.length);
     this.#inUseBytes -= capacity * 4;
     this.#freeBytes += capacity * 4;
@@ -81,6 +90,11 @@ export class BufferPool {
     stalest[1].free.pop();
     this.#freeBytes -= stalest[0] * 4;
   }
+}
+
+/** Float32 values in the memory of so many of bf16. */
+function floatsFor(halves: number): number {
+  return Math.ceil(halves / 2);
 }
 
 function capacityFor(length: number): number {

@@ -1,5 +1,6 @@
 import { MathBackendCPU } from '@tensorflow/tfjs-backend-cpu';
 import type { Compute } from '../compute.js';
+import type { Held, HoldingBackend } from '../ops/held.js';
 import * as tf from '../tfjs.js';
 import type { Weight, WeightData } from '../weight.js';
 import type { WeightHandle } from './addon.js';
@@ -22,7 +23,11 @@ export interface Spare {
  * it makes goes to the GPU when a kernel there wants it. int32 and bool tensors are mostly on the host, which
  * makes and checks them.
  */
-export class CudaBackend extends MathBackendCPU implements KernelDevice<DeviceFloats, DeviceInts> {
+export class CudaBackend
+  extends MathBackendCPU
+  implements KernelDevice<DeviceFloats, DeviceInts>, HoldingBackend
+{
+  readonly holdsBf16 = true;
   readonly addon: DeviceAddon;
   /** Asked to let go of something before memory that is not there is an error. */
   readonly spares = new Set<Spare>();
@@ -41,8 +46,15 @@ export class CudaBackend extends MathBackendCPU implements KernelDevice<DeviceFl
     addon.whenMemoryIsShort(() => [...this.spares].some((spare) => spare.dropOldest()));
   }
 
-  output(shape: number[], length: number): { info: tf.TensorInfo; values: DeviceFloats } {
-    const values = this.addon.allocate(length, 'float32');
+  output(
+    shape: number[],
+    length: number,
+    held?: Held,
+  ): { info: tf.TensorInfo; values: DeviceFloats } {
+    const values =
+      held === undefined
+        ? this.addon.allocate(length, 'float32')
+        : this.addon.allocate(length, 'bfloat16');
     return { info: this.#onDevice(shape, 'float32', values), values };
   }
 
@@ -90,6 +102,10 @@ export class CudaBackend extends MathBackendCPU implements KernelDevice<DeviceFl
 
   floats(x: tf.TensorInfo): DeviceFloats {
     return this.#storage.own(x.dataId).floats;
+  }
+
+  elements(x: tf.TensorInfo): DeviceFloats {
+    return this.floats(x);
   }
 
   ints(x: tf.TensorInfo): DeviceInts {

@@ -1,7 +1,8 @@
+import type { Held } from '../ops/held.js';
 import type { DataType, TensorInfo } from '../tfjs.js';
 import type { Weight } from '../weight.js';
 import type { AddonKernels, WeightHandle } from './addon.js';
-import type { Floats, Ints } from './arrays.js';
+import type { Elements, Floats, Ints } from './arrays.js';
 
 /** A block of a tensor that goes into another: where it starts and how far apart neighbours along each axis lie. */
 export interface BlockMove {
@@ -32,6 +33,8 @@ export interface KernelDevice<F extends Floats, I extends Ints> {
 
   /** A float32 tensor of any content: the output of a kernel. */
   output(shape: number[], length: number): { info: TensorInfo; values: F };
+  /** The same, to be held as bf16 where that is asked for. */
+  output(shape: number[], length: number, held: Held): { info: TensorInfo; values: Elements<F> };
   /** The same, int32. */
   intOutput(shape: number[], length: number): { info: TensorInfo; values: I };
   /** A tensor whose elements are all the same number; not a string, not complex. */
@@ -44,8 +47,10 @@ export interface KernelDevice<F extends Floats, I extends Ints> {
   roomForProduct(length: number): F | null;
   release(values: F): void;
 
-  /** The values of a float32 tensor; only for reading, only within the kernel. */
+  /** The values of a float32 tensor; only for reading, only within the kernel. What is held as bf16 is widened. */
   floats(x: TensorInfo): F;
+  /** The same as they are held, for functions that read both. */
+  elements(x: TensorInfo): Elements<F>;
   /** The values of an int32 tensor; only for reading, only within the kernel. */
   ints(x: TensorInfo): I;
   /** The values of an int32 tensor where the host has them without waiting. */

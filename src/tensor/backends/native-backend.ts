@@ -1,8 +1,10 @@
 import { MathBackendCPU } from '@tensorflow/tfjs-backend-cpu';
 import type { Compute } from '../compute.js';
+import type { Held, HoldingBackend } from '../ops/held.js';
 import * as tf from '../tfjs.js';
 import type { Weight, WeightData, WeightForm } from '../weight.js';
 import type { Addon, RecordingHandle, WeightHandle } from './addon.js';
+import type { Elements } from './arrays.js';
 import { BufferPool } from './buffer-pool.js';
 import type { Assembly, BlockMove, KernelDevice } from './kernel-device.js';
 import type { Tracked } from './tensor-table.js';
@@ -15,7 +17,9 @@ type ArrayData = Omit<NativeData, 'values'> & { values: Values | undefined };
 
 /** What a tensor's dataId is on `native`: the storage itself, so that no table is searched. */
 export class NativeData {
-  values: tf.backend_util.BackendValues | undefined;
+  /** The 16 bits of each value of a float32 tensor that is held as bf16. */
+  halves: Uint16Array | undefined;
+  #values: tf.backend_util.BackendValues | undefined;
   readonly dtype: tf.DataType;
   refCount = 1;
   /** Whether the values go back to the pool. */
@@ -28,10 +32,32 @@ export class NativeData {
     dtype: tf.DataType,
     pooled: boolean,
   ) {
-    this.values = values;
+    this.#values = values;
     this.dtype = dtype;
     this.pooled = pooled;
   }
+
+  /** A float32 tensor that is held as bf16, from the pool. */
+  static held(halves: Uint16Array): NativeData {
+    const data = new NativeData(undefined, 'float32', true);
+    data.halves = halves;
+    return data;
+  }
+
+  /** The values as the cpu's kernels read them: of those that are held as bf16 a copy. */
+  get values(): tf.backend_util.BackendValues | undefined {
+    return this.halves === undefined ? this.#values : widened(this.halves);
+  }
+
+  set values(values: tf.backend_util.BackendValues | undefined) {
+    this.halves = undefined;
+    this.#values = values;
+  }
+}
+
+/** The values of bits of bf16: the upper half of those of float32. */
+function widened(halves: Uint16Array): Float32Array {
+  return new Float32Array(Uint32Array.from(halves, (half) => half << 16).buffer);
 }
 
 /**
@@ -40,13 +66,16 @@ export class NativeData {
  */
 export class NativeBackend
   extends MathBackendCPU
-  implements KernelDevice<Float32Array, Int32Array>
+  implements KernelDevice<Float32Array, Int32Array>, HoldingBackend
 {
+  readonly holdsBf16 = true;
   readonly addon: Addon;
   #pool: BufferPool;
   readonly #createWeight: (data: WeightData, compute: Compute) => WeightHandle;
   readonly #disposeWeight: (handle: WeightHandle) => void;
   readonly #storage: NativeStorage;
+  /** Float32 copies of values that are held as bf16, for the kernel that runs. */
+  readonly #copies: Float32Array[] = [];
   /** While a computation is recorded: whether all of it was calls of the addon so far. */
   #recording: { whole: boolean } | undefined;
 
@@ -98,10 +127,27 @@ export class NativeBackend
   }
 
   /** A float32 tensor of any content, from the pool: the output of a kernel. */
-  output(shape: number[], length: number): { info: tf.TensorInfo; values: Float32Array } {
+  output(shape: number[], length: number): { info: tf.TensorInfo; values: Float32Array };
+  output(
+    shape: number[],
+    length: number,
+    held: Held,
+  ): { info: tf.TensorInfo; values: Elements<Float32Array> };
+  output(
+    shape: number[],
+    length: number,
+    held?: Held,
+  ): { info: tf.TensorInfo; values: Float32Array | Uint16Array } {
+    if (held !== undefined) {
+      const halves = this.#pool.acquireHalves(length);
+      return { info: this.#info(shape, NativeData.held(halves)), values: halves };
+    }
     const values = this.#pool.acquire(length);
-    const dataId = this.#storage.add(new NativeData(values, 'float32', true));
-    return { info: { dataId, shape, dtype: 'float32' }, values };
+    return { info: this.#info(shape, new NativeData(values, 'float32', true)), values };
+  }
+
+  #info(shape: number[], data: NativeData): tf.TensorInfo {
+    return { dataId: this.#storage.add(data), shape, dtype: data.dtype };
   }
 
   intOutput(shape: number[], length: number): { info: tf.TensorInfo; values: Int32Array } {
@@ -164,7 +210,7 @@ export class NativeBackend
 
   /** A tensor that takes over these values, which nobody else may change. */
   adopt(shape: number[], dtype: tf.DataType, values: Values): tf.TensorInfo {
-    return { dataId: this.#storage.add(new NativeData(values, dtype, false)), shape, dtype };
+    return this.#info(shape, new NativeData(values, dtype, false));
   }
 
   /** The same storage under another shape. */
@@ -175,12 +221,27 @@ export class NativeBackend
 
   /** The values of a tensor that is not a string; only for reading, only within the kernel. */
   values(x: tf.TensorInfo): Values {
-    return this.#storage.get(x.dataId).values as Values;
+    return x.dtype === 'float32' ? this.floats(x) : this.ints(x);
   }
 
-  /** The values of a float32 tensor; only for reading, only within the kernel. */
+  /** The values of a float32 tensor; only for reading, only within the kernel. What is held as bf16 is copied. */
   floats(x: tf.TensorInfo): Float32Array {
-    return this.#storage.get(x.dataId).values as Float32Array;
+    const data = this.#storage.get(x.dataId) as NativeData;
+    if (data.halves === undefined) return data.values as Float32Array;
+    const copy = this.#pool.acquire(data.halves.length);
+    this.addon.convert(data.halves, copy);
+    this.#copies.push(copy);
+    return copy;
+  }
+
+  elements(x: tf.TensorInfo): Elements<Float32Array> {
+    const data = this.#storage.get(x.dataId) as NativeData;
+    return data.halves ?? (data.values as Float32Array);
+  }
+
+  /** A kernel has returned: nobody reads the copies that were made for it. */
+  endKernel(): void {
+    while (this.#copies.length > 0) this.#pool.release(this.#copies.pop() as Float32Array);
   }
 
   /** The values of an int32 tensor; only for reading, only within the kernel. */
@@ -193,7 +254,17 @@ export class NativeBackend
   }
 
   changing(x: tf.TensorInfo): Float32Array {
-    return this.floats(x);
+    const data = this.#storage.get(x.dataId) as NativeData;
+    if (data.halves !== undefined) this.#keepFloats(data, data.halves);
+    return data.values as Float32Array;
+  }
+
+  /** The tensor is no longer held as bf16. */
+  #keepFloats(data: NativeData, halves: Uint16Array): void {
+    const values = this.#pool.acquire(halves.length);
+    this.addon.convert(halves, values);
+    data.values = values;
+    this.#pool.release(halves);
   }
 
   changingInts(x: tf.TensorInfo): Int32Array {
@@ -290,7 +361,7 @@ export class NativeBackend
     if (!this.#storage.has(dataId)) return true;
     data.refCount--;
     if (!force && data.refCount > 0) return false;
-    if (data.pooled) this.#pool.release(data.values as Float32Array);
+    if (data.pooled) this.#pool.release(data.halves ?? (data.values as Float32Array));
     else if (data.dtype === 'complex64') this.#disposeParts(data as TensorData);
     this.#storage.delete(dataId);
     return true;
@@ -302,8 +373,20 @@ export class NativeBackend
     this.disposeData(complexTensorInfos.imag.dataId, true);
   }
 
-  override memory(): { unreliable: boolean; reasons: string[] } {
-    return { unreliable: false, reasons: [] };
+  /** numBytes is that of float32 also where values are held as bf16; these are the arrays that there are. */
+  override memory(): {
+    unreliable: boolean;
+    reasons: string[];
+    numBytesInUse: number;
+    numBytesFree: number;
+  } {
+    const { inUseBytes, freeBytes } = this.#pool;
+    return {
+      unreliable: false,
+      reasons: [],
+      numBytesInUse: inUseBytes,
+      numBytesFree: freeBytes,
+    };
   }
 }
 

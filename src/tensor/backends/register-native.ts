@@ -27,8 +27,12 @@ export function registerNative(addon: Addon): void {
 }
 
 function withFallback(kernel: HostKernel, fallback: tf.KernelFunc): tf.KernelFunc {
-  return (params) =>
-    kernel(params as KernelParams, params.backend as NativeBackend, () => fallback(params));
+  return (params) => {
+    const native = params.backend as NativeBackend;
+    const made = kernel(params as KernelParams, native, () => fallback(params));
+    native.endKernel();
+    return made;
+  };
 }
 
 const missing: tf.KernelFunc = () => {

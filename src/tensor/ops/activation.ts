@@ -1,8 +1,9 @@
 import * as tf from '../tfjs.js';
-import { fused, runKernel } from './fused.js';
+import { runKernel } from './fused.js';
+import { fusedHeld, type Held } from './held.js';
 import { cheap } from './recipe.js';
 
-/** Kernel of `activation`: input x; attribute name. */
+/** Kernel of `activation`: input x; attributes name, held?. */
 export const ACTIVATION = 'LlmkitActivation';
 /** Inputs x, dy; attribute name. */
 export const ACTIVATION_GRAD = 'LlmkitActivationGrad';
@@ -28,10 +29,10 @@ export type ActivationName = keyof typeof compositions;
 export const ACTIVATION_NAMES = Object.keys(compositions) as readonly ActivationName[];
 
 /** Applies an activation to every element. */
-export function activation(x: tf.Tensor, name: ActivationName): tf.Tensor {
+export function activation(x: tf.Tensor, name: ActivationName, held?: Held): tf.Tensor {
   const call = { inputs: { x }, attrs: { name } };
-  const y = fused(ACTIVATION, call, () => compositions[name](x));
-  return cheap(y, [x], ([x]) => activation(x as tf.Tensor, name));
+  const y = fusedHeld(ACTIVATION, call, () => compositions[name](x), held);
+  return cheap(y, [x], ([x]) => activation(x as tf.Tensor, name, held));
 }
 
 /** Gradient of `activation`. */

@@ -2,8 +2,9 @@ import { LlmkitError } from '../../errors.js';
 import type { Compute } from '../compute.js';
 import * as tf from '../tfjs.js';
 import { expectShape, hasKernel, runKernel } from './fused.js';
+import { type Held, hold, runHeld } from './held.js';
 
-/** Kernel of `attention`: inputs q, k, v, first, last; outputs y and logSumExp [B, T, H]. */
+/** Kernel of `attention`: inputs q, k, v, first, last; attributes the other options, held? of y; outputs y and logSumExp [B, T, H]. */
 export const ATTENTION = 'LlmkitAttention';
 /** Inputs q, k, v, first, last, y, logSumExp, dy; outputs dq, dk, dv. */
 export const ATTENTION_GRAD = 'LlmkitAttentionGrad';
@@ -23,6 +24,8 @@ export interface AttentionOptions {
   readonly compute?: Compute | undefined;
   /** The result need not have the bits of `cachedAttention`: the CPU's units for `compute` may serve as well. */
   readonly training?: boolean | undefined;
+  /** Of the result. */
+  readonly held?: Held;
 }
 
 /**
@@ -42,13 +45,16 @@ export function attention(
   options: AttentionOptions,
 ): tf.Tensor4D {
   checkShapes(q, k, v, options);
-  if (!hasKernel(ATTENTION)) return tf.tidy(() => compose(q, k, v, options));
-  const { first, last, ...attrs } = options;
+  if (!hasKernel(ATTENTION)) {
+    return hold(
+      tf.tidy(() => compose(q, k, v, options)),
+      options.held,
+    );
+  }
+  const { first, last, held, ...attrs } = options;
   const inputs = { q, k, v, first, last };
-  const [y, logSumExp] = runKernel<tf.Tensor[]>(ATTENTION, { inputs, attrs }) as [
-    tf.Tensor4D,
-    tf.Tensor,
-  ];
+  const made = runHeld(ATTENTION, { inputs, attrs }, held);
+  const [y, logSumExp] = made as [tf.Tensor4D, tf.Tensor];
   logSumExp.dispose();
   return y;
 }

@@ -3,6 +3,7 @@ import { Weight } from '../weight.js';
 import type { ActivationName } from './activation.js';
 import { expectLastAxis, expectShape, hasKernel, runKernel } from './fused.js';
 import { gatedMlp } from './gated-mlp.js';
+import type { Held } from './held.js';
 import { type LinearLayer, mergedLinear } from './merged-linear.js';
 
 /** Inputs x, bias0?, bias1?; attributes weights (gate and up), name. */
@@ -16,10 +17,10 @@ export interface GatedLayers {
 
 /**
  * The first half of a gated MLP: activation(gate(x)) · up(x), the bits of `gatedMlp` of both products.
- * One call where both weights are frozen and no gradients are recorded.
+ * One call where both weights are frozen, no gradients are recorded and nothing is held.
  *
  * @param x [..., cols]
- * @param keepBf16 see `gatedMlp`
+ * @param held of both products and of the result
  * @returns [..., rows]
  * @throws LlmkitError `shape`
  */
@@ -27,13 +28,14 @@ export function gatedLinear(
   x: tf.Tensor,
   { gate, up }: GatedLayers,
   name: ActivationName,
-  { keepBf16 = false } = {},
+  held?: Held,
 ): tf.Tensor {
   const weights = [gate.weight, up.weight];
   const frozen = weights.every((weight) => weight instanceof Weight);
-  if (!frozen || !hasKernel(GATED_LINEAR) || tf.engine().isTapeOn()) {
-    const [gated, linear] = mergedLinear(x, [gate, up]) as [tf.Tensor, tf.Tensor];
-    return gatedMlp(gated, linear, name, { keepBf16 });
+  const apart = !frozen || held !== undefined || !hasKernel(GATED_LINEAR);
+  if (apart || tf.engine().isTapeOn()) {
+    const [gated, linear] = mergedLinear(x, [gate, up], held) as [tf.Tensor, tf.Tensor];
+    return gatedMlp(gated, linear, name, held);
   }
   const { rows, cols } = gate.weight as Weight;
   const other = up.weight as Weight;

@@ -2,8 +2,9 @@ import { roundedOperands } from '../rounded-operands.js';
 import * as tf from '../tfjs.js';
 import { Weight } from '../weight.js';
 import { asMatrix, expectLastAxis, expectShape, fused, hasKernel, runKernel } from './fused.js';
+import { fusedHeld, type Held, hold } from './held.js';
 
-/** Kernel of `linear` with a frozen weight: inputs x, bias?; attribute weight. */
+/** Kernel of `linear` with a frozen weight: inputs x, bias?; attributes weight, held? where it does not compute in float32. */
 export const LINEAR = 'LlmkitLinear';
 /** Kernel of `linear` with a trainable weight: inputs x, weight, bias?. */
 export const LINEAR_DENSE = 'LlmkitLinearDense';
@@ -19,17 +20,33 @@ export const LINEAR_GRAD_INPUT = 'LlmkitLinearGradInput';
  * @returns [..., rows]
  * @throws LlmkitError `shape`
  */
-export function linear(x: tf.Tensor, weight: Weight | tf.Tensor2D, bias?: tf.Tensor1D): tf.Tensor {
+export function linear(
+  x: tf.Tensor,
+  weight: Weight | tf.Tensor2D,
+  bias?: tf.Tensor1D,
+  held?: Held,
+): tf.Tensor {
   const [rows, cols] = matrixShape(weight);
   expectLastAxis('linear: x', x, cols);
   if (bias !== undefined) expectShape('linear: bias', bias.shape, [rows]);
   const biasInput = bias === undefined ? {} : { bias };
   if (weight instanceof Weight) {
     const call = { inputs: { x, ...biasInput }, attrs: { weight } };
-    return fused(LINEAR, call, () => addBias(frozenMatMul(x, weight), bias));
+    const composition = () => addBias(frozenMatMul(x, weight), bias);
+    return holds(weight, held)
+      ? fusedHeld(LINEAR, call, composition, held)
+      : hold(fused(LINEAR, call, composition), held);
   }
   const call = { inputs: { x, weight, ...biasInput } };
-  return fused(LINEAR_DENSE, call, () => addBias(denseMatMul(x, weight), bias));
+  return hold(
+    fused(LINEAR_DENSE, call, () => addBias(denseMatMul(x, weight), bias)),
+    held,
+  );
+}
+
+/** Whether kernels of products with a weight write their result as it is held. */
+export function holds(weight: Weight, held: Held): boolean {
+  return held === undefined || weight.compute !== 'f32';
 }
 
 /** [rows, cols] of a frozen or trainable matrix. */

@@ -1,10 +1,11 @@
 import * as tf from '../tfjs.js';
 import type { Weight } from '../weight.js';
 import { asMatrix, expectLastAxis, expectShape, hasKernel, runKernel } from './fused.js';
-import { frozenGradInput, linear } from './linear.js';
+import { type Held, hold, runHeld } from './held.js';
+import { frozenGradInput, holds, linear } from './linear.js';
 import { savable } from './recipe.js';
 
-/** Inputs x, a, b, dropped?, bias?; attributes weight, scale; outputs y and low [M, R]. */
+/** Inputs x, a, b, dropped?, bias?; attributes weight, scale, held? of y; outputs y and low [M, R]. */
 export const LORA_LINEAR = 'LlmkitLoraLinear';
 /**
  * Inputs dy, dropped, low, a, b; attributes weight, scale, whole; outputs dx, da, db, and ddropped
@@ -25,29 +26,40 @@ export interface LoraMatrices {
   readonly bias?: tf.Tensor1D | undefined;
 }
 
+/** How a linear layer with LoRA is applied. */
+export interface LoraOptions {
+  /** x after dropout; x itself if left out. */
+  readonly dropped?: tf.Tensor;
+  readonly held?: Held;
+}
+
 /**
  * A linear layer with LoRA: y = x · Wᵀ + bias + scale · (dropped · Aᵀ) · Bᵀ, in one pass over x and y.
  * The low-rank part is in float32 whatever the weight's compute type.
  *
  * @param x [..., cols]
- * @param dropped x after dropout; x itself if left out
  * @returns [..., rows]
  * @throws LlmkitError `shape`
  * @see https://arxiv.org/abs/2106.09685
  */
-export function loraLinear(x: tf.Tensor, matrices: LoraMatrices, dropped = x): tf.Tensor {
+export function loraLinear(
+  x: tf.Tensor,
+  matrices: LoraMatrices,
+  { dropped = x, held }: LoraOptions = {},
+): tf.Tensor {
   const { weight, a, b, bias } = matrices;
   expectLastAxis('loraLinear: x', x, weight.cols);
   expectShape('loraLinear: dropped', dropped.shape, x.shape);
   expectShape('loraLinear: a', a.shape, [-1, weight.cols]);
   expectShape('loraLinear: b', b.shape, [weight.rows, a.shape[0]]);
   if (bias !== undefined) expectShape('loraLinear: bias', bias.shape, [weight.rows]);
-  if (!tf.engine().isTapeOn()) return tf.tidy(() => forward(x, matrices, dropped)[0]);
+  const run = () => forward(x, matrices, { dropped, held });
+  if (!tf.engine().isTapeOn()) return tf.tidy(() => run()[0]);
   const whole = dropped === x;
   const inputs = [x, a, b, ...(whole ? [] : [dropped]), ...(bias ? [bias] : [])];
   const source = savable(dropped);
   const product = tf.customGrad((...args) => {
-    const [y, low] = forward(x, matrices, dropped);
+    const [y, low] = run();
     (args[inputs.length] as tf.GradSaveFunc)([low, a, b, ...source.tensors]);
     const gradFunc = (dy: tf.Tensor | tf.Tensor[], saved: tf.Tensor[]) => {
       const [low, a, b, ...rest] = saved as [tf.Tensor2D, tf.Tensor2D, tf.Tensor2D];
@@ -62,7 +74,7 @@ export function loraLinear(x: tf.Tensor, matrices: LoraMatrices, dropped = x): t
 function forward(
   x: tf.Tensor,
   matrices: LoraMatrices,
-  dropped: tf.Tensor,
+  { dropped, held }: { readonly dropped: tf.Tensor; readonly held: Held },
 ): [y: tf.Tensor, low: tf.Tensor] {
   const { weight, a, b, scale, bias } = matrices;
   if (hasKernel(LORA_LINEAR)) {
@@ -70,11 +82,13 @@ function forward(
     if (dropped !== x) inputs.dropped = dropped;
     if (bias !== undefined) inputs.bias = bias;
     const call = { inputs, attrs: { weight, scale } };
-    return runKernel<tf.Tensor[]>(LORA_LINEAR, call) as [tf.Tensor, tf.Tensor];
+    const [y, low] = runHeld(LORA_LINEAR, call, holds(weight, held) ? held : undefined);
+    return [holds(weight, held) ? (y as tf.Tensor) : hold(y as tf.Tensor, held), low as tf.Tensor];
   }
   const low = tf.mul(tf.matMul(asMatrix(dropped), a, false, true), scale);
   const y = linear(x, weight, bias);
-  return [tf.add(y, tf.reshape(tf.matMul(low as tf.Tensor2D, b, false, true), y.shape)), low];
+  const sum = tf.add(y, tf.reshape(tf.matMul(low as tf.Tensor2D, b, false, true), y.shape));
+  return [hold(sum, held), low];
 }
 
 /** What the gradient needs of the forward pass. */

@@ -1,9 +1,10 @@
 import * as tf from '../tfjs.js';
 import { Weight } from '../weight.js';
-import { expectLastAxis, expectShape, hasKernel, runKernel } from './fused.js';
-import { linear, matrixShape } from './linear.js';
+import { expectLastAxis, expectShape, hasKernel } from './fused.js';
+import { type Held, runHeld } from './held.js';
+import { holds, linear, matrixShape } from './linear.js';
 
-/** Inputs x and the biases by place (`bias0`); attribute weights; an output per weight. */
+/** Inputs x and the biases by place (`bias0`); attributes weights, held?; an output per weight. */
 export const MERGED_LINEAR = 'LlmkitMergedLinear';
 
 /** One of several linear layers of the same input. */
@@ -23,11 +24,16 @@ export interface LinearLayer {
  * @returns [..., rows] of each layer
  * @throws LlmkitError `shape`
  */
-export function mergedLinear(x: tf.Tensor, layers: readonly LinearLayer[]): tf.Tensor[] {
+export function mergedLinear(
+  x: tf.Tensor,
+  layers: readonly LinearLayer[],
+  held?: Held,
+): tf.Tensor[] {
   const weights = layers.flatMap(({ weight }) => (weight instanceof Weight ? weight : []));
-  const merges = weights.length === layers.length && hasKernel(MERGED_LINEAR);
-  if (!merges || tf.engine().isTapeOn()) {
-    return layers.map(({ weight, bias }) => linear(x, weight, bias));
+  const frozen = weights.length === layers.length;
+  const merges = frozen && weights.every((weight) => holds(weight, held));
+  if (!merges || !hasKernel(MERGED_LINEAR) || tf.engine().isTapeOn()) {
+    return layers.map(({ weight, bias }) => linear(x, weight, bias, held));
   }
   const inputs: tf.NamedTensorMap = { x };
   layers.forEach(({ weight, bias }, i) => {
@@ -37,5 +43,5 @@ export function mergedLinear(x: tf.Tensor, layers: readonly LinearLayer[]): tf.T
     expectShape('mergedLinear: bias', bias.shape, [rows]);
     inputs[`bias${i}`] = bias;
   });
-  return runKernel<tf.Tensor[]>(MERGED_LINEAR, { inputs, attrs: { weights } });
+  return runHeld(MERGED_LINEAR, { inputs, attrs: { weights } }, held, { every: true });
 }

@@ -1,8 +1,9 @@
 import * as tf from '../tfjs.js';
-import { expectLastAxis, fused, runKernel } from './fused.js';
+import { expectLastAxis, runKernel } from './fused.js';
+import { fusedHeld, type Held } from './held.js';
 import { cheap } from './recipe.js';
 
-/** Kernel of `rmsNorm`: inputs x, weight; attribute eps. */
+/** Kernel of `rmsNorm`: inputs x, weight; attributes eps, held?. */
 export const RMS_NORM = 'LlmkitRmsNorm';
 /** Inputs x, weight, dy; attributes eps, wanted ('x' or 'weight'). */
 export const RMS_NORM_GRAD = 'LlmkitRmsNormGrad';
@@ -16,14 +17,16 @@ export const RMS_NORM_GRAD = 'LlmkitRmsNormGrad';
  * @throws LlmkitError `shape` when the last axis of x is not D
  * @see https://arxiv.org/abs/1910.07467
  */
-export function rmsNorm(x: tf.Tensor, weight: tf.Tensor1D, eps: number): tf.Tensor {
+export function rmsNorm(x: tf.Tensor, weight: tf.Tensor1D, eps: number, held?: Held): tf.Tensor {
   expectLastAxis('rmsNorm: x', x, weight.size);
-  const y = fused(RMS_NORM, { inputs: { x, weight }, attrs: { eps } }, () => {
+  const composition = () => {
     const meanSquare = tf.mean(tf.square(x), -1, true);
     return tf.mul(tf.mul(x, tf.rsqrt(tf.add(meanSquare, eps))), weight);
-  });
+  };
+  const call = { inputs: { x, weight }, attrs: { eps } };
+  const y = fusedHeld(RMS_NORM, call, composition, held);
   return cheap(y, [x, weight], ([x, weight]) =>
-    rmsNorm(x as tf.Tensor, weight as tf.Tensor1D, eps),
+    rmsNorm(x as tf.Tensor, weight as tf.Tensor1D, eps, held),
   );
 }
 

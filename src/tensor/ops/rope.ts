@@ -1,8 +1,9 @@
 import { LlmkitError } from '../../errors.js';
 import * as tf from '../tfjs.js';
-import { expectShape, fused, runKernel } from './fused.js';
+import { expectShape, runKernel } from './fused.js';
+import { fusedHeld, type Held } from './held.js';
 
-/** Kernel of `rope`: inputs x, cos, sin; attribute inverse. */
+/** Kernel of `rope`: inputs x, cos, sin; attributes inverse, held?. */
 export const ROPE = 'LlmkitRope';
 
 /**
@@ -15,7 +16,7 @@ export const ROPE = 'LlmkitRope';
  * @throws LlmkitError `shape`
  * @see https://arxiv.org/abs/2104.09864
  */
-export function rope(x: tf.Tensor4D, cos: tf.Tensor3D, sin: tf.Tensor3D): tf.Tensor4D {
+export function rope(x: tf.Tensor4D, cos: tf.Tensor3D, sin: tf.Tensor3D, held?: Held): tf.Tensor4D {
   const [B, T, , E] = x.shape;
   const half = cos.shape[2];
   expectShape('rope: cos', cos.shape, [B, T, -1]);
@@ -24,7 +25,8 @@ export function rope(x: tf.Tensor4D, cos: tf.Tensor3D, sin: tf.Tensor3D): tf.Ten
     throw new LlmkitError('shape', `rope: cos must be at most ${E / 2} wide, got ${half}`);
   }
   const call = { inputs: { x, cos, sin }, attrs: { inverse: false } };
-  return fused(ROPE, call, () => rotate(x, tf.expandDims(cos, 2), tf.expandDims(sin, 2)));
+  const composition = () => rotate(x, tf.expandDims(cos, 2), tf.expandDims(sin, 2));
+  return fusedHeld(ROPE, call, composition, held);
 }
 
 function rotate(x: tf.Tensor4D, cos: tf.Tensor4D, sin: tf.Tensor4D): tf.Tensor4D {

@@ -1,8 +1,9 @@
 import { roundToBf16 } from '../rounded-operands.js';
 import * as tf from '../tfjs.js';
 import { asMatrix, expectLastAxis, expectShape, hasKernel, runKernel } from './fused.js';
+import { fusedHeld, type Held } from './held.js';
 
-/** Inputs x, weight, bias?; output y. */
+/** Inputs x, weight, bias?; attribute held?; output y. */
 export const ROUNDED_LINEAR = 'LlmkitRoundedLinear';
 /** Inputs dy, weight; output dx. */
 export const ROUNDED_LINEAR_GRAD_INPUT = 'LlmkitRoundedLinearGradInput';
@@ -19,16 +20,21 @@ export const ROUNDED_LINEAR_GRAD_WEIGHT = 'LlmkitRoundedLinearGradWeight';
  * @returns [..., rows]
  * @throws LlmkitError `shape`
  */
-export function roundedLinear(x: tf.Tensor, weight: tf.Tensor2D, bias?: tf.Tensor1D): tf.Tensor {
+export function roundedLinear(
+  x: tf.Tensor,
+  weight: tf.Tensor2D,
+  bias?: tf.Tensor1D,
+  held?: Held,
+): tf.Tensor {
   const [rows, cols] = weight.shape;
   expectLastAxis('roundedLinear: x', x, cols);
   if (bias !== undefined) expectShape('roundedLinear: bias', bias.shape, [rows]);
-  if (hasKernel(ROUNDED_LINEAR)) {
-    const inputs = { x, weight, ...(bias && { bias }) };
-    return runKernel(ROUNDED_LINEAR, { inputs });
-  }
-  const y = roundedProduct(x, weight);
-  return bias === undefined ? y : tf.add(y, bias);
+  const composition = () => {
+    const y = roundedProduct(x, weight);
+    return bias === undefined ? y : tf.add(y, bias);
+  };
+  const call = { inputs: { x, weight, ...(bias && { bias }) } };
+  return fusedHeld(ROUNDED_LINEAR, call, composition, held);
 }
 
 function roundedProduct(x: tf.Tensor, weight: tf.Tensor2D): tf.Tensor {

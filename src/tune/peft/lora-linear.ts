@@ -1,5 +1,5 @@
 import { DenseLinear, type ForwardContext, type Linear } from '../../model/linear.js';
-import { dropout, linear, loraLinear } from '../../tensor/ops/index.js';
+import { dropout, type Held, hold, linear, loraLinear } from '../../tensor/ops/index.js';
 import {
   add,
   mul,
@@ -47,17 +47,17 @@ export class LoraLinear implements Linear {
     if (inner.bias) this.bias = inner.bias;
   }
 
-  forward(x: Tensor, context: ForwardContext): Tensor {
+  forward(x: Tensor, context: ForwardContext, held?: Held): Tensor {
     const { a, b, bias, scale } = this.parts;
     const dropped = this.#dropped(x, context);
     const { inner, weight } = this;
     if (inner instanceof DenseLinear && weight instanceof Weight && bias === undefined) {
       const pair = { a: a as Tensor2D, b: b as Tensor2D, scale };
-      return loraLinear(x, { weight, bias: inner.bias, ...pair }, dropped);
+      return loraLinear(x, { weight, bias: inner.bias, ...pair }, { dropped, held });
     }
     const low = mul(linear(dropped, a as Tensor2D), scale);
     const update = linear(low, b as Tensor2D, bias && mul<Tensor1D>(bias, scale));
-    return add(this.inner.forward(x, context), update);
+    return hold(add(this.inner.forward(x, context), update), held);
   }
 
   variables(): readonly Variable[] {

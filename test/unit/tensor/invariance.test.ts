@@ -17,7 +17,7 @@ type RowFunction = (x: tf.Tensor2D) => tf.Tensor;
 
 const rowFunctions: Record<string, RowFunction> = {
   rmsNorm: (x) => ops.rmsNorm(x, tf.tensor1d(randomNormal(COLS, 3)), 1e-5),
-  layerNorm: (x) => ops.layerNorm(x, tf.tensor1d(randomNormal(COLS, 3)), undefined, 1e-5),
+  layerNorm: (x) => ops.layerNorm(x, { weight: tf.tensor1d(randomNormal(COLS, 3)), eps: 1e-5 }),
   'linear, trainable': (x) => ops.linear(x, matrix()),
   roundedLinear: (x) => ops.roundedLinear(x, matrix()),
   'gradient of roundedLinear': gradientOf((x) => ops.roundedLinear(x, matrix())),

@@ -46,7 +46,7 @@ const loraLinearCases: OpCase[] = ['f32', 'nf4 double', 'int4 with zeros'].flatM
   const run = (x: tf.Tensor, a: tf.Tensor, b: tf.Tensor, more: tf.Tensor[]) => {
     const pair = { a: a as tf.Tensor2D, b: b as tf.Tensor2D, scale: 0.5 };
     const [bias, dropped] = more as [tf.Tensor1D | undefined, tf.Tensor | undefined];
-    return ops.loraLinear(x, { weight, bias, ...pair }, dropped);
+    return ops.loraLinear(x, { weight, bias, ...pair }, dropped === undefined ? {} : { dropped });
   };
   const shapes = [
     [2, 3, COLS],
@@ -100,7 +100,11 @@ const normCases: OpCase[] = [1, 7, 64, 67].flatMap((D) => [
     name: `layerNorm, ${D} wide`,
     shapes: [[5, D], [D], [D]],
     run: (x, weight, bias) =>
-      ops.layerNorm(x as tf.Tensor, weight as tf.Tensor1D, bias as tf.Tensor1D, 1e-2),
+      ops.layerNorm(x as tf.Tensor, {
+        weight: weight as tf.Tensor1D,
+        bias: bias as tf.Tensor1D,
+        eps: 1e-2,
+      }),
     expected: (x, weight, bias) =>
       eachRow(x as Float32Array, D, (row) => {
         const mean = row.reduce((sum, v) => sum + v, 0) / D;
@@ -112,7 +116,7 @@ const normCases: OpCase[] = [1, 7, 64, 67].flatMap((D) => [
   {
     name: `layerNorm without bias, ${D} wide`,
     shapes: [[5, D], [D]],
-    run: (x, weight) => ops.layerNorm(x as tf.Tensor, weight as tf.Tensor1D, undefined, 1e-2),
+    run: (x, weight) => ops.layerNorm(x as tf.Tensor, { weight: weight as tf.Tensor1D, eps: 1e-2 }),
   },
 ]);
 

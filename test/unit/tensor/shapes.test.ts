@@ -23,7 +23,12 @@ const MISTAKES: Readonly<Record<string, [run: () => unknown, message: string]>> 
     'rmsNorm: x must be [..., 4], got [2, 3]',
   ],
   layerNorm: [
-    () => ops.layerNorm(ones(2, 4), ones<tf.Rank.R1>(4), ones<tf.Rank.R1>(3), 1e-5),
+    () =>
+      ops.layerNorm(ones(2, 4), {
+        weight: ones<tf.Rank.R1>(4),
+        bias: ones<tf.Rank.R1>(3),
+        eps: 1e-5,
+      }),
     'layerNorm: bias must be [4], got [3]',
   ],
   rope: [

@@ -6,6 +6,7 @@ import type { AttentionShape } from '../addon.js';
 import type { Floats, Ints } from '../arrays.js';
 import type { KernelDevice } from '../kernel-device.js';
 import { NativeKvStore } from '../native-kv-store.js';
+import { heldOf } from './blocks.js';
 import type { KernelParams, KernelTable, NativeKernel } from './kernel.js';
 
 type AttentionInputs = Record<'q' | 'k' | 'v' | 'first' | 'last', TensorInfo>;
@@ -13,13 +14,13 @@ type AttentionInputs = Record<'q' | 'k' | 'v' | 'first' | 'last', TensorInfo>;
 const attention: NativeKernel = ({ inputs, attrs }, native) => {
   const { q, k, v, first, last } = inputs as AttentionInputs;
   const { slopes, scale, softcap, shape, rounded, training } = settings(inputs, attrs, native);
-  const queries = native.floats(q);
-  const y = native.output(q.shape, queries.length);
+  const queries = native.elements(q);
+  const y = native.output(q.shape, queries.length, heldOf({ attrs }));
   const logSumExp = native.output(q.shape.slice(0, 3), queries.length / shape[5]);
   native.addon.attention(
     queries,
-    native.floats(k),
-    native.floats(v),
+    native.elements(k),
+    native.elements(v),
     native.ints(first),
     native.ints(last),
     slopes,
@@ -38,7 +39,7 @@ const attentionGrad: NativeKernel = ({ inputs, attrs }, native) => {
   const { q, k, v, first, last, y, logSumExp, dy } = inputs as AttentionInputs &
     Record<'y' | 'logSumExp' | 'dy', TensorInfo>;
   const { slopes, scale, softcap, shape, rounded, training } = settings(inputs, attrs, native);
-  const [queries, keys, values] = [native.floats(q), native.floats(k), native.floats(v)];
+  const [queries, keys, values] = [native.elements(q), native.elements(k), native.elements(v)];
   const dq = native.output(q.shape, queries.length);
   const dk = native.output(k.shape, keys.length);
   const dv = native.output(v.shape, values.length);
@@ -49,7 +50,7 @@ const attentionGrad: NativeKernel = ({ inputs, attrs }, native) => {
     native.ints(first),
     native.ints(last),
     slopes,
-    native.floats(y),
+    native.elements(y),
     native.floats(logSumExp),
     native.floats(dy),
     dq.values,

@@ -1,13 +1,8 @@
 import { ACTIVATION, ACTIVATION_GRAD, type ActivationName } from '../../ops/activation.js';
 import { DROPOUT, type DropoutOptions } from '../../ops/dropout.js';
 import { EMBEDDING } from '../../ops/embedding.js';
-import {
-  GATED_MLP,
-  GATED_MLP_GRAD,
-  GATED_MLP_KEEP,
-  GATED_MLP_KEPT,
-  GATED_MLP_KEPT_GRAD,
-} from '../../ops/gated-mlp.js';
+import { GATED_MLP, GATED_MLP_GRAD } from '../../ops/gated-mlp.js';
+import { type Held, HOLD } from '../../ops/held.js';
 import { LAYER_NORM, LAYER_NORM_GRAD } from '../../ops/layer-norm.js';
 import { LINEAR, LINEAR_DENSE, LINEAR_GRAD_INPUT } from '../../ops/linear.js';
 import { LORA_LINEAR, LORA_LINEAR_GRAD } from '../../ops/lora-linear.js';
@@ -16,7 +11,7 @@ import { ROPE } from '../../ops/rope.js';
 import type { TensorInfo } from '../../tfjs.js';
 import type { Weight } from '../../weight.js';
 import type { Matrix } from '../addon.js';
-import type { Floats, Ints } from '../arrays.js';
+import type { Elements, Floats, Ints } from '../arrays.js';
 import type { KernelDevice } from '../kernel-device.js';
 import { type KernelParams, type KernelTable, type NativeKernel, sizeOf } from './kernel.js';
 
@@ -30,6 +25,20 @@ export function optional<F extends Floats, I extends Ints>(
   return x === undefined ? null : native.floats(x);
 }
 
+/** How a call's result is to be held. */
+export function heldOf({ attrs }: { readonly attrs: object }): Held {
+  return (attrs as { held?: Held }).held;
+}
+
+/** What is multiplied with a matrix: as it is held where the matrix is packed, else float32. */
+export function multiplied<F extends Floats, I extends Ints>(
+  native: KernelDevice<F, I>,
+  x: TensorInfo,
+  weight: Weight | undefined,
+): Elements<F> {
+  return weight === undefined || weight.compute === 'f32' ? native.floats(x) : native.elements(x);
+}
+
 /** The matrix of a call and its size: an attribute when it is frozen, else an input. */
 export function matrixOf<F extends Floats, I extends Ints>(
   native: KernelDevice<F, I>,
@@ -38,7 +47,7 @@ export function matrixOf<F extends Floats, I extends Ints>(
   const { weight: frozen } = attrs as { weight?: Weight };
   if (frozen !== undefined) {
     const matrix: Matrix<F> = native.weight(frozen);
-    return { matrix, rows: frozen.rows, cols: frozen.cols };
+    return { matrix, frozen, rows: frozen.rows, cols: frozen.cols };
   }
   const weight = inputs.weight as TensorInfo;
   const [rows, cols] = weight.shape as [number, number];
@@ -47,11 +56,11 @@ export function matrixOf<F extends Floats, I extends Ints>(
 
 const linear: NativeKernel = (params, native) => {
   const x = params.inputs.x as TensorInfo;
-  const { matrix, rows, cols } = matrixOf(native, params);
-  const values = native.floats(x);
+  const { matrix, frozen, rows, cols } = matrixOf(native, params);
+  const values = multiplied(native, x, frozen);
   const shape = x.shape.slice();
   shape[shape.length - 1] = rows;
-  const y = native.output(shape, (values.length / cols) * rows);
+  const y = native.output(shape, (values.length / cols) * rows, heldOf(params));
   const bias = optional(native, params.inputs, 'bias');
   native.addon.linear(values, matrix, bias, y.values, cols);
   return y.info;
@@ -70,14 +79,14 @@ const linearGradInput: NativeKernel = (params, native) => {
 
 const loraLinear: NativeKernel = (params, native) => {
   const { x, a, b, dropped } = params.inputs as Record<'x' | 'a' | 'b' | 'dropped', TensorInfo>;
-  const { matrix, rows, cols } = matrixOf(native, params);
-  const values = native.floats(x);
+  const { matrix, frozen, rows, cols } = matrixOf(native, params);
+  const values = multiplied(native, x, frozen);
   const [M, R] = [values.length / cols, a.shape[0] as number];
-  const y = native.output([...x.shape.slice(0, -1), rows], M * rows);
+  const y = native.output([...x.shape.slice(0, -1), rows], M * rows, heldOf(params));
   const low = native.output([M, R], M * R);
   native.addon.loraLinear(
     values,
-    dropped === undefined ? values : native.floats(dropped),
+    dropped === undefined ? values : native.elements(dropped),
     matrix,
     native.floats(a),
     native.floats(b),
@@ -102,7 +111,7 @@ const loraLinearGrad: NativeKernel = (params, native) => {
   const ddropped = whole ? undefined : like(dropped);
   native.addon.loraLinearGrad(
     native.floats(dy),
-    native.floats(dropped),
+    native.elements(dropped),
     native.floats(low),
     matrix,
     native.floats(a),
@@ -119,18 +128,19 @@ const loraLinearGrad: NativeKernel = (params, native) => {
 
 const rmsNorm: NativeKernel = ({ inputs, attrs }, native) => {
   const { x, weight } = inputs as Record<'x' | 'weight', TensorInfo>;
-  const values = native.floats(x);
-  const y = native.output(x.shape, values.length);
-  native.addon.rmsNorm(values, native.floats(weight), (attrs as { eps: number }).eps, y.values);
+  const values = native.elements(x);
+  const { eps, held } = attrs as { eps: number; held?: Held };
+  const y = native.output(x.shape, values.length, held);
+  native.addon.rmsNorm(values, native.floats(weight), eps, y.values);
   return y.info;
 };
 
 const layerNorm: NativeKernel = ({ inputs, attrs }, native) => {
   const { x, weight } = inputs as Record<'x' | 'weight', TensorInfo>;
-  const values = native.floats(x);
-  const y = native.output(x.shape, values.length);
+  const values = native.elements(x);
+  const { eps, held } = attrs as { eps: number; held?: Held };
+  const y = native.output(x.shape, values.length, held);
   const bias = optional(native, inputs, 'bias');
-  const { eps } = attrs as { eps: number };
   native.addon.layerNorm(values, native.floats(weight), bias, eps, y.values);
   return y.info;
 };
@@ -141,7 +151,7 @@ const normGrad =
   ({ inputs, attrs }, native) => {
     const { x, weight, dy } = inputs as Record<'x' | 'weight' | 'dy', TensorInfo>;
     const { eps, wanted } = attrs as { eps: number; wanted: 'x' | 'weight' };
-    const [values, scale, dys] = [native.floats(x), native.floats(weight), native.floats(dy)];
+    const [values, scale, dys] = [native.elements(x), native.floats(weight), native.floats(dy)];
     if (wanted === 'x') {
       const dx = native.output(x.shape, values.length);
       native.addon[norm](values, scale, eps, dys, dx.values, null, null);
@@ -157,9 +167,9 @@ const normGrad =
 const rope: NativeKernel = ({ inputs, attrs }, native) => {
   const { x, cos, sin } = inputs as Record<'x' | 'cos' | 'sin', TensorInfo>;
   const [, , heads, headSize] = x.shape as [number, number, number, number];
-  const values = native.floats(x);
-  const y = native.output(x.shape, values.length);
-  const { inverse } = attrs as { inverse: boolean };
+  const values = native.elements(x);
+  const { inverse, held } = attrs as { inverse: boolean; held?: Held };
+  const y = native.output(x.shape, values.length, held);
   const [cosines, sines] = [native.floats(cos), native.floats(sin)];
   native.addon.rope(values, cosines, sines, y.values, heads, headSize, inverse);
   return y.info;
@@ -167,15 +177,16 @@ const rope: NativeKernel = ({ inputs, attrs }, native) => {
 
 const activation: NativeKernel = ({ inputs, attrs }, native) => {
   const x = inputs.x as TensorInfo;
-  const values = native.floats(x);
-  const y = native.output(x.shape, values.length);
-  native.addon.activation((attrs as { name: ActivationName }).name, values, y.values);
+  const values = native.elements(x);
+  const { name, held } = attrs as { name: ActivationName; held?: Held };
+  const y = native.output(x.shape, values.length, held);
+  native.addon.activation(name, values, y.values);
   return y.info;
 };
 
 const activationGrad: NativeKernel = ({ inputs, attrs }, native) => {
   const { x, dy } = inputs as Record<'x' | 'dy', TensorInfo>;
-  const values = native.floats(x);
+  const values = native.elements(x);
   const dx = native.output(x.shape, values.length);
   const { name } = attrs as { name: ActivationName };
   native.addon.activationGrad(name, values, native.floats(dy), dx.values);
@@ -184,48 +195,20 @@ const activationGrad: NativeKernel = ({ inputs, attrs }, native) => {
 
 const gatedMlp: NativeKernel = ({ inputs, attrs }, native) => {
   const { gate, up } = inputs as Record<'gate' | 'up', TensorInfo>;
-  const values = native.floats(gate);
-  const y = native.output(gate.shape, values.length);
-  const { name } = attrs as { name: ActivationName };
-  native.addon.gatedMlp(name, values, native.floats(up), y.values);
+  const values = native.elements(gate);
+  const { name, held } = attrs as { name: ActivationName; held?: Held };
+  const y = native.output(gate.shape, values.length, held);
+  native.addon.gatedMlp(name, values, native.elements(up), y.values);
   return y.info;
 };
 
 const gatedMlpGrad: NativeKernel = ({ inputs, attrs }, native) => {
   const { gate, up, dy } = inputs as Record<'gate' | 'up' | 'dy', TensorInfo>;
   const { name } = attrs as { name: ActivationName };
-  const [gates, ups, dys] = [native.floats(gate), native.floats(up), native.floats(dy)];
+  const [gates, ups, dys] = [native.elements(gate), native.elements(up), native.floats(dy)];
   const dgate = native.output(gate.shape, gates.length);
   const dup = native.output(gate.shape, gates.length);
   native.addon.gatedMlpGrad(name, gates, ups, dys, dgate.values, dup.values);
-  return [dgate.info, dup.info];
-};
-
-const gatedMlpKeep: NativeKernel = ({ inputs, attrs }, native) => {
-  const { gate, up } = inputs as Record<'gate' | 'up', TensorInfo>;
-  const values = native.floats(gate);
-  const y = native.output(gate.shape, values.length);
-  const kept = native.output(gate.shape, values.length);
-  const { name } = attrs as { name: ActivationName };
-  native.addon.gatedMlpKeep(name, values, native.floats(up), y.values, kept.values);
-  return [y.info, kept.info];
-};
-
-const gatedMlpKept: NativeKernel = ({ inputs, attrs }, native) => {
-  const kept = inputs.kept as TensorInfo;
-  const values = native.floats(kept);
-  const y = native.output(kept.shape, values.length);
-  native.addon.gatedMlpKept((attrs as { name: ActivationName }).name, values, y.values);
-  return y.info;
-};
-
-const gatedMlpKeptGrad: NativeKernel = ({ inputs, attrs }, native) => {
-  const { kept, dy } = inputs as Record<'kept' | 'dy', TensorInfo>;
-  const { name } = attrs as { name: ActivationName };
-  const [values, dys] = [native.floats(kept), native.floats(dy)];
-  const dgate = native.output(kept.shape, values.length);
-  const dup = native.output(kept.shape, values.length);
-  native.addon.gatedMlpKeptGrad(name, values, dys, dgate.values, dup.values);
   return [dgate.info, dup.info];
 };
 
@@ -242,7 +225,14 @@ const dropout: NativeKernel = ({ inputs, attrs }, native) => {
   const { x, keys } = inputs as Record<'x' | 'keys', TensorInfo>;
   const { rate, seed, stream } = attrs as Omit<DropoutOptions, 'keys'>;
   const y = native.output(x.shape, sizeOf(x.shape));
-  native.addon.dropout(native.floats(x), native.ints(keys), rate, seed, stream, y.values);
+  native.addon.dropout(native.elements(x), native.ints(keys), rate, seed, stream, y.values);
+  return y.info;
+};
+
+const hold: NativeKernel = ({ inputs }, native) => {
+  const x = inputs.x as TensorInfo;
+  const y = native.output(x.shape, sizeOf(x.shape), 'bf16');
+  native.addon.convert(native.elements(x), y.values);
   return y.info;
 };
 
@@ -254,9 +244,7 @@ export const blockKernels: KernelTable = {
   [EMBEDDING]: embedding,
   [GATED_MLP]: gatedMlp,
   [GATED_MLP_GRAD]: gatedMlpGrad,
-  [GATED_MLP_KEEP]: gatedMlpKeep,
-  [GATED_MLP_KEPT]: gatedMlpKept,
-  [GATED_MLP_KEPT_GRAD]: gatedMlpKeptGrad,
+  [HOLD]: hold,
   [LAYER_NORM]: layerNorm,
   [LAYER_NORM_GRAD]: normGrad('layerNormGrad'),
   [LINEAR]: linear,

@@ -6,10 +6,15 @@ import { MERGED_LINEAR } from '../../ops/merged-linear.js';
 import type { TensorInfo } from '../../tfjs.js';
 import type { Weight } from '../../weight.js';
 import type { Matrix } from '../addon.js';
-import type { Floats, Ints } from '../arrays.js';
+import type { Elements, Floats, Ints } from '../arrays.js';
 import type { KernelDevice } from '../kernel-device.js';
-import { optional } from './blocks.js';
+import { heldOf, multiplied, optional } from './blocks.js';
 import { type KernelParams, type KernelTable, type NativeKernel, sizeOf } from './kernel.js';
+
+/** The shape of x · weightᵀ. */
+function productShape(x: TensorInfo, weight: Weight): number[] {
+  return [...x.shape.slice(0, -1), weight.rows];
+}
 
 /** A tensor for x · weightᵀ. */
 function outputOf<F extends Floats, I extends Ints>(
@@ -17,8 +22,7 @@ function outputOf<F extends Floats, I extends Ints>(
   x: TensorInfo,
   weight: Weight,
 ) {
-  const shape = x.shape.slice();
-  shape[shape.length - 1] = weight.rows;
+  const shape = productShape(x, weight);
   return native.output(shape, sizeOf(shape));
 }
 
@@ -29,13 +33,19 @@ const mergedLinear: NativeKernel = <F extends Floats, I extends Ints>(
   const x = inputs.x as TensorInfo;
   const { weights } = attrs as { weights: readonly Weight[] };
   const infos: TensorInfo[] = [];
-  const layers: (Matrix<F> | null)[] = [];
+  const layers: (Matrix<F> | Elements<F> | null)[] = [];
   for (const [i, weight] of weights.entries()) {
-    const y = outputOf(native, x, weight);
+    const shape = productShape(x, weight);
+    const y = native.output(shape, sizeOf(shape), heldOf({ attrs }));
     infos.push(y.info);
     layers.push(native.weight(weight), optional(native, inputs, `bias${i}`), y.values);
   }
-  native.addon.mergedLinear(native.floats(x), x.shape[x.shape.length - 1] as number, ...layers);
+  const values = multiplied(
+    native,
+    x,
+    weights.find(({ compute }) => compute === 'f32') ?? weights[0],
+  );
+  native.addon.mergedLinear(values, x.shape[x.shape.length - 1] as number, ...layers);
   return infos;
 };
 
@@ -44,7 +54,7 @@ const linearResidual: NativeKernel = ({ inputs, attrs }, native) => {
   const { weight } = attrs as { weight: Weight };
   const y = outputOf(native, x, weight);
   native.addon.linear(
-    native.floats(x),
+    multiplied(native, x, weight),
     native.weight(weight),
     optional(native, inputs, 'bias'),
     y.values,

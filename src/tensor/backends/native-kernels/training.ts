@@ -7,7 +7,7 @@ import {
   ROUNDED_LINEAR_GRAD_WEIGHT,
 } from '../../ops/rounded-linear.js';
 import type { TensorInfo } from '../../tfjs.js';
-import { matrixOf, optional } from './blocks.js';
+import { heldOf, matrixOf, optional } from './blocks.js';
 import { type KernelParams, type KernelTable, type NativeKernel, sizeOf } from './kernel.js';
 
 /** Whether a trained weight's products are in bf16. */
@@ -97,13 +97,13 @@ function hyperOf(attrs: object) {
   return [step, learningRate, beta1, beta2, eps, weightDecay, gradientScale ?? 1] as const;
 }
 
-const roundedLinear: NativeKernel = ({ inputs }, native) => {
+const roundedLinear: NativeKernel = ({ inputs, attrs }, native) => {
   const { x, weight } = inputs as Record<'x' | 'weight', TensorInfo>;
   const [rows, cols] = weight.shape as [number, number];
   const shape = [...x.shape.slice(0, -1), rows];
-  const y = native.output(shape, sizeOf(shape));
+  const y = native.output(shape, sizeOf(shape), heldOf({ attrs }));
   const bias = optional(native, inputs, 'bias');
-  native.addon.roundedLinear(native.floats(x), native.floats(weight), bias, y.values, cols);
+  native.addon.roundedLinear(native.elements(x), native.floats(weight), bias, y.values, cols);
   return y.info;
 };
 
@@ -120,7 +120,7 @@ const roundedLinearGradWeight: NativeKernel = ({ inputs }, native) => {
   const { dy, x } = inputs as Record<'dy' | 'x', TensorInfo>;
   const [rows, cols] = [dy.shape.at(-1) as number, x.shape.at(-1) as number];
   const dweight = native.output([rows, cols], rows * cols);
-  native.addon.roundedLinearGradWeight(native.floats(dy), native.floats(x), dweight.values, cols);
+  native.addon.roundedLinearGradWeight(native.floats(dy), native.elements(x), dweight.values, cols);
   return dweight.info;
 };
 

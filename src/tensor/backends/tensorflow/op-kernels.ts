@@ -6,13 +6,8 @@ import { CACHED_ATTENTION } from '../../ops/cached-attention.js';
 import { CROSS_ENTROPY, CROSS_ENTROPY_GRAD } from '../../ops/cross-entropy.js';
 import { DROPOUT, type DropoutOptions } from '../../ops/dropout.js';
 import { EMBEDDING } from '../../ops/embedding.js';
-import {
-  GATED_MLP,
-  GATED_MLP_GRAD,
-  GATED_MLP_KEEP,
-  GATED_MLP_KEPT,
-  GATED_MLP_KEPT_GRAD,
-} from '../../ops/gated-mlp.js';
+import { GATED_MLP, GATED_MLP_GRAD } from '../../ops/gated-mlp.js';
+import { HOLD } from '../../ops/held.js';
 import { LAYER_NORM, LAYER_NORM_GRAD } from '../../ops/layer-norm.js';
 import { LINEAR, LINEAR_GRAD_INPUT } from '../../ops/linear.js';
 import { LORA_LINEAR, LORA_LINEAR_GRAD } from '../../ops/lora-linear.js';
@@ -126,14 +121,7 @@ const gatedMlp: OpKernel = (ops, { gate, up }, attrs) =>
 const gatedMlpGrad: OpKernel = (ops, { gate, up, dy }, attrs) =>
   ops.run(GATED_MLP_GRAD, [gate, up, dy], [activationOf(ops, attrs)], 2);
 
-const gatedMlpKeep: OpKernel = (ops, { gate, up }, attrs) =>
-  ops.run(GATED_MLP_KEEP, [gate, up], [activationOf(ops, attrs)], 2);
-
-const gatedMlpKept: OpKernel = (ops, { kept }, attrs) =>
-  ops.runOne(GATED_MLP_KEPT, [kept], [activationOf(ops, attrs)]);
-
-const gatedMlpKeptGrad: OpKernel = (ops, { kept, dy }, attrs) =>
-  ops.run(GATED_MLP_KEPT_GRAD, [kept, dy], [activationOf(ops, attrs)], 2);
+const hold: OpKernel = (ops, { x }) => ops.runOne(HOLD, [x], []);
 
 const dropout: OpKernel = (ops, { x, keys }, attrs) => {
   const { rate, seed, stream } = attrs as Omit<DropoutOptions, 'keys'>;
@@ -208,9 +196,7 @@ export const opKernels: Readonly<Record<string, OpKernel>> = {
   [EMBEDDING]: embedding,
   [GATED_MLP]: gatedMlp,
   [GATED_MLP_GRAD]: gatedMlpGrad,
-  [GATED_MLP_KEEP]: gatedMlpKeep,
-  [GATED_MLP_KEPT]: gatedMlpKept,
-  [GATED_MLP_KEPT_GRAD]: gatedMlpKeptGrad,
+  [HOLD]: hold,
   [LAYER_NORM]: norm(LAYER_NORM),
   [LAYER_NORM_GRAD]: normGrad(LAYER_NORM_GRAD),
   [LINEAR]: linear,

@@ -33,8 +33,12 @@ async function runDriver<T>(driver: string, job: GenerateJob | ScoreJob): Promis
 }
 
 /** Runs the command line. */
-export function runProgram({ root }: BenchContext, args: readonly string[]): Promise<ChildResult> {
-  return runChild(process.execPath, [programPath(root), ...args]);
+export function runProgram(
+  { root }: BenchContext,
+  args: readonly string[],
+  env?: Readonly<Record<string, string | undefined>>,
+): Promise<ChildResult> {
+  return runChild(process.execPath, [programPath(root), ...args], env);
 }
 
 /** Keys of a training config, as `llmkit lora-train` has them. */

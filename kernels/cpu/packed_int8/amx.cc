@@ -1,6 +1,6 @@
 #include "base/simd/avx512.h"
 #include "cpu/packed/amx_product.h"
-#include "cpu/packed_int8/prepare.h"
+#include "cpu/packed_int8/amx_pairs.h"
 
 // Groups of whole 64 columns are multiplied as bytes. Others, of 32 columns, would leave half of a
 // tile of bytes empty: they are multiplied as bf16, which holds the same integers exactly and gives
@@ -10,27 +10,7 @@ namespace llmkit {
 namespace {
 
 /// Fewer rows of x are faster without tiles, with the same bits. Measured.
-constexpr size_t kLeastRowsOfBytes = 16, kLeastRowsOfWords = 40;
-
-/// Codes minus their zero points, so that a sum needs no correction.
-struct SignedCodes {
-  static constexpr bool kCorrects = false;
-  static const float* factors(const PreparedRows& x) { return x.scales; }
-
-  static Vec load_scales(const PackedWeight& weight, const uint8_t* group) {
-    if (weight.scale_type == ScaleType::kF32) return load(group);
-    return weight.scale_type == ScaleType::kF16 ? load_f16(group) : load_bf16(group);
-  }
-  /// Of row r in dword r.
-  static __m512i zero_points(const PackedWeight& weight, const uint8_t* group) {
-    if (!weight.has_zeros) return _mm512_set1_epi32(weight.code == PackedCode::kFourBit ? 8 : 128);
-    const uint8_t* const zeros = group + packed_scale_bytes(weight.scale_type);
-    return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(zeros)));
-  }
-  static size_t lines_offset(const PackedWeight& weight) {
-    return packed_scale_bytes(weight.scale_type) + (weight.has_zeros ? 16 : 0);
-  }
-};
+constexpr size_t kLeastRowsOfBytes = 16, kLeastRowsOfPairs = 9, kLeastRowsOfWords = 40;
 
 template <PackedCode kCode>
 struct Bytes : SignedCodes {
@@ -47,24 +27,7 @@ struct Bytes : SignedCodes {
 
   static void unpack(const PackedWeight& weight, const uint8_t* group, float* scales, float*,
                      uint8_t* lines) {
-    store(scales, load_scales(weight, group));
-    const __m512i zeros =
-        _mm512_mullo_epi32(zero_points(weight, group), _mm512_set1_epi32(0x01010101));
-    const __m512i mask = _mm512_set1_epi8(15);
-    const uint8_t* const end = group + weight.group_bytes;
-    for (group += lines_offset(weight); group < end; group += 64) {
-      const __m512i line = _mm512_loadu_si512(group);
-      if constexpr (kCode == PackedCode::kFourBit) {
-        const __m512i low = _mm512_and_si512(line, mask);
-        const __m512i high = _mm512_and_si512(_mm512_srli_epi16(line, 4), mask);
-        _mm512_storeu_si512(lines, _mm512_sub_epi8(low, zeros));
-        _mm512_storeu_si512(lines + 64, _mm512_sub_epi8(high, zeros));
-        lines += 128;
-      } else {
-        _mm512_storeu_si512(lines, _mm512_sub_epi8(line, zeros));
-        lines += 64;
-      }
-    }
+    unpack_bytes<kCode>(weight, group, scales, lines);
   }
 };
 
@@ -183,6 +146,9 @@ bool takes_bytes(const PackedWeight& weight, size_t m) {
   return m >= kLeastRowsOfBytes && weight.group_stride % 64 == 0 &&
          !(weight.code == PackedCode::kEightBit && weight.has_zeros);
 }
+bool takes_pairs(const PackedWeight& weight, size_t m) {
+  return m >= kLeastRowsOfPairs && m < kLeastRowsOfWords && has_pairs(weight);
+}
 bool takes_words(const PackedWeight& weight, size_t m) {
   return m >= kLeastRowsOfWords && weight.group_stride % 32 == 0;
 }
@@ -195,5 +161,14 @@ const PackedKernels packed_int8_amx = {prepare<Bytes>, product<Bytes>, product<B
 const PackedKernels packed_int8_amx_words = {prepare<Words>, product<Words>, product<Words>,
                                              kBlockRows,     kPanelTiles,    sizeof(uint16_t),
                                              kBlockRows,     kCachedRows,    takes_words};
+const PackedKernels packed_int8_amx_pairs = {prepare_pairs,
+                                             multiply_pairs,
+                                             multiply_pairs,
+                                             kLeastRowsOfWords,
+                                             1,
+                                             2 * sizeof(int8_t),
+                                             kPairRows,
+                                             0,
+                                             takes_pairs};
 
 }  // namespace llmkit

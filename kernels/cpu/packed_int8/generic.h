@@ -26,8 +26,9 @@ constexpr size_t kPanelBytes = 512 * 1024;
 /// Rows of x that are taken at a time fill about this much of it: every panel reads all of them.
 constexpr size_t kRowsBytes = 1024 * 1024, kLeastManyRows = 256;
 
-/// The packed bytes are asked for this far ahead, into the second-level cache: the requests that the
-/// first level can have open are fewer than it takes to keep the memory busy (10 % on one thread).
+/// The packed bytes are asked for this far ahead, into the second-level cache: the requests that
+/// the first level can have open are fewer than it takes to keep the memory busy (10 % on one
+/// thread).
 constexpr size_t kPrefetch = 8192;
 inline void prefetch_ahead(const uint8_t* p) { __builtin_prefetch(p + kPrefetch, 0, 2); }
 
@@ -162,8 +163,13 @@ struct Rows {
   size_t ldy;
 
   Rows skip(size_t rows) const {
-    return {values + rows * stride, scales + rows * groups, starts + rows * groups, stride, groups,
-            y + rows * ldy,         ldy};
+    return {values + rows * stride,
+            scales + rows * groups,
+            starts + rows * groups,
+            stride,
+            groups,
+            y + rows * ldy,
+            ldy};
   }
 };
 
@@ -270,8 +276,7 @@ template <GroupKind kKind, typename Source, int kRows>
 inline void product_rows(size_t rows, const PackedWeight& w, const Cut& cut, const Source& source,
                          const Rows& x, const float* bias) {
   if constexpr (kRows > 1)
-    if (rows < kRows)
-      return product_rows<kKind, Source, kRows - 1>(rows, w, cut, source, x, bias);
+    if (rows < kRows) return product_rows<kKind, Source, kRows - 1>(rows, w, cut, source, x, bias);
   product_tile<kKind, Source, kRows>(w, cut, source, x, bias);
 }
 
@@ -298,8 +303,13 @@ inline void product_all(size_t count, const PackedWeight& w, const Cut& cut, con
 }
 
 inline Rows rows_of(const PackedWeight& w, const PackedProductArgs& a) {
-  const Rows all = {static_cast<const int8_t*>(a.x.values), a.x.scales, a.x.starts, a.x.stride,
-                    w.groups, a.y, a.ldy};
+  const Rows all = {static_cast<const int8_t*>(a.x.values),
+                    a.x.scales,
+                    a.x.starts,
+                    a.x.stride,
+                    w.groups,
+                    a.y,
+                    a.ldy};
   Rows rows = all.skip(a.range.first);
   rows.y = a.y;
   return rows;
@@ -311,7 +321,7 @@ inline void few_of(const PackedWeight& w, const PackedProductArgs& a) {
   const size_t end = a.range.tile + a.range.tiles;
   for (size_t tile = a.range.tile; tile < end; ++tile, x.y += kLanes)
     product_all<PackedSource<kCode>, kShareRows>(a.range.count, w, {tile, 0, w.groups},
-                                               PackedSource<kCode>(w, tile), x, a.bias);
+                                                 PackedSource<kCode>(w, tile), x, a.bias);
 }
 
 template <PackedCode kCode>

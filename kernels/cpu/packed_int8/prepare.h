@@ -28,8 +28,8 @@ inline float largest_magnitude(const float* x, size_t n) {
   return float_of(largest_lane(most));
 }
 
-/// A group as int8: the nearest integers, ties to even, to x times `inverse`; zeros where that is 0.
-/// x is about these times `scale`, the largest magnitude / 127. One that is not finite makes the
+/// A group as int8: the nearest integers, ties to even, to x times `inverse`; zeros where that is
+/// 0. x is about these times `scale`, the largest magnitude / 127. One that is not finite makes the
 /// row's results NaN.
 struct GroupScale {
   float scale, inverse;

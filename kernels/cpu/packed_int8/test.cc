@@ -89,7 +89,8 @@ void check_ranges(Checks& checks, const PackedWeight& w) {
   packed_linear(w, most, x.data(), bias.data(), want.data());
   for (const NamedKernels& named : kernels_of_machine()) {
     if (named.fuses != kernels_of_machine()[0].fuses) continue;
-    if (named.kernels->takes != nullptr && !named.kernels->takes(w, most)) continue;
+    const auto takes = named.kernels->takes;
+    if (takes != nullptr && !takes(w, most) && !takes(w, 16)) continue;
     const PreparedFor prepared(*named.kernels, w, most, x.data());
     const PreparedRows& rows = prepared.rows;
     for (const auto product : {named.kernels->few, named.kernels->many})

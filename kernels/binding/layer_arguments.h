@@ -59,15 +59,4 @@ inline GatedMlpGrad gated_grad_arguments(const Arguments& args, size_t& n) {
           args.floats(4, n, "dgate").data, args.floats(5, n, "dup").data};
 }
 
-/// What gatedMlpKeep keeps of n elements of gate and up: 2n bf16 values in the memory of n floats.
-inline uint16_t* kept_of(const Floats& floats) { return reinterpret_cast<uint16_t*>(floats.data); }
-
-/// gatedMlpKeptGrad(name, kept, dy, dgate, dup); sets `n` to the number of elements.
-inline GatedMlpKeptGrad kept_grad_arguments(const Arguments& args, size_t& n) {
-  const Floats kept = args.floats(1);
-  n = kept.size;
-  return {kept_of(kept), args.floats(2, n, "dy").data, args.floats(3, n, "dgate").data,
-          args.floats(4, n, "dup").data};
-}
-
 }  // namespace llmkit::binding

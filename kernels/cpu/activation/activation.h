@@ -31,14 +31,6 @@ struct GatedMlpGrad {
 };
 void gated_mlp_grad(Activation f, size_t n, const GatedMlpGrad& args);
 
-/// The gradient from gate and then up, [2, n], as they were kept in bf16.
-struct GatedMlpKeptGrad {
-  const uint16_t* kept;
-  const float* dy;
-  float* dgate;
-  float* dup;
-};
-
 /// GatedMlpGrad where all is float32.
 struct GatedGradFloats {
   const float *gate, *up, *dy;

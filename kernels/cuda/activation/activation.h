@@ -19,11 +19,4 @@ cudaError_t gated_mlp(Activation f, size_t n, const ConstElements& gate, const C
                       const Elements& y, bf16* rounded, cudaStream_t stream);
 cudaError_t gated_mlp_grad(Activation f, size_t n, const GatedMlpGrad& args, cudaStream_t stream);
 
-cudaError_t gated_mlp_keep(Activation f, size_t n, const float* gate, const float* up, float* y,
-                           uint16_t* kept, cudaStream_t stream);
-cudaError_t gated_mlp_kept(Activation f, size_t n, const uint16_t* kept, float* y,
-                           cudaStream_t stream);
-cudaError_t gated_mlp_kept_grad(Activation f, size_t n, const GatedMlpKeptGrad& args,
-                                cudaStream_t stream);
-
 }  // namespace llmkit::cuda

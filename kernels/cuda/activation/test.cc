@@ -12,12 +12,6 @@ namespace {
 /// About a dozen rounded operations, each on values up to 1 + |x|.
 constexpr double kUlps = 12;
 
-std::vector<float> rounded(const std::vector<float>& x) {
-  std::vector<float> y(x.size());
-  for (size_t i = 0; i < x.size(); ++i) y[i] = from_bf16(to_bf16(x[i]));
-  return y;
-}
-
 std::vector<float> gated_of(Checks& checks, Activation f, const std::vector<float>& gate,
                             const std::vector<float>& up, size_t offset) {
   const Shifted<float> gates(gate, offset), ups(up, 1);
@@ -48,31 +42,6 @@ Gradients gated_grad_of(Checks& checks, Activation f, const std::vector<float>& 
   return {dgate.values(checks), dup.values(checks)};
 }
 
-/// The gated unit that keeps its inputs in bf16: the same value, and its gradient at what was kept.
-void check_kept(Checks& checks, Activation f, const std::vector<float>& gate,
-                const std::vector<float>& up, const std::vector<float>& dy, size_t offset) {
-  const size_t n = gate.size();
-  const Shifted<float> gates(gate, offset), ups(up, 0), dys(dy, offset);
-  Shifted<float> y(n, offset), again(n, 1), dgate(n, offset), dup(n, 1);
-  Shifted<uint16_t> kept(2 * n, 2 * offset);
-  expect(gpu::gated_mlp_keep(f, n, gates.data(), ups.data(), y.data(), kept.data(), stream()),
-         "gated_mlp_keep");
-  checks.that("keeping", same_bytes(y.values(checks), gated_of(checks, f, gate, up, 0)));
-  const std::vector<uint16_t> halves = kept.values(checks);
-  for (size_t i = 0; i < n; ++i) {
-    checks.that("kept gate", halves[i] == to_bf16(gate[i]));
-    checks.that("kept up", halves[n + i] == to_bf16(up[i]));
-  }
-  expect(gpu::gated_mlp_kept(f, n, kept.data(), again.data(), stream()), "gated_mlp_kept");
-  checks.that("from what was kept",
-              same_bytes(again.values(checks), gated_of(checks, f, rounded(gate), rounded(up), 0)));
-  const GatedMlpKeptGrad args = {kept.data(), dys.data(), dgate.data(), dup.data()};
-  expect(gpu::gated_mlp_kept_grad(f, n, args, stream()), "gated_mlp_kept_grad");
-  const Gradients want = gated_grad_of(checks, f, rounded(gate), rounded(up), dy, 0);
-  checks.that("dgate from what was kept", same_bytes(dgate.values(checks), want.dgate));
-  checks.that("dup from what was kept", same_bytes(dup.values(checks), want.dup));
-}
-
 std::vector<float> activation_of(Checks& checks, Activation f, const std::vector<float>& x,
                                  size_t offset) {
   const Shifted<float> from(x, offset);
@@ -101,7 +70,6 @@ void check(Checks& checks, Activation f, size_t n, size_t offset) {
     checks.near("dgate", grad.dgate[i], double{dx[i]} * up[i], 4, grown * std::fabs(up[i]));
     checks.near("dup", grad.dup[i], double{dy[i]} * y[i], 8, grown);
   }
-  check_kept(checks, f, x, up, dy.host, offset);
 }
 
 /// Inputs of bf16 give the bits of the same values in float32; y as bf16 is those rounded.

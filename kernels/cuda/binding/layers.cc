@@ -105,34 +105,6 @@ void gated_mlp_grad_call(const Napi::CallbackInfo& info) {
   check(gated_mlp_grad(binding::activation_argument(args), n, p, stream()), "gatedMlpGrad");
 }
 
-/// gatedMlpKeep(name, gate, up, y, kept)
-void gated_mlp_keep_call(const Napi::CallbackInfo& info) {
-  const Arguments args(info, "gatedMlpKeep");
-  const Floats gate = args.floats(1);
-  const size_t n = gate.size;
-  check(gated_mlp_keep(binding::activation_argument(args), n, gate.data,
-                       args.floats(2, n, "up").data, args.floats(3, n, "y").data,
-                       binding::kept_of(args.floats(4, n, "kept")), stream()),
-        "gatedMlpKeep");
-}
-
-/// gatedMlpKept(name, kept, y)
-void gated_mlp_kept_call(const Napi::CallbackInfo& info) {
-  const Arguments args(info, "gatedMlpKept");
-  const Floats kept = args.floats(1);
-  check(gated_mlp_kept(binding::activation_argument(args), kept.size, binding::kept_of(kept),
-                       args.floats(2, kept.size, "y").data, stream()),
-        "gatedMlpKept");
-}
-
-void gated_mlp_kept_grad_call(const Napi::CallbackInfo& info) {
-  const Arguments args(info, "gatedMlpKeptGrad");
-  size_t n;
-  const GatedMlpKeptGrad p = binding::kept_grad_arguments(args, n);
-  check(gated_mlp_kept_grad(binding::activation_argument(args), n, p, stream()),
-        "gatedMlpKeptGrad");
-}
-
 }  // namespace
 
 void add_layers(Napi::Object exports) {
@@ -145,9 +117,6 @@ void add_layers(Napi::Object exports) {
   add_procedure<activation_grad_call>(exports, "activationGrad");
   add_procedure<gated_mlp_call>(exports, "gatedMlp");
   add_procedure<gated_mlp_grad_call>(exports, "gatedMlpGrad");
-  add_procedure<gated_mlp_keep_call>(exports, "gatedMlpKeep");
-  add_procedure<gated_mlp_kept_call>(exports, "gatedMlpKept");
-  add_procedure<gated_mlp_kept_grad_call>(exports, "gatedMlpKeptGrad");
 }
 
 }  // namespace llmkit::cuda

@@ -27,6 +27,7 @@ const EMULATED_SUITES = [
   'test/unit/tensor/backends.test.ts',
   'test/unit/tensor/cached-attention.test.ts',
   'test/unit/tensor/cuda-backend.test.ts',
+  'test/unit/tensor/cuda-held.test.ts',
   'test/unit/tensor/dropout.test.ts',
   'test/unit/tensor/held.test.ts',
   'test/unit/tensor/held-results.test.ts',

@@ -51,10 +51,11 @@ export class CudaBackend
     length: number,
     held?: Held,
   ): { info: tf.TensorInfo; values: DeviceFloats } {
-    const values =
-      held === undefined
-        ? this.addon.allocate(length, 'float32')
-        : this.addon.allocate(length, 'bfloat16');
+    if (held !== undefined) {
+      const values = this.addon.allocate(length, 'bfloat16');
+      return { info: this.#info(shape, CudaData.held(this.addon, values)), values };
+    }
+    const values = this.addon.allocate(length, 'float32');
     return { info: this.#onDevice(shape, 'float32', values), values };
   }
 

@@ -23,6 +23,8 @@ export class CudaData {
   #device: DeviceFloats | DeviceInts | undefined;
   /** Whether the home of the values is the host, from where they visit the device. */
   #isPaged = false;
+  /** Whether the device has them in bf16. */
+  #isHeld = false;
 
   constructor(addon: DeviceAddon, dtype: tf.DataType) {
     this.#addon = addon;
@@ -46,6 +48,13 @@ export class CudaData {
   ): CudaData {
     const data = new CudaData(addon, dtype);
     data.#device = array;
+    return data;
+  }
+
+  /** float32 values that the device holds as bf16. */
+  static held(addon: DeviceAddon, array: DeviceFloats): CudaData {
+    const data = CudaData.onDevice(addon, 'float32', array);
+    data.#isHeld = true;
     return data;
   }
 
@@ -95,6 +104,7 @@ export class CudaData {
 
   /** The values on the device, which are about to be changed there. */
   get changing(): DeviceFloats {
+    if (this.#isHeld) this.#keepFloats(this.floats);
     return this.#changed(this.floats);
   }
 
@@ -110,12 +120,22 @@ export class CudaData {
     this.#host = undefined;
   }
 
+  /** The values are no longer held as bf16: what changes them writes float32. */
+  #keepFloats(held: DeviceFloats): void {
+    const values = this.#addon.allocate(held.length, 'float32');
+    this.#addon.convert(held, values);
+    this.#addon.release(held);
+    if (this.#isPaged) this.#addon.keepArrayOnHost(values);
+    this.#device = values;
+    this.#isHeld = false;
+  }
+
   /** Lets go of the values. */
   release(): void {
     if (this.#device !== undefined) this.#addon.release(this.#device);
     this.#device = undefined;
     this.#host = undefined;
-    this.#isPaged = false;
+    this.#isPaged = this.#isHeld = false;
     this.owners = 0;
   }
 

@@ -1,11 +1,15 @@
 import { describe, expect, test } from 'vitest';
 import type { DeviceFloats } from '../../../src/tensor/backends/arrays.js';
+import type { CudaBackend } from '../../../src/tensor/backends/cuda-backend.js';
+import { hold } from '../../../src/tensor/ops/index.js';
 import { toBf16 } from '../../../src/tensor/rounded-operands.js';
+import * as tf from '../../../src/tensor/tfjs.js';
 import { useCuda } from '../../helpers/cuda.js';
 import { randomNormal } from '../../helpers/random.js';
 import { randomWeight } from './weights.js';
 
 const addon = await useCuda();
+const backend = () => tf.backend() as CudaBackend;
 
 /** The values, held as bf16. */
 function held(values: Float32Array): DeviceFloats {
@@ -65,6 +69,31 @@ describe('an array held as bf16', () => {
       expect(addon.readSync(x)).toEqual(toBf16(randomNormal(4096, i)));
     }
     for (const x of arrays) addon.release(x);
+  });
+});
+
+describe('a tensor held as bf16', () => {
+  const bytes = () => addon.deviceMemory().inUseBytes;
+
+  test('takes half the memory of a GPU, its views none', () => {
+    const x = tf.tensor(randomNormal(1 << 16, 1), [256, 256]);
+    tf.dispose(tf.tidy(() => tf.neg(x)));
+    const before = bytes();
+    const held = tf.tidy(() => hold(x, 'bf16'));
+    const view = tf.tidy(() => tf.reshape(held, [512, 128]));
+    expect(bytes() - before).toBe(2 << 16);
+    held.dispose();
+    expect(view.dataSync()).toEqual(toBf16(randomNormal(1 << 16, 1)));
+    tf.dispose([x, view]);
+  });
+
+  test.each([false, true])('is float32 once it is changed in place, on the host: %s', (paged) => {
+    const x = tf.tensor1d(VALUES);
+    const held = tf.tidy(() => hold(x, 'bf16'));
+    if (paged) backend().keepOnHost(held);
+    addon.unary('neg', backend().floats(x), backend().changing(held));
+    expect(held.dataSync()).toEqual(VALUES.map((value) => -value));
+    tf.dispose([x, held]);
   });
 });
 

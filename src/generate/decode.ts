@@ -1,6 +1,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { LlmkitError } from '../errors.js';
 import type { Decoder } from '../model/decoder.js';
+import { fixedPositions } from '../model/device-steps.js';
 import type { KvCache } from '../model/kv-cache.js';
 import type { KvDtype } from '../tensor/kv-dtype.js';
 import { sample } from '../tensor/ops/index.js';
@@ -40,15 +41,14 @@ export interface Generation {
   readonly sequences: readonly Sequence[];
   /** Probabilities of the prompt's ids from the second on; only with `echo` and `logprobs`. */
   readonly prompt: readonly Placed[];
+  /** Tokens of the prompt that were computed: not those that another text had begun with. */
+  readonly prefillTokens: number;
   readonly prefillMs: number;
   readonly decodeMs: number;
 }
 
 /** Tokens of a prompt per forward pass: bounds memory, and a signal is heard between two. */
 const PREFILL_TOKENS = 256;
-
-/** A cache of more tokens than this is not kept for another text. */
-const MOST_KEPT_TOKENS = 4096;
 
 /**
  * Continues a prompt, one token per step and sequence, with a key/value cache.
@@ -69,6 +69,8 @@ export async function generate(
   });
   const key = model.keyOf('cache', options.kvDtype);
   const cache = model.kept.take<KvCache>(key) ?? model.newCache(1, options.kvDtype);
+  cache.beginAnew(goesOn(model, cache, options) ? promptIds.slice(0, -1) : []);
+  const prefillTokens = promptIds.length - (cache.lengths[0] ?? 0);
   let done = false;
   try {
     const begunMs = performance.now();
@@ -77,18 +79,25 @@ export async function generate(
     await continueAll({ model, cache, options, sequences }, logits);
     const decodeMs = performance.now() - prefilledMs;
     done = true;
-    return { sequences, prompt: placed, prefillMs: prefilledMs - begunMs, decodeMs };
+    const prefillMs = prefilledMs - begunMs;
+    return { sequences, prompt: placed, prefillTokens, prefillMs, decodeMs };
   } finally {
-    if (done && servesAgain(cache)) {
-      cache.clear();
-      model.kept.give(key, cache);
-    } else cache.dispose();
+    if (done && cache.lengths.length === 1) model.kept.give(key, cache);
+    else cache.dispose();
   }
 }
 
-/** Whether a cache is as a text finds it, of one row, and holds no more memory than it should between texts. */
-function servesAgain({ lengths: [length = 0, ...others] }: KvCache): boolean {
-  return others.length === 0 && length <= MOST_KEPT_TOKENS;
+/**
+ * Whether a text may go on from the tokens that a cache has of another one: nothing has changed in the model, and
+ * nobody asks for the probabilities of the prompt.
+ */
+function goesOn(
+  model: Decoder,
+  { lengths: [held = 0] }: KvCache,
+  { echo, logprobs }: GenerateOptions,
+): boolean {
+  const scores = echo && logprobs !== undefined;
+  return !scores && model.isFrozen && held <= fixedPositions(model.config);
 }
 
 /**
@@ -105,7 +114,7 @@ export function newTokenLimit(context: number, promptTokens: number, maxNewToken
   );
 }
 
-/** Runs the prompt into the cache. @returns the logits after it, [1, V] */
+/** Runs what the cache does not have of the prompt into it. @returns the logits after it, [1, V] */
 async function prefill(
   model: Decoder,
   cache: KvCache,
@@ -113,7 +122,7 @@ async function prefill(
 ): Promise<{ logits: tf.Tensor2D; placed: Placed[] }> {
   const placed: Placed[] = [];
   const scores = echo && logprobs !== undefined;
-  for (let start = 0; ; start += PREFILL_TOKENS) {
+  for (let start = cache.lengths[0] ?? 0; ; start += PREFILL_TOKENS) {
     const ids = promptIds.slice(start, start + PREFILL_TOKENS);
     const last = start + ids.length >= promptIds.length;
     const logits = forward(model, cache, [ids], scores ? 0 : ids.length - 1);

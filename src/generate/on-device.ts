@@ -1,5 +1,5 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { mostRecordedPositions, stepsShape, stepTokens } from '../model/device-steps.js';
+import { fixedPositions, stepsShape, stepTokens } from '../model/device-steps.js';
 import { newDecodeSteps, recordsSteps } from '../tensor/backends/decode-steps.js';
 import { type DecodeRow, type DecodeSteps, formOf } from '../tensor/decode-steps.js';
 import { noFiniteLogits } from '../tensor/sampling.js';
@@ -92,7 +92,7 @@ function nextStretch(
   const rows = BATCH_ROWS.find((count) => count >= active.length);
   if (first === undefined || rows === undefined || options.logprobs !== undefined) return undefined;
   const held = Math.max(...cache.lengths);
-  const limit = mostRecordedPositions(model.config);
+  const limit = fixedPositions(model.config);
   const length = LENGTH_TOKENS.find((tokens) => tokens > held) ?? held;
   const wanted = options.maxNewTokens - first.ids.length;
   const capacity = Math.min(length, limit);

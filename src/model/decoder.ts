@@ -24,7 +24,7 @@ import { headLosses } from './head.js';
 import { Kept } from './kept.js';
 import { KvCache } from './kv-cache.js';
 import { HEAD, moduleOf, specsOf } from './layout.js';
-import { DenseLinear, type ForwardContext, type Linear } from './linear.js';
+import { DenseLinear, type ForwardContext, type Linear, trainable } from './linear.js';
 import {
   linearOf,
   type ModelParts,
@@ -179,6 +179,12 @@ export class Decoder {
   newCache(batch: number, dtype: KvDtype = 'f32'): KvCache {
     const { numLayers, numKvHeads, headSize } = this.config;
     return new KvCache({ batch, numLayers, numKvHeads, headSize, dtype });
+  }
+
+  /** Whether no value of the model can be trained. */
+  get isFrozen(): boolean {
+    const variables = [...this.#linears.values()].flatMap((linear) => linear.variables());
+    return trainable([...this.parameters.values(), ...variables]).length === 0;
   }
 
   /**

@@ -18,8 +18,8 @@ export function stepsShape(
   };
 }
 
-/** Positions that a recorded step can take: beyond, a model's angles change with the length. */
-export function mostRecordedPositions({ maxLength, rope }: DecoderConfig): number {
+/** Positions whose angles are the same in every text: beyond, a model's angles change with the length. */
+export function fixedPositions({ maxLength, rope }: DecoderConfig): number {
   return Math.min(maxLength, rope?.lengthDependentBeyond ?? maxLength);
 }
 

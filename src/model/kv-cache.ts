@@ -81,10 +81,18 @@ export class KvCache {
     this.#positions = Int32Array.from(this.lengths);
   }
 
-  /** Forgets all tokens, for another text; room that was made and a recorded step stay. */
-  clear(): void {
-    this.truncate(0);
-    for (const layer of this.#layers) layer.clear();
+  /**
+   * Readies its one row for another text: of the tokens that the text begins with as well, those stay whose keys and
+   * values are as if they were written anew. So do a recorded step and the room that was made.
+   *
+   * @param ids of the text; none: no token stays
+   */
+  beginAnew(ids: readonly number[]): void {
+    const [row = []] = this.#rows;
+    const differs = row.findIndex((id, i) => id !== ids[i]);
+    const same = this.#layers.every((layer) => layer.keepsBits) ? differs : 0;
+    this.truncate(same < 0 ? row.length : same);
+    if (same === 0) for (const layer of this.#layers) layer.clear();
   }
 
   /** Frees its memory; the cache is empty then. */

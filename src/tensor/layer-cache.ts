@@ -15,7 +15,10 @@ export interface KvStore {
   select(indices: readonly number[]): void;
   /** Makes room for so many keys in every row, where a step that is recorded will need it. */
   reserve?(lengthTokens: number): void;
-  /** Forgets all keys, where those behind the last that a query sees are not as good as none. */
+  /**
+   * Forgets all keys; left out where what a query sees has the same bits whatever lies behind it, and however many
+   * tokens were written at a time.
+   */
   clear?(): void;
   dispose(): void;
 }
@@ -48,6 +51,11 @@ export class LayerCache {
   /** Makes room for so many keys in every row. */
   reserve(lengthTokens: number): void {
     this.#store?.reserve?.(lengthTokens);
+  }
+
+  /** Whether keys that stay are as good, bit for bit, as those that are written anew. */
+  get keepsBits(): boolean {
+    return this.#store !== undefined && this.#store.clear === undefined;
   }
 
   /** Its rows begin anew. */

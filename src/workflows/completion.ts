@@ -104,7 +104,7 @@ export function toCompletion(generation: Generation, source: CompletionSource): 
       load_ms: round(source.loadMs),
       prompt_ms: round(generation.prefillMs),
       decode_ms: round(generation.decodeMs),
-      prompt_tokens_per_second: rate(promptIds.length, generation.prefillMs),
+      prompt_tokens_per_second: rate(generation.prefillTokens, generation.prefillMs),
       decode_tokens_per_second: rate(newTokens, generation.decodeMs),
     },
     backend,

@@ -15,10 +15,9 @@ export interface KvStore {
   select(indices: readonly number[]): void;
   /** Makes room for so many keys in every row, where a step that is recorded will need it. */
   reserve?(lengthTokens: number): void;
-  /**
-   * Forgets all keys; left out where what a query sees has the same bits whatever lies behind it, and however many
-   * tokens were written at a time.
-   */
+  /** Whether keys and values have the same bits however many tokens are computed at a time. */
+  readonly keepsBits?: true;
+  /** Forgets all keys; left out where what lies behind the last key that a query sees changes nothing. */
   clear?(): void;
   dispose(): void;
 }
@@ -55,7 +54,7 @@ export class LayerCache {
 
   /** Whether keys that stay are as good, bit for bit, as those that are written anew. */
   get keepsBits(): boolean {
-    return this.#store !== undefined && this.#store.clear === undefined;
+    return this.#store?.keepsBits ?? false;
   }
 
   /** Its rows begin anew. */

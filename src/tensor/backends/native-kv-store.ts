@@ -12,6 +12,7 @@ type ReservingAddon = KvAddon & Partial<Pick<AddonSteps, 'reserveKv'>>;
 /** A `LayerCache` in pages of the addon. tfjs's memory() counts them as it does tensors. */
 export class NativeKvStore implements KvStore {
   readonly handle: KvCacheHandle;
+  readonly keepsBits = true;
   readonly #addon: ReservingAddon;
   #numBytes = 0;
 

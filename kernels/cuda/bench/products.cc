@@ -31,11 +31,11 @@ Work work_of(const char* op, const Sizes& sizes, Bound bound, double amount, con
 }
 
 /// A product in bf16 of two arrays of float32: its arguments, and the functions that take them.
-template <class Args>
+template <class Args, class Left, class Right, class Result>
 struct Product {
-  const float* Args::*left;
-  const float* Args::*right;
-  float* Args::*result;
+  Left Args::*left;
+  Right Args::*right;
+  Result Args::*result;
   size_t (*workspace_of)(const Args&);
   cudaError_t (*multiply)(const Args&, void*, cudaStream_t);
 };
@@ -45,8 +45,9 @@ struct Counts {
   size_t left, right, result;
 };
 
-template <class Args>
-Call open_product(const Product<Args>& product, const Sizes& s, const Counts& counts) {
+template <class Args, class Left, class Right, class Result>
+Call open_product(const Product<Args, Left, Right, Result>& product, const Sizes& s,
+                  const Counts& counts) {
   const MemoryPointer left = random_floats(counts.left), right = random_floats(counts.right);
   const MemoryPointer result = empty_memory(counts.result * sizeof(float));
   Args args;
@@ -65,23 +66,23 @@ Call open_product(const Product<Args>& product, const Sizes& s, const Counts& co
 
 Call open_rounded(const Sizes& s) {
   using Args = RoundedLinearArgs;
-  return open_product<Args>(
-      {&Args::x, &Args::weight, &Args::y, rounded_linear_workspace, rounded_linear}, s,
-      {s.m * s.cols, s.rows * s.cols, s.m * s.rows});
+  const Product<Args, ConstElements, const float*, Elements> product = {
+      &Args::x, &Args::weight, &Args::y, rounded_linear_workspace, rounded_linear};
+  return open_product(product, s, {s.m * s.cols, s.rows * s.cols, s.m * s.rows});
 }
 
 Call open_rounded_input(const Sizes& s) {
   using Args = RoundedGradInputArgs;
-  return open_product<Args>(
-      {&Args::dy, &Args::weight, &Args::dx, rounded_grad_input_workspace, rounded_grad_input}, s,
-      {s.m * s.rows, s.rows * s.cols, s.m * s.cols});
+  const Product<Args, const float*, const float*, float*> product = {
+      &Args::dy, &Args::weight, &Args::dx, rounded_grad_input_workspace, rounded_grad_input};
+  return open_product(product, s, {s.m * s.rows, s.rows * s.cols, s.m * s.cols});
 }
 
 Call open_rounded_weight(const Sizes& s) {
   using Args = RoundedGradWeightArgs;
-  return open_product<Args>(
-      {&Args::dy, &Args::x, &Args::dweight, rounded_grad_weight_workspace, rounded_grad_weight}, s,
-      {s.m * s.rows, s.m * s.cols, s.rows * s.cols});
+  const Product<Args, const float*, ConstElements, float*> product = {
+      &Args::dy, &Args::x, &Args::dweight, rounded_grad_weight_workspace, rounded_grad_weight};
+  return open_product(product, s, {s.m * s.rows, s.m * s.cols, s.rows * s.cols});
 }
 
 Call open_linear(const Sizes& s) {

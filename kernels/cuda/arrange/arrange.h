@@ -21,13 +21,14 @@ cudaError_t fill(size_t n, uint32_t word, uint32_t* y, cudaStream_t stream);
 cudaError_t gather(const GatherArgs& args, cudaStream_t stream, IdReport* report = nullptr);
 
 /// Adds row i of x [count, cols] to row ids[i] of y [rows, cols], i ascending, as the CPU does; an
-/// id outside [0, rows) adds nothing.
+/// id outside [0, rows) adds nothing and is reported.
 struct ScatterAddArgs {
   size_t count, rows, cols;
   const float* x;
   const int32_t* ids;
   float* y;
 };
-cudaError_t scatter_add(const ScatterAddArgs& args, cudaStream_t stream);
+cudaError_t scatter_add(const ScatterAddArgs& args, cudaStream_t stream,
+                        IdReport* report = nullptr);
 
 }  // namespace llmkit::cuda

@@ -28,11 +28,15 @@ __global__ void __launch_bounds__(kElementThreads) gather_kernel(GatherArgs p, I
 
 /// A block for each row of x. The first row with an id owns that row of y, and adds all rows with
 /// the id in order; the blocks of the others find out and leave.
-__global__ void __launch_bounds__(kElementThreads) scatter_add_kernel(ScatterAddArgs p) {
+__global__ void __launch_bounds__(kElementThreads)
+    scatter_add_kernel(ScatterAddArgs p, IdReport* report) {
   __shared__ unsigned with_id[kElementThreads / kWarp];  // a bit for each of the next 256 rows
   const size_t first = blockIdx.x;
   const int32_t id = p.ids[first];
-  if (id < 0 || static_cast<size_t>(id) >= p.rows) return;
+  if (id < 0 || static_cast<size_t>(id) >= p.rows) {
+    if (threadIdx.x == 0) report_wrong_id(report, id, p.rows);
+    return;
+  }
   for (size_t i = 0; i < first; i += kElementThreads) {
     const size_t mine = i + threadIdx.x;
     if (__syncthreads_or(mine < first && p.ids[mine] == id)) return;
@@ -66,9 +70,9 @@ cudaError_t gather(const GatherArgs& args, cudaStream_t stream, IdReport* report
   return launch(gather_kernel, blocks, args, report);
 }
 
-cudaError_t scatter_add(const ScatterAddArgs& args, cudaStream_t stream) {
+cudaError_t scatter_add(const ScatterAddArgs& args, cudaStream_t stream, IdReport* report) {
   const Launch blocks = {dim3(static_cast<unsigned>(args.count)), dim3(kElementThreads), 0, stream};
-  return launch(scatter_add_kernel, blocks, args);
+  return launch(scatter_add_kernel, blocks, args, report);
 }
 
 }  // namespace llmkit::cuda

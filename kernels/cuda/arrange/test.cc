@@ -135,6 +135,14 @@ void check_wrong_ids(Checks& checks) {
   expect(gpu::scatter_add({4, 5, 4, x.data(), ids.data(), sums.data()}, stream()), "scatter_add");
   const std::vector<float> sum = sums.values(checks);
   for (size_t i = 0; i < 20; ++i) checks.that("nothing outside", sum[i] == (i / 4 == 1 ? x[i] : 0));
+  const TestReport gathered, added;
+  const Shifted<int32_t> wrong(std::vector<int32_t>{2, 5}, 0);
+  expect(gpu::gather({1, 5, 4, x.data(), 2, wrong.data(), y.data()}, stream(), gathered.get()),
+         "gather");
+  expect(gpu::scatter_add({2, 5, 4, x.data(), wrong.data(), sums.data()}, stream(), added.get()),
+         "scatter_add");
+  expect(cudaStreamSynchronize(stream()), "cudaStreamSynchronize");
+  checks.that("reported", gathered.says(5, 5) && added.says(5, 5));
 }
 
 void check_fill(Checks& checks, size_t n, size_t offset) {

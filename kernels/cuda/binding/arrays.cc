@@ -54,7 +54,8 @@ void gather_call(const Napi::CallbackInfo& info) {
 
 void scatter_add_call(const Napi::CallbackInfo& info) {
   const auto p = binding::scatter_add_arguments(Arguments(info, "scatterAdd"));
-  check(scatter_add({p.count, p.rows, p.cols, p.x, p.ids, p.y}, stream()), "scatterAdd");
+  check(scatter_add({p.count, p.rows, p.cols, p.x, p.ids, p.y}, stream(), id_report()),
+        "scatterAdd");
 }
 
 /// fill(y, value)

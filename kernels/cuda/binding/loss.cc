@@ -1,4 +1,5 @@
 #include "cuda/binding/arguments.h"
+#include "cuda/binding/wrong_ids.h"
 #include "cuda/cross_entropy/cross_entropy.h"
 
 namespace llmkit::cuda {
@@ -17,6 +18,7 @@ CrossEntropyArgs cross_entropy_arguments(const Arguments& args, size_t cols_inde
   p.head.rounded = args.flag(cols_index + 1);
   p.head.bias = args.optional_floats(2, p.head.words(), "bias").data;
   p.targets = args.ints(3, p.m, "targets").data;
+  p.report = id_report();
   return p;
 }
 

@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "cuda/base/launch.h"
+#include "cuda/base/report_wrong_id.h"
 #include "cuda/cross_entropy/cross_entropy.h"
 
 namespace llmkit::cuda {
@@ -71,9 +72,11 @@ struct Rows {
 
 /// A block for each row.
 __global__ void __launch_bounds__(kThreads)
-    losses_kernel(Rows p, float* losses, float* log_sum_exp) {
+    losses_kernel(Rows p, float* losses, float* log_sum_exp, IdReport* report) {
   const size_t row = blockIdx.x;
   const int32_t target = p.targets[row];
+  const bool known = target >= -1 && target < static_cast<int64_t>(p.words);
+  if (!known && threadIdx.x == 0) report_wrong_id(report, target, p.words);
   if (target < 0) {
     if (threadIdx.x == 0) losses[row] = log_sum_exp[row] = 0;
     return;
@@ -91,7 +94,6 @@ __global__ void __launch_bounds__(kThreads)
   const float total = part.most + logf(part.sum);
   log_sum_exp[row] = total;
   // A target that is no word must not read outside; its loss says so.
-  const bool known = static_cast<size_t>(target) < p.words;
   losses[row] = known ? total - logits[target] : __builtin_nanf("");
 }
 
@@ -165,7 +167,7 @@ struct Passes {
   cudaError_t losses(size_t row, const HeadRows& rows, float* losses, float* log_sum_exp) const {
     const Rows part = {p.head.words(), logits, p.targets + row};
     const Launch how = {dim3(static_cast<unsigned>(rows.m)), dim3(kThreads), 0, stream};
-    return launch(losses_kernel, how, part, losses + row, log_sum_exp + row);
+    return launch(losses_kernel, how, part, losses + row, log_sum_exp + row, p.report);
   }
 
   cudaError_t gradients(size_t row, const HeadRows& rows, const CrossEntropyGradArgs& g) const {

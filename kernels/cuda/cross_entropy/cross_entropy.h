@@ -1,5 +1,6 @@
 #pragma once
 
+#include "cuda/base/id_report.h"
 #include "cuda/cross_entropy/head.h"
 
 namespace llmkit::cuda {
@@ -15,6 +16,7 @@ struct CrossEntropyArgs {
   /// Rows whose logits there are at a time have so many in all, but at least 64 rows. 128 MB are
   /// enough for the products to be bound by arithmetic.
   size_t most_logits = size_t{1} << 25;
+  IdReport* report = nullptr;  // told of a target that is neither -1 nor a word, with its loss
 };
 
 size_t cross_entropy_workspace(const CrossEntropyArgs& args);

@@ -59,7 +59,8 @@ struct Results {
 };
 
 /// Both calls on the device; the gradient of the weight only where that is trained.
-Results compute(cuda::Head head, const Task& task, bool trained, size_t most_logits) {
+Results compute(cuda::Head head, const Task& task, bool trained, size_t most_logits,
+                cuda::IdReport* report = nullptr) {
   const DeviceVector<float> h(task.h), bias(task.bias), dlosses(task.dlosses);
   const DeviceVector<int32_t> targets(task.targets);
   DeviceVector<float> losses(task.m), log_sum_exp(task.m), dh(task.h.size());
@@ -71,6 +72,7 @@ Results compute(cuda::Head head, const Task& task, bool trained, size_t most_log
   args.head = head;
   args.targets = targets.data();
   args.most_logits = most_logits;
+  args.report = report;
   DeviceVector<char> workspace(cuda::cross_entropy_workspace(args));
   expect(cuda::cross_entropy(args, losses.data(), log_sum_exp.data(), workspace.data(), stream()),
          "cross_entropy");
@@ -179,7 +181,9 @@ void check_extremes(Checks& checks) {
   task.h = {1, -1e30f, NAN, 1e-30f, 1};
   task.targets = {599, 0, 5, 7, static_cast<int32_t>(kWords)};
   std::fill(task.bias.begin(), task.bias.end(), 0.0f);
-  const Results got = compute(projection.head, task, false, kWords * 5);
+  const TestReport report;
+  const Results got = compute(projection.head, task, false, kWords * 5, report.get());
+  checks.that("reported", report.says(static_cast<int32_t>(kWords), kWords));
   checks.near("the largest", got.losses[0], std::log(1 / (1 - std::exp(-1.0))), 4, 300);
   checks.that("the only one", got.losses[1] == 0);
   checks.that("not a number", std::isnan(got.losses[2]));

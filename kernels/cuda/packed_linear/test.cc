@@ -318,6 +318,33 @@ void check_long(Checks& checks) {
   }
 }
 
+/// Thousands of rows, and odd numbers of them: the bits of the most.
+void check_odd_rows(Checks& checks, const WeightCase& c) {
+  constexpr size_t kMany = 4999;
+  const RandomWeight weight(c);
+  const DeviceWeight packed(weight.view);
+  const Values host_x = random_normal(kMany * c.cols, 51), values = packed.unpacked();
+  const DeviceVector<float> x(host_x), dy(random_normal(kMany * c.rows, 52));
+  cuda::PackedLayer layer;
+  layer.weight = &packed.weight();
+  const auto run_gradient = [&](size_t m) {
+    return gradient(checks, {m, dy.data(), &packed.weight(), nullptr, {}});
+  };
+  const Values most = multiply(checks, layer, kMany, x.data()), dx = run_gradient(kMany);
+  for (size_t m : {1, 3, 7, 17, 33, 63, 65, 127, 129, 255, 511, 1023, 2049}) {
+    const Values y = multiply(checks, layer, m, x.data()), some = run_gradient(m);
+    checks.same("an odd number of rows", y.data(), most.data(), y.size());
+    checks.same("its gradient", some.data(), dx.data(), some.size());
+  }
+  for (size_t i = 0; i < most.size(); i += 7) {
+    Sum want;
+    for (size_t k = 0; k < c.cols; ++k)
+      want.add(static_cast<double>(rounded(host_x[i / c.rows * c.cols + k])) *
+               values[i % c.rows * c.cols + k]);
+    checks.near("y of many rows", most[i], want.value, matrix_ulps(c.cols), want.scale());
+  }
+}
+
 /// Every piece of rows in tiles has a place of its own in the memory for them, and rows of a tile
 /// from a multiple of 8 on are a run of bytes, as a product's operand has them.
 void check_tiles(Checks& checks) {
@@ -352,6 +379,9 @@ void check_all(Checks& checks) {
   check_rounded(checks);
   check_large(checks);
   check_long(checks);
+  if (tests_long_cases())
+    for (const WeightCase& c : packed_shapes())
+      if (c.rows * c.cols < 12500) check_odd_rows(checks, c);
   check_endings(checks);
 }
 

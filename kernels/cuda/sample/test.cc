@@ -216,11 +216,13 @@ void check_all(Checks& checks) {
   check_draws(checks);
   check_boundaries(checks);
   check_alone(checks);
-  Batch large(2, 128256, 3, 9);
-  large.top_p = 0.95;
-  check_same(checks, "a large vocabulary", large);
-  large.top_k = 64;
-  check_same(checks, "a large vocabulary, top-k", large);
+  for (const size_t vocab : {128256, 151936}) {
+    Batch large(2, vocab, 3, 9);
+    large.top_p = 0.95;
+    check_same(checks, "a large vocabulary", large);
+    large.top_k = 64;
+    check_same(checks, "a large vocabulary, top-k", large);
+  }
   check_equals(checks, 50257);
 }
 

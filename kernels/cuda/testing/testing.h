@@ -2,9 +2,11 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <new>
 #include <vector>
 
 #include "cuda/base/cuda.h"
+#include "cuda/base/id_report.h"
 #include "testing/testing.h"
 
 // What the tests of CUDA kernels share: the checks of testing/testing.h, and memory on the device.
@@ -84,6 +86,30 @@ bool same_bytes(const std::vector<T>& a, const std::vector<T>& b) {
   return a.size() == b.size() &&
          (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0);
 }
+
+/// Where kernels say that an id is out of range.
+class TestReport {
+ public:
+  TestReport() {
+    void* data = nullptr;
+    expect(cudaHostAlloc(&data, sizeof(IdReport), cudaHostAllocMapped), "cudaHostAlloc");
+    report_ = new (data) IdReport;
+  }
+  ~TestReport() { cudaFreeHost(report_); }
+  TestReport(const TestReport&) = delete;
+
+  IdReport* get() const { return report_; }
+  /// Of kernels that are done.
+  bool says(int32_t id, size_t limit) const {
+    return report_->word == (static_cast<uint64_t>(limit) << 32 | static_cast<uint32_t>(id));
+  }
+
+ private:
+  IdReport* report_ = nullptr;
+};
+
+/// Whether what takes minutes on the emulated device is tested, too.
+inline bool tests_long_cases() { return std::getenv("LLMKIT_TEST_LONG") != nullptr; }
 
 /// The body of main(): runs the checks, or says that there is no device.
 inline int run_on_device(void (*checks_of)(Checks&)) {

@@ -86,6 +86,10 @@ void check_all(Checks& checks) {
         cases.push_back({format, 11, 53, group, nested, format <= F::kInt4 && group != 24});
   for (const WeightCase& c : cases) check_case(checks, RandomWeight(c).view);
   check_all_values(checks);
+  if (tests_long_cases()) {
+    check_case(checks, RandomWeight({F::kInt4, 128256, 64, 32, false, true}).view);
+    check_case(checks, RandomWeight({F::kBf16, 151936, 40, 0, false, false}).view);
+  }
   DeviceVector<float> y(1);
   cuda::DequantizeArgs none;
   none.weight = dense_view(nullptr, 3, 5);

@@ -82,6 +82,24 @@ describe.runIf(testedBackends.includes('cuda'))('tensors on a GPU', () => {
     table.dispose();
   });
 
+  test('so are those of sums and of losses', () => {
+    const { addon } = backend();
+    const [ids, x, y, loss, sum] = [
+      addon.upload(Int32Array.of(3)),
+      addon.upload(Float32Array.of(1, 2)),
+      addon.upload(new Float32Array(4)),
+      addon.upload(Float32Array.of(0)),
+      addon.upload(Float32Array.of(0)),
+    ];
+    addon.scatterAdd(x, ids, y, 2);
+    expect(() => addon.readSync(y)).toThrow('ids on the GPU must be in 0..1, got 3');
+    expect(addon.readSync(y)).toEqual(new Float32Array(4));
+    addon.crossEntropy(x, y, null, ids, loss, sum, 2, false);
+    expect(() => addon.readSync(loss)).toThrow('ids on the GPU must be in 0..1, got 3');
+    expect(addon.readSync(loss)).toEqual(Float32Array.of(Number.NaN));
+    for (const array of [ids, x, y, loss, sum]) addon.release(array);
+  });
+
   test('an array that was released, or is of another type, is not used', () => {
     const { addon } = backend();
     const array = addon.upload(Float32Array.of(1, 2));

@@ -8,7 +8,7 @@
 // Times the kernels on a GPU beside what it can do at most, in one process, for a machine that may
 // have nothing else:
 //   llmkit_cuda_bench [--only REGEX] [--json]   a table; one line of JSON instead
-//   llmkit_cuda_bench --dry                     runs every work once, small, and times nothing
+//   llmkit_cuda_bench --dry                     runs every work once, small, and prints its name
 // Without a GPU it prints `skipped: no CUDA device` and no figure.
 
 namespace {
@@ -142,14 +142,17 @@ void print_json(const char* device, const std::vector<Row>& rows, const Limits& 
 
 int run_dry(const std::vector<Work>& works) {
   Clock clock;
-  for (const Work& work : works) clock.run_once(work.open(true));
+  for (const Work& work : works) {
+    clock.run_once(work.open(true));
+    std::printf("%s\n", work.name.c_str());
+  }
   std::printf("%zu works ran once, none was timed\n", works.size());
   return 0;
 }
 
 std::vector<Work> works_of(const std::regex& only) {
   std::vector<Work> works;
-  for (const auto& some : {linear_works(), product_works(), token_works()})
+  for (const auto& some : {linear_works(), product_works(), attention_works(), token_works()})
     for (const Work& work : some)
       if (std::regex_search(work.name, only)) works.push_back(work);
   return works;

@@ -43,7 +43,10 @@ Napi::Value aligned_buffer(const Napi::CallbackInfo& info) {
   napi_value buffer = nullptr;
   const napi_status status =
       napi_create_external_arraybuffer(info.Env(), memory, size, end, nullptr, &buffer);
-  if (status != napi_ok) throw Napi::Error::New(info.Env());
+  if (status != napi_ok) {
+    std::free(memory);
+    throw Napi::Error::New(info.Env());
+  }
   return Napi::Value(info.Env(), buffer);
 }
 

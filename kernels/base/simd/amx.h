@@ -37,15 +37,16 @@ class TileScope {
   TileScope& operator=(const TileScope&) = delete;
 };
 
-/// Subnormal numbers are zero on this thread while it lives, as they are to tile_multiply_bf16.
-class FlushSubnormals {
+/// Whether subnormal numbers are zero on this thread while it lives.
+class SubnormalMode {
  public:
-  FlushSubnormals() { set(before_ | 0x8040); }
-  ~FlushSubnormals() { set(before_); }
-  FlushSubnormals(const FlushSubnormals&) = delete;
-  FlushSubnormals& operator=(const FlushSubnormals&) = delete;
+  explicit SubnormalMode(bool zero) { set(zero ? before_ | kZero : before_ & ~kZero); }
+  ~SubnormalMode() { set(before_); }
+  SubnormalMode(const SubnormalMode&) = delete;
+  SubnormalMode& operator=(const SubnormalMode&) = delete;
 
  private:
+  static constexpr uint32_t kZero = 0x8040;
   static uint32_t get() {
     uint32_t control;
     __asm__ volatile("stmxcsr %0" : "=m"(control)::"memory");
@@ -53,6 +54,15 @@ class FlushSubnormals {
   }
   static void set(uint32_t control) { __asm__ volatile("ldmxcsr %0" ::"m"(control) : "memory"); }
   const uint32_t before_ = get();
+};
+
+/// Subnormal numbers are zero, as they are to tile_multiply_bf16.
+struct FlushSubnormals : SubnormalMode {
+  FlushSubnormals() : SubnormalMode(true) {}
+};
+/// They count, also within what flushes them.
+struct KeepSubnormals : SubnormalMode {
+  KeepSubnormals() : SubnormalMode(false) {}
 };
 
 template <int kTile>

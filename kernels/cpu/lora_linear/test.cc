@@ -149,7 +149,27 @@ void check_bits(Checks& checks, const WeightView& view, const PackedWeight* pack
   }
 }
 
+/// What LoRA adds counts below the normal numbers too, for every number of rows.
+void check_tiny(Checks& checks) {
+  const size_t rows = 32, cols = 64, most = 16;
+  const std::vector<uint16_t> zeros(rows * cols);
+  WeightView view;
+  view.format = WeightFormat::kBf16;
+  view.rows = rows;
+  view.cols = cols;
+  view.codes = reinterpret_cast<const uint8_t*>(zeros.data());
+  const PackedWeight packed = pack_weight(view, Compute::kBf16);
+  const std::vector<float> x(most * cols, 1.0f), a(cols, 1e-20f / cols), b(rows, 1e-19f);
+  for (const size_t m : {size_t{1}, size_t{4}, size_t{5}, most}) {
+    std::vector<float> y(m * rows), low(m);
+    lora_linear({view, &packed, 1, a.data(), b.data(), 1.0f},
+                {m, x.data(), x.data(), nullptr, y.data(), low.data()});
+    for (const float value : y) checks.that("tiny", value == low[0] * b[0] && value > 0);
+  }
+}
+
 void check_all(Checks& checks) {
+  check_tiny(checks);
   using F = WeightFormat;
   for (const WeightCase& c : {WeightCase{F::kF32, 83, 75, 0, false, false},
                               WeightCase{F::kInt4, 150, 320, 64, false, true},

@@ -60,9 +60,9 @@ class PlainProduct {
   }
   template <int kTiles>
   void multiply_tiles(const Cut& cut, size_t tile) const {
-    // Meanwhile a part of the next tiles' lines is asked for in every step.
+    // Meanwhile a part of the next tiles' lines is asked for in every step, of each as much.
     const size_t left = args_.range.tile + args_.range.tiles - tile - kTiles;
-    const size_t part = left < kTiles ? 0 : kTiles * kTileBytes / ((cut.blocks() + 1) / 2);
+    const size_t part = left < kTiles ? 0 : kTileBytes / ((cut.blocks() + 1) / 2);
     const uint8_t* next = part == 0 ? nullptr : lines(tile + kTiles, cut.begin);
     for (size_t block = cut.block; block < cut.end; block += 2) {
       if (cut.end - block > 1)
@@ -102,7 +102,8 @@ class PlainProduct {
       if (kBlocks > 1) tile_load<5>(x + next_x, kStepBytes);
       if (kBlocks > 1) tile_multiply_bf16<2, 5, 6>();
       if (kBlocks > 1 && kTiles > 1) tile_multiply_bf16<3, 5, 7>();
-      for (size_t i = 0; i < part; i += 64) __builtin_prefetch(next + i, 0, 2);
+      for (int t = 0; t < kTiles; ++t)
+        for (size_t i = 0; i < part; i += 64) __builtin_prefetch(next + t * next_lines + i, 0, 2);
       x += kTileBytes, w += kTileBytes, next += part;
     }
     each_sum<kBlocks, kTiles>(sums, [](auto sum, float* p) { tile_store<sum>(p, kSumBytes); });

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/simd/amx.h"
 #include "base/simd/loops.h"
 #include "cpu/packed/kernels.h"
 
@@ -40,9 +41,9 @@ class Results {
     });
   }
 
-  /// @param last whether nothing will be added to the sums: they get the bias and the update. Where
-  /// y
-  ///   is bf16, all of x has been multiplied.
+  /// @param last whether nothing will be added to the sums: they get the bias and the update. A y
+  /// in
+  ///   bf16 is stored only then.
   void store(const ResultBlock& block, bool last) const {
     if (last) finish(block);
     if (args_.halves != nullptr) return store_rounded(block);
@@ -97,10 +98,11 @@ class Results {
     if (args_.update == nullptr) return;
     const size_t first = std::max(block.row, args_.range.first);
     const size_t end = std::min(block.row + block.rows, end_.row);
-    if (first < end)
-      add_low_rank(*args_.update,
-                   {first, end - first, block.col, std::min(block.cols, end_.col - block.col),
-                    block.values + (first - block.row) * block.ld, block.ld});
+    if (first >= end) return;
+    const KeepSubnormals keep;  // LoRA's sums are float32's, whatever the product's are
+    add_low_rank(*args_.update,
+                 {first, end - first, block.col, std::min(block.cols, end_.col - block.col),
+                  block.values + (first - block.row) * block.ld, block.ld});
   }
 
   const PackedProductArgs& args_;

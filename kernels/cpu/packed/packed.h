@@ -17,7 +17,7 @@ namespace llmkit {
 PackedWeight pack_weight(const WeightView& view, Compute compute);
 
 /// Rows of x in the form a product wants, in memory of the caller's thread (valid until its next
-/// call): see PreparedRows.
+/// call). The shapes are those of kernels with a row_block of 1; tiles have theirs in their files.
 struct PreparedRows {
   size_t m = 0;
   size_t stride = 0;              // elements of a row: padded_cols()

@@ -4,7 +4,8 @@
 
 // Groups of whole 64 columns are multiplied as bytes. Others, of 32 columns, would leave half of a
 // tile of bytes empty: they are multiplied as bf16, which holds the same integers exactly and gives
-// the same sums (below 2^24, so exact too) as float32, without a conversion of every sum.
+// the same sums (below 2^24, so exact too) as float32, without a conversion of every sum; a few rows
+// take two groups at a time (amx_pairs.h).
 
 namespace llmkit {
 namespace {

@@ -373,7 +373,7 @@ export class NativeBackend
     this.disposeData(complexTensorInfos.imag.dataId, true);
   }
 
-  /** numBytes is that of float32 also where values are held as bf16; these are the arrays that there are. */
+  /** numBytes counts float32 also where values are held as bf16; numBytesInUse and numBytesFree are the pool's arrays. */
   override memory(): {
     unreliable: boolean;
     reasons: string[];

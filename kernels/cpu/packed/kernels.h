@@ -14,6 +14,8 @@ struct PrepareArgs {
   float* scales;
   int32_t* starts;
   float* totals;
+  /// x where it is bf16 and the kernels take it so; the other x is null then.
+  const uint16_t* halves = nullptr;
 };
 
 /// As the arguments of packed_product; and what is added to the results then, whether y is so large
@@ -47,6 +49,8 @@ struct PackedKernels {
   size_t cached_rows = 0;
   /// Whether a product of m rows with the weight is for these kernels; null: every product.
   bool (*takes)(const PackedWeight& weight, size_t m) = nullptr;
+  /// Whether `prepare` reads rows of bf16.
+  bool takes_halves = false;
 };
 
 /// Rows of x in tiles, and bytes of each, that stay in the second-level cache.

@@ -98,18 +98,23 @@ PreparedRows prepare_rows(const PackedWeight& weight, size_t m, const ConstEleme
   int32_t* const starts = reinterpret_cast<int32_t*>(factors + groups_size);
   const size_t work = 8 * stride * kernels.row_block;
   parallel_for(blocks, grain_for(work), [&](size_t first, size_t last) {
-    // What is bf16 becomes float32 a few rows at a time.
-    const size_t step = x.is_bf16 ? kernels.row_block : (last - first) * kernels.row_block;
-    float* const buffer = scratch(Scratch::kWidened, x.is_bf16 ? step * ldx : 0);
+    // What is bf16 becomes float32 a few rows at a time, unless the kernels take it.
+    const bool widens = x.is_bf16 && !kernels.takes_halves;
+    const size_t step = widens ? kernels.row_block : (last - first) * kernels.row_block;
+    float* const buffer = scratch(Scratch::kWidened, widens ? step * ldx : 0);
     for (size_t row = first * kernels.row_block; row < last * kernels.row_block; row += step) {
       const size_t count = std::min(step, m - row), group = row * groups;
-      const PrepareArgs args = {count,
-                                widened_rows(x.from(row * ldx), count, weight.cols, ldx, buffer),
-                                ldx,
-                                reinterpret_cast<uint8_t*>(values) + row * stride * size,
-                                integers ? factors + group : nullptr,
-                                integers ? starts + group : nullptr,
-                                totals ? factors + group : nullptr};
+      const ConstElements from = x.from(row * ldx);
+      const bool as_halves = x.is_bf16 && !widens;
+      const PrepareArgs args = {
+          count,
+          as_halves ? nullptr : widened_rows(from, count, weight.cols, ldx, buffer),
+          ldx,
+          reinterpret_cast<uint8_t*>(values) + row * stride * size,
+          integers ? factors + group : nullptr,
+          integers ? starts + group : nullptr,
+          totals ? factors + group : nullptr,
+          as_halves ? from.halves() : nullptr};
       kernels.prepare(weight, args);
     }
   });

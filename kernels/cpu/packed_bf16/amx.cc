@@ -48,12 +48,12 @@ struct FloatRows {
 };
 
 /// A group of a row of x. Returns the sum.
-template <typename Rows, PackedCode kCode>
-float prepare_group(const float* x, size_t count, size_t stride, typename Rows::Element* out) {
+template <typename Rows, PackedCode kCode, typename Input>
+float prepare_group(const Input* x, size_t count, size_t stride, typename Rows::Element* out) {
   Vec total = zero();
   for (size_t i = 0; i < stride; i += kLanes) {
     const size_t left = i < count ? std::min<size_t>(count - i, kLanes) : 0;
-    const Vec v = left == kLanes ? load(x + i) : load_partial(x + i, left);
+    const Vec v = left == kLanes ? Whole{i}.get(x) : Part{i, left}.get(x);
     const __m256i rounded = round_in_order<kCode>(v);
     Rows::store_values(out + i / 32 * Rows::kStep + i % 32, rounded);
     total = add(total, floats_of_bf16(rounded));
@@ -61,8 +61,8 @@ float prepare_group(const float* x, size_t count, size_t stride, typename Rows::
   return sum(total);
 }
 
-template <typename Rows, PackedCode kCode>
-void prepare_rows_of(const PackedWeight& weight, const PrepareArgs& args) {
+template <typename Rows, PackedCode kCode, typename Input>
+void prepare_rows_of(const PackedWeight& weight, const PrepareArgs& args, const Input* all) {
   using Element = typename Rows::Element;
   constexpr size_t kBlock = Rows::kBlock;
   for (size_t row = 0; row < (args.m + kBlock - 1) / kBlock * kBlock; ++row) {
@@ -71,7 +71,7 @@ void prepare_rows_of(const PackedWeight& weight, const PrepareArgs& args) {
     for (size_t g = 0; g < weight.groups; ++g, out += weight.group_stride * kBlock) {
       const size_t first = g * weight.group;
       const size_t count = row < args.m ? std::min(weight.group, weight.cols - first) : 0;
-      const float* const x = args.x + (row < args.m ? row * args.ldx + first : 0);
+      const Input* const x = all + (row < args.m ? row * args.ldx + first : 0);
       const float total = prepare_group<Rows, kCode>(x, count, weight.group_stride, out);
       if (args.totals != nullptr)
         args.totals[(row / kBlock * weight.groups + g) * kBlock + row % kBlock] = total;
@@ -79,12 +79,20 @@ void prepare_rows_of(const PackedWeight& weight, const PrepareArgs& args) {
   }
 }
 
+template <typename Rows, typename Input>
+void prepare_values(const PackedWeight& weight, const PrepareArgs& args, const Input* x) {
+  if (weight.code == PackedCode::kFourBit)
+    prepare_rows_of<Rows, PackedCode::kFourBit>(weight, args, x);
+  else
+    prepare_rows_of<Rows, PackedCode::kSixteenBit>(weight, args, x);  // in their natural order
+}
+
 template <typename Rows>
 void prepare(const PackedWeight& weight, const PrepareArgs& args) {
-  if (weight.code == PackedCode::kFourBit)
-    prepare_rows_of<Rows, PackedCode::kFourBit>(weight, args);
+  if (args.halves != nullptr)
+    prepare_values<Rows>(weight, args, args.halves);
   else
-    prepare_rows_of<Rows, PackedCode::kSixteenBit>(weight, args);  // in their natural order
+    prepare_values<Rows>(weight, args, args.x);
 }
 
 /// The most rows for which no tiles are faster. Measured.
@@ -109,9 +117,9 @@ void product(const PackedWeight& weight, const PackedProductArgs& args) {
 
 }  // namespace
 
-const PackedKernels packed_bf16_amx = {prepare<TileRows>, product,     product,
-                                       kBlockRows,        kPanelTiles, sizeof(Value),
-                                       kBlockRows,        kCachedRows, takes};
+const PackedKernels packed_bf16_amx = {
+    prepare<TileRows>, product,    product,     kBlockRows, kPanelTiles,
+    sizeof(Value),     kBlockRows, kCachedRows, takes,      true};
 const PackedKernels packed_bf16_amx_few = {prepare<FloatRows>,
                                            few_without_tiles,
                                            few_without_tiles,
@@ -120,6 +128,7 @@ const PackedKernels packed_bf16_amx_few = {prepare<FloatRows>,
                                            sizeof(float),
                                            1,
                                            0,
-                                           takes_few};
+                                           takes_few,
+                                           true};
 
 }  // namespace llmkit

@@ -8,6 +8,8 @@ export interface DeviceReport {
   readonly device: string;
   /** Copy on the device, GB/s read and written. */
   readonly copy: number;
+  /** Copy from pinned memory of the host, GB/s. */
+  readonly upload: number;
   /** The best rate of a product in bf16, TFLOP/s. */
   readonly matrix: number;
   readonly rows: readonly KernelRow[];
@@ -40,7 +42,7 @@ export async function measureDevice(root: string, only: string): Promise<DeviceR
   return JSON.parse(stdout.trim().split('\n').at(-1) ?? '') as DeviceReport;
 }
 
-/** The limits in the words of the other works: the bandwidth, and 1e9 operations per second. */
-export function peaksOf({ copy, matrix }: DeviceReport): Peaks {
-  return { read: copy, fp32: 0, bf16: 1000 * matrix };
+/** The limits in the words of the other works: bandwidths, and 1e9 operations per second. */
+export function peaksOf({ copy, upload, matrix }: DeviceReport): Peaks {
+  return { read: copy, upload, fp32: 0, bf16: 1000 * matrix };
 }

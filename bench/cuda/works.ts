@@ -2,6 +2,7 @@ import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { BenchContext } from '../context.js';
 import { runGenerate, runProgram } from '../llmkit/run.js';
+import type { Peaks } from '../measure/limits.js';
 import type { Contender, Work } from '../measure/work.js';
 import type { Weights } from '../models/cache.js';
 import { parameterCount } from '../models/shape.js';
@@ -25,7 +26,7 @@ export function modelWorks(context: BenchContext, pyTorch: PyTorchCuda | undefin
       metrics: [
         {
           key: 'decode',
-          work: `decode ${newTokens}, ${name}`,
+          work: `decode ${newTokens} after ${promptTokens}, ${name}`,
           unit: 'tok/s',
           better: 'higher',
           limit: decodeLimit(bytesPerToken(shape, weights, groupSize)),
@@ -37,12 +38,17 @@ export function modelWorks(context: BenchContext, pyTorch: PyTorchCuda | undefin
           better: 'higher',
           limit: prefillLimit(shape, 'bf16'),
         },
-        { key: 'load', work: `load ${name}`, unit: 'GB/s', better: 'higher' },
+        { key: 'load', work: `load ${name}`, unit: 'GB/s', better: 'higher', limit: uploadLimit },
       ],
       open: () => generators(context, { weights, promptTokens, newTokens, pyTorch }),
     };
   });
   return [...generation, quantizing(context)];
+}
+
+/** Whatever is loaded or quantized passes from the host to the GPU. */
+function uploadLimit({ upload }: Peaks): number {
+  return upload ?? Number.POSITIVE_INFINITY;
 }
 
 interface Generation {
@@ -61,7 +67,7 @@ async function generators(
   const bytes = bytesPerToken(shape, weights, groupSize);
   const runs = [
     { promptTokens, newTokens: 0, sequences: 1 },
-    { promptTokens: 32, newTokens, sequences: 1 },
+    { promptTokens, newTokens, sequences: 1 },
   ];
   const found: Contender[] = [
     {
@@ -97,7 +103,13 @@ function quantizing(context: BenchContext): Work {
     name: `quantize ${shape.name}`,
     threads: HOST_THREADS,
     metrics: [
-      { key: 'rate', work: `quantize ${shape.name} to nf4`, unit: 'GB/s in', better: 'higher' },
+      {
+        key: 'rate',
+        work: `quantize ${shape.name} to nf4`,
+        unit: 'GB/s in',
+        better: 'higher',
+        limit: uploadLimit,
+      },
     ],
     async open() {
       const source = await context.models.checkpoint(shape, 'bf16', groupSize);

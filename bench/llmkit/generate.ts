@@ -43,7 +43,8 @@ async function main(job: GenerateJob): Promise<GenerateAnswer> {
   const { model, threads, compute } = job;
   const tokenizer = await library.loadTokenizer(model);
   const source = readFileSync(job.text, 'utf8');
-  const prompt = (count: number) => textOfTokens(tokenizer, source, count);
+  // Prompts of another length begin elsewhere: none goes on from what another has computed.
+  const prompt = (count: number) => textOfTokens(tokenizer, source.slice(count), count);
   const begunMs = performance.now();
   const generator = await library.openGenerator({ model, threads, compute, backend: 'native' });
   const loadSeconds = (performance.now() - begunMs) / 1000;

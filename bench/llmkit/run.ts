@@ -44,11 +44,21 @@ export function runProgram(
 /** Keys of a training config, as `llmkit lora-train` has them. */
 export type TrainingKeys = Readonly<Record<string, unknown>>;
 
-/** Trains a few steps. @returns the median seconds of a step, the first left out */
+/** What a training run took, llmkit's or a peer's. */
+export interface TrainingFigures {
+  /** Of a step: the median, the first left out. */
+  readonly stepSeconds: number;
+  /** The most its process held at once. */
+  readonly peakBytes: number | undefined;
+  /** The most of a GPU's memory that its arrays took at once; undefined without one. */
+  readonly devicePeakBytes: number | undefined;
+}
+
+/** Trains a few steps. */
 export async function runTraining(
   context: BenchContext,
   keys: TrainingKeys,
-): Promise<WithPeak<{ stepSeconds: number }>> {
+): Promise<TrainingFigures> {
   const output = mkdtempSync(join(tmpdir(), 'llmkit-bench-'));
   try {
     const values = { ...keys, output_dir: join(output, 'run'), lr_scheduler: 'constant' };
@@ -56,12 +66,13 @@ export async function runTraining(
       '--set',
       `${key}=${JSON.stringify(value)}`,
     ]);
-    const { peakBytes } = await runProgram(context, ['lora-train', ...sets]);
+    const { stdout, peakBytes } = await runProgram(context, ['lora-train', '--json', ...sets]);
     const lines = readFileSync(join(output, 'run', 'metrics.jsonl'), 'utf8')
       .trim()
       .split('\n');
     const seconds = lines.slice(1).map((line) => JSON.parse(line).seconds as number);
-    return { stepSeconds: median(seconds), peakBytes };
+    const devicePeakBytes: number | undefined = JSON.parse(stdout).peak_device_bytes;
+    return { stepSeconds: median(seconds), peakBytes, devicePeakBytes };
   } finally {
     rmSync(output, { recursive: true, force: true });
   }

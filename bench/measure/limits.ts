@@ -1,9 +1,11 @@
 import { join } from 'node:path';
 import { runChild } from './child.js';
 
-/** Peaks of the machine with some threads: GB/s read, and 1e9 operations per second. */
+/** Peaks of the machine with some threads, or of its GPU: GB/s read, and 1e9 operations per second. */
 export interface Peaks {
   readonly read: number;
+  /** GB/s from the host's memory to the GPU's. */
+  readonly upload?: number;
   readonly fp32: number;
   readonly bf16?: number;
   readonly int8?: number;

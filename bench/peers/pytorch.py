@@ -3,7 +3,8 @@
     python pytorch.py '{"model": DIR, "device": "cpu", "threads": 2, "method": "lora", "rank": 16, "batch": 1,
                         "tokens": 512, "checkpointing": false, "steps": 2}'
 
-Prints {"step_seconds": median} as its last line. A step is what llmkit's is: forward, loss over all
+Prints {"step_seconds": median, "device_peak_bytes": most that tensors took of the GPU, null without
+one} as its last line. A step is what llmkit's is: forward, loss over all
 tokens, backward, clipping to a norm of 1, AdamW. Weights and activations are bf16; LoRA's own
 matrices are float32, as PEFT makes them.
 """
@@ -70,7 +71,8 @@ def main():
         step(model, optimizer, ids)
         wait(device)
         seconds.append(time.perf_counter() - begun)
-    print(json.dumps({"step_seconds": statistics.median(seconds)}))
+    peak = torch.cuda.max_memory_allocated() if device == "cuda" else None
+    print(json.dumps({"step_seconds": statistics.median(seconds), "device_peak_bytes": peak}))
 
 
 if __name__ == "__main__":

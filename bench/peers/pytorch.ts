@@ -1,9 +1,10 @@
 import { join } from 'node:path';
+import type { TrainingFigures } from '../llmkit/run.js';
 import { runChild } from '../measure/child.js';
 
 /** Steps of PyTorch, transformers and PEFT on a Hugging Face checkpoint. */
 export interface PyTorch {
-  train(job: TrainJob): Promise<{ stepSeconds: number; peakBytes: number | undefined }>;
+  train(job: TrainJob): Promise<TrainingFigures>;
 }
 
 export interface TrainJob {
@@ -34,7 +35,12 @@ export async function openPyTorch(root: string): Promise<PyTorch> {
       const env = { OMP_NUM_THREADS: String(job.threads), HF_HUB_OFFLINE: '1' };
       const { stdout, peakBytes } = await runChild(python, [script, JSON.stringify(job)], env);
       const lines = stdout.trim().split('\n');
-      return { stepSeconds: JSON.parse(lines.at(-1) ?? '{}').step_seconds, peakBytes };
+      const answer = JSON.parse(lines.at(-1) ?? '{}');
+      return {
+        stepSeconds: answer.step_seconds,
+        peakBytes,
+        devicePeakBytes: answer.device_peak_bytes ?? undefined,
+      };
     },
   };
 }

@@ -2,6 +2,7 @@ import { join, resolve } from 'node:path';
 import type { DownloadProgress } from '../checkpoint/hub.js';
 import { LlmkitError } from '../errors.js';
 import { describeCompute } from '../model/describe-compute.js';
+import { deviceMemory } from '../tensor/backends/device-memory.js';
 import {
   checkpointFolder,
   pruneCheckpoints,
@@ -74,6 +75,8 @@ export interface TrainingResult {
   readonly backend: string;
   /** Of the weights' products, in training and in its evaluations: `bf16 (auto: nf4 weights)`. */
   readonly compute: string;
+  /** The most that arrays and weights took of a GPU's memory at once. */
+  readonly peak_device_bytes?: number;
   readonly seconds: number;
 }
 
@@ -216,6 +219,7 @@ function describe(
   seconds: number,
 ): TrainingResult {
   const loss = lastLoss(config.output_dir);
+  const peakDeviceBytes = deviceMemory()?.peakBytes();
   return {
     output: config.output_dir,
     method: config.method,
@@ -228,6 +232,7 @@ function describe(
     ...(state.best && { best_eval: state.best }),
     backend: backend.description,
     compute: computeOf(config, trainee),
+    ...(peakDeviceBytes !== undefined && { peak_device_bytes: peakDeviceBytes }),
     seconds,
   };
 }

@@ -1,4 +1,4 @@
-import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { testedBackends } from '../helpers/backends.js';
@@ -9,6 +9,8 @@ const DEVICES = ['cpu', 'cuda'] as const;
 const TIMEOUT_MS = 300_000;
 const isTested = testedBackends.includes('cuda');
 const MODEL = isTested ? await writeTinyCheckpoint(join(temporaryFolder(), 'tiny')) : '';
+
+const WEIGHTS = 'model.safetensors';
 
 /** Many weights, none of which is a large part of all. */
 const DEEP_MODEL = {
@@ -113,7 +115,9 @@ describe.runIf(isTested)('--device cuda beside cpu', () => {
     'trains QLoRA in %s with the same losses, merges and scores',
     async (compute, tolerance) => {
       const out = temporaryFolder();
-      await onBoth((device) => trainingArgs(join(out, device), compute));
+      const results = await onBoth((device) => trainingArgs(join(out, device), compute));
+      expect(results[0].peak_device_bytes).toBeUndefined();
+      expect(results[1].peak_device_bytes).toBeGreaterThan(statSync(join(MODEL, WEIGHTS)).size / 4);
       const [cpu, cuda] = DEVICES.map((device) => lossesOf(join(out, device)));
       expect(cpu?.length).toBe(3);
       expect(difference(cuda ?? [], cpu ?? [])).toBeLessThan(tolerance);

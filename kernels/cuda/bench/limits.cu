@@ -61,7 +61,7 @@ std::vector<Work> limit_works() {
   return {
       {"copy on the device", Bound::kCopy, 2.0 * kBytes,
        [](bool dry) { return open_copy(dry ? 4096 : kBytes); }},
-      {"copy from pinned memory", Bound::kNone, kUpload,
+      {"copy from pinned memory", Bound::kUpload, kUpload,
        [](bool dry) { return open_upload(dry ? 4096 : kUpload); }},
       {"mma.sync in registers", Bound::kMatrix, operations,
        [](bool dry) { return open_multiply(dry, kBlocks, kRounds); }},

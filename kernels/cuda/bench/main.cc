@@ -96,13 +96,16 @@ struct Row {
 
 /// The best of the limits measured in this run.
 struct Limits {
-  double copy = 0, matrix = 0;
+  double copy = 0, upload = 0, matrix = 0;
   void add(const Row& row) {
     if (row.bound == Bound::kCopy) copy = std::max(copy, row.rate);
+    if (row.bound == Bound::kUpload) upload = std::max(upload, row.rate);
     if (row.bound == Bound::kMatrix) matrix = std::max(matrix, row.rate);
   }
   double of(Bound bound) const {
-    return bound == Bound::kCopy ? copy : bound == Bound::kMatrix ? matrix : 0;
+    if (bound == Bound::kCopy) return copy;
+    if (bound == Bound::kUpload) return upload;
+    return bound == Bound::kMatrix ? matrix : 0;
   }
 };
 
@@ -127,8 +130,9 @@ void print_row(const Row& row, const Limits& limits) {
 }
 
 void print_json(const char* device, const std::vector<Row>& rows, const Limits& limits) {
-  std::printf("{\"device\": \"%s\", \"copy\": %.1f, \"matrix\": %.2f, \"rows\": [", device,
-              limits.copy * 1e-9, limits.matrix * 1e-12);
+  std::printf(
+      "{\"device\": \"%s\", \"copy\": %.1f, \"upload\": %.1f, \"matrix\": %.2f, \"rows\": [",
+      device, limits.copy * 1e-9, limits.upload * 1e-9, limits.matrix * 1e-12);
   for (size_t i = 0; i < rows.size(); ++i) {
     const Figure figure = figure_of(rows[i], rows[i].rate);
     const double limit = limits.of(rows[i].bound);

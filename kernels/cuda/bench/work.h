@@ -9,9 +9,9 @@
 
 namespace llmkit::cuda::bench {
 
-/// What bounds a work: moving its bytes as a copy does, its operations on the tensor cores, or
-/// nothing that is measured here.
-enum class Bound { kCopy, kMatrix, kNone };
+/// What bounds a work: moving its bytes as a copy on the device does, or as one from pinned memory
+/// of the host, its operations on the tensor cores, or nothing that is measured here.
+enum class Bound { kCopy, kUpload, kMatrix, kNone };
 
 /// Queues the work on a stream; `turn` counts the calls, so that each may take other memory.
 using Call = std::function<void(size_t turn, cudaStream_t stream)>;
@@ -19,7 +19,7 @@ using Call = std::function<void(size_t turn, cudaStream_t stream)>;
 struct Work {
   std::string name;
   Bound bound;
-  double amount;  // bytes (kCopy), floating-point operations (kMatrix) or 1 of a call
+  double amount;  // bytes (kCopy, kUpload), floating-point operations (kMatrix) or 1 of a call
   /// Makes its memory, which the call keeps. A dry run is small: it shows that the work runs.
   std::function<Call(bool dry)> open;
 };

@@ -8,6 +8,8 @@ export type { Spare } from './cuda-backend.js';
 export interface DeviceMemory {
   /** Bytes that arrays, weights and caches may still take. */
   freeBytes(): number;
+  /** The most bytes that they took at once. */
+  peakBytes(): number;
   /** Takes no more than this from now on; left out: all that is free. */
   limit(bytes: number | undefined): void;
   /** Puts a weight there now rather than at its first use. */
@@ -31,6 +33,7 @@ export function deviceMemory(): DeviceMemory | undefined {
   return {
     spares: backend.spares,
     freeBytes: () => addon.deviceInfo().freeBytes,
+    peakBytes: () => addon.deviceMemory().peakBytes,
     limit: (bytes = Number.MAX_SAFE_INTEGER) => addon.limitDeviceMemory(bytes),
     hold: (weight) => void backend.weight(weight),
     page: (tensor) => backend.keepOnHost(tensor),

@@ -3,6 +3,7 @@
 
 #include "cpu/adamw/dynamic_map.h"
 #include "cuda/adamw/adamw.h"
+#include "cuda/testing/repeat.h"
 #include "cuda/testing/shifted.h"
 
 using namespace llmkit;
@@ -174,6 +175,35 @@ void check_8bit(Checks& checks, size_t n, size_t offset) {
   }
 }
 
+/// Three steps, with states in float32 and in 8 bits: any run's bits.
+void check_all_runs(Checks& checks) {
+  const size_t n = 5000;
+  const Random g(n, 4, 0);
+  check_runs(checks, "adamw of any run", [&] {
+    Shifted<float> p(random_normal(n, 1), 0), m(std::vector<float>(n), 0), v(m.values(), 0);
+    State m8(n, true, 0), v8(n, false, 0);
+    Shifted<float> p8(random_normal(n, 1), 0);
+    for (double step = 1; step < 4; ++step) {
+      expect(gpu::adamw(n, {p.data(), g.data(), m.data(), v.data()}, hyper_at(step), stream()),
+             "adamw");
+      expect(gpu::adamw_8bit(n,
+                             {p8.data(), g.data(), m8.codes.data(), v8.codes.data(),
+                              m8.scales.data(), v8.scales.data()},
+                             hyper_at(step), stream()),
+             "adamw_8bit");
+    }
+    const std::vector<uint8_t> m_codes = m8.codes.values(), v_codes = v8.codes.values();
+    return std::vector<std::vector<float>>{p.values(),
+                                           m.values(),
+                                           v.values(),
+                                           p8.values(),
+                                           {m_codes.begin(), m_codes.end()},
+                                           {v_codes.begin(), v_codes.end()},
+                                           m8.scales.values(),
+                                           v8.scales.values()};
+  });
+}
+
 void check_all(Checks& checks) {
   for (size_t n : kSizes)
     for (const double step : {1, 2, 1000}) check(checks, n, step, n % 3);
@@ -185,6 +215,7 @@ void check_all(Checks& checks) {
   check_map(checks, false);
   for (size_t n : {0, 1, 7, 255, 256, 257, 5000})
     for (size_t offset : {0, 1, 3}) check_8bit(checks, n, offset);
+  check_all_runs(checks);
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 #include "cuda/attention/test_held.h"
 #include "cuda/attention/test_not_finite.h"
+#include "cuda/testing/repeat.h"
 
 using namespace llmkit::cuda::testing;
 namespace gpu = llmkit::cuda;
@@ -156,6 +157,27 @@ void check_select(Checks& checks, bool rounded, KvType type, bool by_itself) {
   }
 }
 
+/// Attention, its gradient, and steps over a cache whose keys are split among blocks: any run's
+/// bits.
+void check_all_runs(Checks& checks) {
+  const Problem problem({2, 150, 150, 4, 2, 64}, {}, {}), sequence({1, 400, 400, 4, 2, 64}, {}, {});
+  for (const bool rounded : {false, true}) {
+    const DeviceProblem device(problem, rounded);
+    check_runs(checks, "attention of any run", [&] {
+      const Forward y = attend(device.args);
+      const Gradients grad = gradients_of(device, y);
+      return std::vector<std::vector<float>>{y.y, y.log_sum_exp, grad.dq, grad.dk, grad.dv};
+    });
+    check_runs(checks, "cached attention of any run", [&] {
+      TestMemory memory;
+      gpu::KvCache cache(1, 2, {64, KvType::kBf16}, memory.functions());
+      Problem prompt = sequence, next({1, 1, 1, 4, 2, 64}, {}, {});
+      return std::vector<std::vector<float>>{next_step(cache, prompt, rounded, 0),
+                                             next_step(cache, next, rounded, 400)};
+    });
+  }
+}
+
 void check_all(Checks& checks) {
   const Shape shapes[] = {{1, 1, 1, 1, 1, 1},    {2, 5, 5, 2, 2, 8},    {1, 30, 30, 4, 2, 16},
                           {2, 17, 40, 6, 2, 20}, {1, 1, 130, 4, 1, 64}, {1, 70, 150, 2, 1, 33}};
@@ -196,6 +218,7 @@ void check_all(Checks& checks) {
   check_extremes(checks);
   check_not_finite(checks);
   check_gradients_not_finite(checks);
+  check_all_runs(checks);
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include "cpu/weight/reference.h"
 #include "cuda/cross_entropy/cross_entropy.h"
 #include "cuda/packed/test_weight.h"
+#include "cuda/testing/repeat.h"
 #include "cuda/testing/testing.h"
 #include "cuda/weight/testing.h"
 
@@ -193,6 +194,23 @@ void check_extremes(Checks& checks) {
               compute(projection.head, Task(projection, 0, 0), false, 1).dbias == Values(kWords));
 }
 
+/// Losses and gradients in one pass and in several: any run's bits.
+void check_all_runs(Checks& checks) {
+  const RandomWeight random({WeightFormat::kF32, 1100, 64, 0, false, false});
+  const UploadedWeight weight(random.view);
+  Projection projection;
+  projection.head.weight = weight.view();
+  const Task task(projection, 150, 3);
+  for (const bool rounded : {false, true})
+    for (const size_t most_logits : {size_t{1}, 150 * projection.head.words()}) {
+      projection.head.rounded = rounded;
+      check_runs(checks, "cross entropy of any run", [&] {
+        const Results r = compute(projection.head, task, true, most_logits);
+        return std::vector<Values>{r.losses, r.log_sum_exp, r.dh, r.dweight, r.dbias};
+      });
+    }
+}
+
 void check_all(Checks& checks) {
   using F = WeightFormat;
   for (const WeightCase& c :
@@ -207,6 +225,7 @@ void check_all(Checks& checks) {
                               WeightCase{F::kBf16, 530, 20, 0, false, false}})
     for (const size_t m : {1, 20, 70}) check_packed(checks, c, m, m == 20 ? 0 : 3);
   check_extremes(checks);
+  check_all_runs(checks);
 }
 
 }  // namespace

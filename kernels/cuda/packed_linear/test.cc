@@ -9,6 +9,7 @@
 #include "cuda/packed_linear/products.h"
 #include "cuda/packed_linear/test_endings.h"
 #include "cuda/packed_linear/test_layer.h"
+#include "cuda/packed_linear/test_runs.h"
 #include "cuda/testing/shifted.h"
 
 using namespace llmkit;
@@ -383,6 +384,7 @@ void check_all(Checks& checks) {
     for (const WeightCase& c : packed_shapes())
       if (c.rows * c.cols < 12500) check_odd_rows(checks, c);
   check_endings(checks);
+  check_all_runs(checks);
 }
 
 }  // namespace

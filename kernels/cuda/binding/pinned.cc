@@ -35,8 +35,11 @@ void* pinned_memory(size_t bytes) {
   const cudaError_t error = cudaMallocHost(&data, bytes);
   if (error == cudaSuccess) return data;
   cudaGetLastError();
-  throw Error(kMemoryCode, "no memory on the host for " + std::to_string(bytes) +
-                               " bytes that copies to and from the GPU go through");
+  throw Error(kMemoryCode,
+              "no memory on the host for " + std::to_string(bytes) +
+                  " bytes that copies to and from the GPU go through, which must not be paged out; "
+                  "end what else uses the host's memory, raise the container's limit of it, or "
+                  "keep less of the model there (a larger max_memory)");
 }
 
 PinnedPlace::PinnedPlace(size_t bytes) : size_(place_size(bytes)) {

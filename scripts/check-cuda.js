@@ -3,38 +3,15 @@
 // loads and says what is missing. Then the tests of the kernels, which run where there is a GPU. Exits 1 when
 // something does not hold; says `skipped: ...` where a tool lacks.
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { findNvcc, isThere, ROOT } from './native-build.js';
+import { HOT, missingInstructions } from './instructions.js';
+import { ROOT } from './native-build.js';
 
 const FOLDER = path.join(ROOT, 'build', 'cuda');
 const OBJECTS = path.join(FOLDER, 'CMakeFiles', 'cuda_kernels.dir', 'cuda');
 const ADDON = path.join(ROOT, 'build', 'llmkit_cuda.node');
-
-/** What must be found in the code of a file: in SASS, or where it cannot be shown in PTX. */
-const INSTRUCTIONS = {
-  products: { sass: /HMMA/, ptx: /mma\.sync/ },
-  copies: { sass: /LDGSTS/, ptx: /cp\.async/ },
-  matrices: { sass: /LDSM/, ptx: /ldmatrix/ },
-  warpgroups: { sass: /HGMMA/, ptx: /wgmma\.mma_async/, chip: '90a' },
-  bulkCopies: { sass: /UBLKCP/, ptx: /cp\.async\.bulk\.shared/, chip: '90a' },
-  boxes: { sass: /UTMALDG/, ptx: /cp\.async\.bulk\.tensor/, chip: '90a' },
-};
-/** The files whose kernels most of the time goes to. */
-const HOT = [
-  { file: 'packed_linear/few.cu', has: ['products', 'copies'] },
-  { file: 'packed_linear/many.cu', has: ['products', 'copies', 'matrices'] },
-  { file: 'packed_linear/grad_input.cu', has: ['products', 'copies', 'matrices'] },
-  { file: 'packed_linear/many_sm90.cu', has: ['warpgroups', 'bulkCopies'] },
-  { file: 'packed_linear/grad_input_sm90.cu', has: ['warpgroups', 'bulkCopies'] },
-  { file: 'gemm_bf16/gemm_bf16.cu', has: ['products', 'copies', 'matrices'] },
-  { file: 'gemm_bf16/warpgroups.cu', has: ['warpgroups', 'boxes'] },
-  { file: 'attention/forward_bf16.cu', has: ['products', 'copies', 'matrices'] },
-  { file: 'attention/backward_bf16.cu', has: ['products', 'copies', 'matrices'] },
-  { file: 'attention/parts_bf16.cu', has: ['products', 'copies', 'matrices'] },
-];
 
 let failures = 0;
 function fail(message) {
@@ -81,46 +58,10 @@ function checkSpills() {
   return chips;
 }
 
-/** The SASS of an object, for one chip or all. */
-function sassOf(file, chip) {
-  const only = chip === undefined ? [] : ['-arch', `sm_${chip}`];
-  const object = path.join(OBJECTS, `${file}.o`);
-  return spawnSync('cuobjdump', [...only, '--dump-sass', object], {
-    encoding: 'utf8',
-    maxBuffer: 1 << 30,
-  }).stdout;
-}
-
-/** The PTX of a source, for one chip. */
-function ptxOf(file, chip = '80') {
-  const folder = mkdtempSync(path.join(tmpdir(), 'llmkit-ptx-'));
-  const ptx = path.join(folder, 'kernels.ptx');
-  const kernels = path.join(ROOT, 'kernels');
-  const options = ['-std=c++17', '-fmad=false', `-arch=compute_${chip}`, '-I', kernels, '-o', ptx];
-  const source = path.join(kernels, 'cuda', file);
-  const { status, stderr } = spawnSync(findNvcc(), ['--ptx', ...options, source], {
-    encoding: 'utf8',
-  });
-  if (status !== 0) fail(`${file}: ${stderr}`);
-  const text = status === 0 ? readFileSync(ptx, 'utf8') : '';
-  rmSync(folder, { recursive: true });
-  return text;
-}
-
-/** The hot kernels use tensor cores, copies that no thread waits for, and loads of whole matrices. */
+/** The hot kernels use tensor cores, copies that no thread waits for, and loads of whole matrices, on every chip. */
 function checkInstructions(chips) {
-  const sass = isThere('cuobjdump');
-  const used = sass ? 'SASS, by cuobjdump' : 'PTX, for there is no cuobjdump';
-  const codes = new Map();
-  for (const { file, has } of HOT)
-    for (const name of has) {
-      const { chip, ...wanted } = INSTRUCTIONS[name];
-      if (chip !== undefined && !chips.has(chip)) continue;
-      const key = `${file} ${chip}`;
-      if (!codes.has(key)) codes.set(key, sass ? sassOf(file, chip) : ptxOf(file, chip));
-      if (!(sass ? wanted.sass : wanted.ptx).test(codes.get(key)))
-        fail(`${file} has no ${sass ? wanted.sass : wanted.ptx} (${used})`);
-    }
+  const { missing, used } = missingInstructions(OBJECTS, [...chips]);
+  for (const message of missing) fail(message);
   process.stdout.write(`instructions: ${HOT.length} files looked at (${used})\n`);
 }
 

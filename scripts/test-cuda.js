@@ -1,12 +1,13 @@
 // `npm run test:cuda`: the op, model, training and parity suites on `--device cuda`, beside the CPU. On a GPU where
-// build/llmkit_cuda.node can use one, all of them, and a record of it for `llmkit backend list`; else those that do
-// not take long on the device that is emulated on the host, and it says so. LLMKIT_CUDA_ADDON=PATH, for development,
-// chooses the addon.
+// build/llmkit_cuda.node can use one, all of them, the C++ tests of the kernels, and a record of it for `llmkit backend
+// list`; else those that do not take long on the device that is emulated on the host, and it says so.
+// LLMKIT_CUDA_ADDON=PATH, for development, chooses the addon.
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { testKernels } from './kernel-tests.js';
 
 const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 const SUITES = [
@@ -102,6 +103,9 @@ if (status.loads) {
   const env = { ...process.env, LLMKIT_CUDA_ADDON: addon, LLMKIT_DEVICE: 'cuda' };
   const vitest = join('node_modules', 'vitest', 'vitest.mjs');
   step([vitest, 'run', ...(emulated ? EMULATED_SUITES : SUITES)], { env });
+  const failures = testKernels(join(ROOT, 'build', 'cuda', 'llmkit_cuda_test'), emulated);
+  for (const failure of failures) process.stdout.write(`FAIL ${failure}\n`);
+  if (failures.length > 0) process.exit(1);
   if (!emulated) record(addon, status.gpu);
 } else {
   process.stdout.write(`skipped: the tests of --device cuda: ${status.detail}\n`);

@@ -1,6 +1,6 @@
 import * as tf from '../tfjs.js';
 import { CudaData } from './cuda-data.js';
-import { NativeData } from './native-backend.js';
+import { NativeData } from './native-data.js';
 
 /** tfjs's table of the data of all tensors, and an entry of it. */
 type TrackedTable = ReturnType<typeof tf.engine>['state']['tensorInfo'];

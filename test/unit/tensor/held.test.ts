@@ -1,5 +1,6 @@
 import { afterEach, beforeAll, describe, expect, test } from 'vitest';
-import type { NativeBackend, NativeData } from '../../../src/tensor/backends/native-backend.js';
+import type { NativeBackend } from '../../../src/tensor/backends/native-backend.js';
+import type { NativeData } from '../../../src/tensor/backends/native-data.js';
 import { hold } from '../../../src/tensor/ops/index.js';
 import { toBf16 } from '../../../src/tensor/rounded-operands.js';
 import * as tf from '../../../src/tensor/tfjs.js';

@@ -19,6 +19,7 @@ const SUITES = [
   'test/unit/workflows',
   'test/parity',
   'test/e2e/cuda.test.ts',
+  'test/e2e/cuda-bundled-model.test.ts',
 ];
 const EMULATED_SUITES = [
   'test/unit/tensor/ops.test.ts',
@@ -44,6 +45,7 @@ const EMULATED_SUITES = [
   'test/unit/workflows/trainee.test.ts',
   'test/parity/families.test.ts',
   'test/e2e/cuda.test.ts',
+  'test/e2e/cuda-bundled-model.test.ts',
 ];
 
 function node(args, options) {

@@ -169,6 +169,20 @@ describe.runIf(isTested)('--device cuda beside cpu', () => {
     TIMEOUT_MS,
   );
 
+  test('backend list shows every GPU, what the driver knows and which driver is needed', async () => {
+    const env = { LLMKIT_EMULATED_DEVICES: '2' };
+    const { backends } = await runJson(['backend', 'list'], { env });
+    const { gpu } = backends.find(({ name }: { name: string }) => name === 'native').cuda;
+    const { name, memoryBytes, computeCapability } = gpu;
+    expect(gpu.shown[0]).toEqual({ name, memoryBytes, computeCapability });
+    if (gpu.emulated) expect(gpu.shown).toHaveLength(2);
+    const { stdout } = await runCli(['backend', 'list'], { env });
+    expect(stdout).toMatch(/ CUDA [\d.]+ by the driver, built with [\d.]+ \(driver \d+ or newer\)/);
+    expect(stdout.match(/cuda: .* GiB, .*: not used \(CUDA_VIS/g) ?? []).toHaveLength(
+      gpu.shown.length - 1,
+    );
+  });
+
   test('refuses int8 products', async () => {
     const args = ['generate', MODEL, '--prompt', 'x', '--device', 'cuda', '--compute', 'int8'];
     const { code, stderr } = await runCli(args);

@@ -14,9 +14,6 @@ constexpr int kLeastMajor = 8;
 
 [[noreturn]] void unusable(const std::string& why) { throw Error(kUnusableCode, why); }
 
-/// The first driver that runs programs of this runtime.
-std::string least_driver(int runtime) { return runtime >= 13000 ? "580" : "525"; }
-
 [[noreturn]] void no_devices(cudaError_t error, int driver, int runtime) {
   cudaGetLastError();
   if (error == cudaErrorInsufficientDriver && driver == 0)
@@ -77,6 +74,21 @@ const DeviceInfo& device() {
       open_device();  // not made when it throws: the next call tries again
   return info;
 }
+
+std::vector<ShownDevice> shown_devices() {
+  int count = 0;
+  check(cudaGetDeviceCount(&count), "deviceInfo");
+  std::vector<ShownDevice> shown;
+  for (int i = 0; i < count; ++i) {
+    cudaDeviceProp properties;
+    check(cudaGetDeviceProperties(&properties, i), "deviceInfo");
+    shown.push_back(
+        {properties.name, properties.totalGlobalMem, properties.major, properties.minor});
+  }
+  return shown;
+}
+
+std::string least_driver(int runtime) { return runtime >= 13000 ? "580" : "525"; }
 
 size_t free_device_bytes() {
   size_t free = 0, all = 0;

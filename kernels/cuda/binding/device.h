@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <string>
+#include <vector>
 
 namespace llmkit::cuda {
 
@@ -17,6 +18,19 @@ struct DeviceInfo {
 /// The GPU of this process: the first that CUDA_VISIBLE_DEVICES shows. Opens it at the first call;
 /// throws Error kUnusableCode with the cause and what mends it.
 const DeviceInfo& device();
+
+/// A GPU that the driver shows, whether llmkit can compute on it or not.
+struct ShownDevice {
+  std::string name;
+  size_t memory_bytes;
+  int major, minor;  // compute capability
+};
+
+/// All of them; the first is device().
+std::vector<ShownDevice> shown_devices();
+
+/// The oldest driver that runs programs of a CUDA runtime: "580".
+std::string least_driver(int runtime);
 
 /// Bytes that the GPU has left for anybody.
 size_t free_device_bytes();

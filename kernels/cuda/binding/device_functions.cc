@@ -7,6 +7,22 @@
 namespace llmkit::cuda {
 namespace {
 
+std::string capability(int major, int minor) {
+  return std::to_string(major) + "." + std::to_string(minor);
+}
+
+Napi::Array shown(Napi::Env env) {
+  Napi::Array all = Napi::Array::New(env);
+  for (const ShownDevice& each : shown_devices()) {
+    Napi::Object object = Napi::Object::New(env);
+    object["name"] = each.name;
+    object["memoryBytes"] = static_cast<double>(each.memory_bytes);
+    object["computeCapability"] = capability(each.major, each.minor);
+    all[all.Length()] = object;
+  }
+  return all;
+}
+
 /// deviceInfo()
 Napi::Value device_info(const Napi::CallbackInfo& info) {
   const DeviceInfo& found = device();
@@ -14,10 +30,12 @@ Napi::Value device_info(const Napi::CallbackInfo& info) {
   object["name"] = found.name;
   object["memoryBytes"] = static_cast<double>(found.memory_bytes);
   object["freeBytes"] = static_cast<double>(usable_device_bytes());
-  object["computeCapability"] = std::to_string(found.major) + "." + std::to_string(found.minor);
+  object["computeCapability"] = capability(found.major, found.minor);
   object["multiprocessors"] = found.multiprocessors;
   object["driverCuda"] = cuda_version(found.driver_cuda);
   object["runtime"] = cuda_version(found.runtime);
+  object["leastDriver"] = least_driver(found.runtime);
+  object["shown"] = shown(info.Env());
 #ifdef LLMKIT_EMULATED
   object["emulated"] = true;
 #else

@@ -21,6 +21,9 @@ size_t setting(const char* name, size_t otherwise) {
   return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
 }
 
+/// Only the first can be used.
+int devices() { return static_cast<int>(setting("LLMKIT_EMULATED_DEVICES", 1)); }
+
 int processors() { return static_cast<int>(setting("LLMKIT_EMULATED_PROCESSORS", 4)); }
 
 /// The most that a block may have.
@@ -87,7 +90,7 @@ const char* cudaGetErrorName(cudaError_t error) { return text_of(error).name; }
 const char* cudaGetErrorString(cudaError_t error) { return text_of(error).text; }
 
 cudaError_t cudaGetDeviceCount(int* count) {
-  *count = 1;
+  *count = devices();
   return cudaSuccess;
 }
 cudaError_t cudaGetDevice(int* device) {
@@ -107,7 +110,7 @@ cudaError_t cudaRuntimeGetVersion(int* version) {
 }
 
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
-  if (device != 0) return report(cudaErrorInvalidDevice);
+  if (device < 0 || device >= devices()) return report(cudaErrorInvalidDevice);
   *properties = {};
   std::strcpy(properties->name, "emulated device");
   properties->totalGlobalMem = device_memory();

@@ -6,7 +6,8 @@
 
 // The part of CUDA's runtime that this project uses, for a device that is made up: 4 processors, 8
 // GB, compute capability 8.0 and the 99 KB of shared memory that every chip has.
-// LLMKIT_EMULATED_PROCESSORS, LLMKIT_EMULATED_MEMORY and LLMKIT_EMULATED_SHARED (bytes) change it.
+// LLMKIT_EMULATED_PROCESSORS, LLMKIT_EMULATED_MEMORY and LLMKIT_EMULATED_SHARED (bytes) change it,
+// LLMKIT_EMULATED_DEVICES shows several.
 
 const char* cudaGetErrorName(cudaError_t error);
 const char* cudaGetErrorString(cudaError_t error);

@@ -93,7 +93,7 @@ function statusLines(status: BackendStatus): readonly string[] {
   if (folder !== undefined) lines.push(`in ${folder}`);
   if (status.warning !== undefined) lines.push(`warning: ${status.warning}`);
   if (status.loads) lines.push(`ops with kernels: ${opNames(kernels, composed)}`);
-  if (status.cuda !== undefined) lines.push(cudaLine(status.cuda));
+  if (status.cuda !== undefined) lines.push(cudaLine(status.cuda), ...otherGpus(status.cuda));
   return lines;
 }
 
@@ -102,13 +102,21 @@ function cudaLine({ gpu, detail = '', tested_at: tested, never_run }: CudaStatus
   const neverRun = "compiled, never run on this build's hardware";
   if (gpu === undefined) return never_run ? `${detail} (${neverRun})` : detail;
   const free = `${gibibytes(gpu.freeBytes)} of ${gibibytes(gpu.memoryBytes)} GiB free`;
-  const versions = `driver for CUDA ${gpu.driverCuda}, built with ${gpu.runtime}`;
+  const versions = `CUDA ${gpu.driverCuda} by the driver, built with ${gpu.runtime} (driver ${gpu.leastDriver} or newer)`;
   const state = gpu.emulated
     ? 'emulated on the host'
     : tested === undefined
       ? neverRun
       : `tests passed ${tested.slice(0, 10)}`;
   return `cuda: ${gpu.name}, ${free}, compute capability ${gpu.computeCapability}, ${versions}: ${state}`;
+}
+
+/** The GPUs behind the first, which is the one that is used. */
+function otherGpus({ gpu }: CudaStatus): readonly string[] {
+  return (gpu?.shown ?? []).slice(1).map(({ name, memoryBytes, computeCapability }) => {
+    const what = `${name}, ${gibibytes(memoryBytes)} GiB, compute capability ${computeCapability}`;
+    return `cuda: ${what}: not used (CUDA_VISIBLE_DEVICES chooses another than the first)`;
+  });
 }
 
 function gibibytes(bytes: number): string {

@@ -4,6 +4,13 @@ import type { AddonKernels, SquareSums, WeightHandle } from './addon.ts';
 import type { AddonSteps } from './addon-steps.ts';
 import type { DeviceFloats, DeviceInts } from './arrays.ts';
 
+/** A GPU that the driver shows, whether llmkit can compute on it or not. */
+export interface ShownDevice {
+  readonly name: string;
+  readonly memoryBytes: number;
+  readonly computeCapability: string;
+}
+
 /** The GPU that an addon computes on. */
 export interface DeviceInfo {
   /** 'NVIDIA H200' */
@@ -18,6 +25,10 @@ export interface DeviceInfo {
   readonly driverCuda: string;
   /** The CUDA that the addon was built with. */
   readonly runtime: string;
+  /** The oldest driver that runs it: '580'. */
+  readonly leastDriver: string;
+  /** All GPUs; the first is this one. */
+  readonly shown: readonly ShownDevice[];
   /** Whether it is the host, which runs the same kernels one thread after the other. */
   readonly emulated: boolean;
 }

@@ -14,6 +14,8 @@ const H200: DeviceInfo = {
   multiprocessors: 132,
   driverCuda: '13.0',
   runtime: '13.0',
+  leastDriver: '580',
+  shown: [{ name: 'NVIDIA H200', memoryBytes: 2 ** 37, computeCapability: '9.0' }],
   emulated: false,
 };
 

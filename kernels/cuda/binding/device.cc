@@ -81,7 +81,10 @@ std::vector<ShownDevice> shown_devices() {
   std::vector<ShownDevice> shown;
   for (int i = 0; i < count; ++i) {
     cudaDeviceProp properties;
-    check(cudaGetDeviceProperties(&properties, i), "deviceInfo");
+    if (cudaGetDeviceProperties(&properties, i) != cudaSuccess) {
+      cudaGetLastError();  // another GPU's trouble is not the first one's
+      continue;
+    }
     shown.push_back(
         {properties.name, properties.totalGlobalMem, properties.major, properties.minor});
   }

@@ -26,7 +26,7 @@ struct ShownDevice {
   int major, minor;  // compute capability
 };
 
-/// All of them; the first is device().
+/// All that answer; the first is device().
 std::vector<ShownDevice> shown_devices();
 
 /// The oldest driver that runs programs of a CUDA runtime: "580".

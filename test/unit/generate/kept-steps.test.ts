@@ -11,24 +11,10 @@ import type { LoraLinear } from '../../../src/tune/peft/lora-linear.js';
 import { wrapLinear } from '../../../src/tune/peft/wrap.js';
 import { byteTokenizer } from '../../helpers/byte-tokenizer.js';
 import { useCuda } from '../../helpers/cuda.js';
+import { ENDLESS_CONFIG } from '../../helpers/endless-config.js';
 
 const GREEDY = { temperature: 0, topK: 0, topP: 1, repetitionPenalty: 1 };
 const DRAWN = { ...GREEDY, temperature: 1.2 };
-const CONFIG = {
-  model_type: 'llama',
-  vocab_size: 256,
-  hidden_size: 32,
-  intermediate_size: 32,
-  num_hidden_layers: 1,
-  num_attention_heads: 2,
-  num_key_value_heads: 1,
-  max_position_embeddings: 1200,
-  rms_norm_eps: 1e-5,
-  rope_theta: 10000,
-  hidden_act: 'silu',
-  tie_word_embeddings: false,
-  initializer_range: 0.3,
-};
 const DOWN = 'model.layers.0.mlp.down_proj';
 
 /** Ids that look like no others. */
@@ -71,7 +57,7 @@ describe('steps recorded on a GPU', async () => {
   const addon = await useCuda();
   beforeAll(async () => {
     await useCuda();
-    model = initModel(CONFIG, 1);
+    model = initModel(ENDLESS_CONFIG, 1);
   });
   afterAll(() => model.dispose());
 
@@ -266,7 +252,7 @@ describe.runIf(['', 'native'].includes(process.env.LLMKIT_BACKEND ?? ''))(
   () => {
     beforeAll(async () => {
       await useBackend('native', { device: 'cpu' });
-      model = initModel(CONFIG, 1);
+      model = initModel(ENDLESS_CONFIG, 1);
     });
     afterAll(() => model.dispose());
 

@@ -9,6 +9,7 @@ import { useBackend } from '../../../src/tensor/backends/index.js';
 import * as tf from '../../../src/tensor/tfjs.js';
 import { byteTokenizer } from '../../helpers/byte-tokenizer.js';
 import { useCuda } from '../../helpers/cuda.js';
+import { ENDLESS_CONFIG } from '../../helpers/endless-config.js';
 import { tinyModels } from '../../helpers/tiny-models.js';
 
 const addon = await useCuda();
@@ -23,22 +24,6 @@ const OPTIONS: GenerateOptions = {
   stop: [],
   sequences: 1,
   echo: false,
-};
-/** It never ends a text by itself. Long enough to leave the first 1024 tokens behind, small enough for an emulated device. */
-const CONFIG = {
-  model_type: 'llama',
-  vocab_size: 256,
-  hidden_size: 32,
-  intermediate_size: 32,
-  num_hidden_layers: 1,
-  num_attention_heads: 2,
-  num_key_value_heads: 1,
-  max_position_embeddings: 1200,
-  rms_norm_eps: 1e-5,
-  rope_theta: 10000,
-  hidden_act: 'silu',
-  tie_word_embeddings: false,
-  initializer_range: 0.3,
 };
 
 afterEach(() => vi.restoreAllMocks());
@@ -116,7 +101,7 @@ describe('a small model', () => {
   });
 
   test('records anew when sequences have ended, and when the text outgrows its room', async () => {
-    const model = initModel(CONFIG, 1);
+    const model = initModel(ENDLESS_CONFIG, 1);
     const promptIds = Array.from({ length: 1014 }, (_, i) => (i * 37) % 256);
     const long = { promptIds, maxNewTokens: 22 };
     const recorded = await write(model, long);
@@ -134,7 +119,7 @@ describe('a small model', () => {
   });
 
   test('leaves nothing behind, also when it is stopped', async () => {
-    const model = initModel(CONFIG, 1);
+    const model = initModel(ENDLESS_CONFIG, 1);
     const inUse = () => {
       model.kept.dispose();
       return [tf.memory().numTensors, tf.memory().numBytes, addon.deviceMemory().inUseBytes];
@@ -150,7 +135,7 @@ describe('a small model', () => {
   });
 
   test('goes on step by step where a step cannot be recorded, and says so once', async () => {
-    const model = initModel(CONFIG, 1);
+    const model = initModel(ENDLESS_CONFIG, 1);
     const plain = await write(model, {}, { plainly: true });
     const spoilt = await write(model, {}, { spoil: true });
     expect(spoilt.ids).toEqual(plain.ids);

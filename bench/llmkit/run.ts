@@ -2,7 +2,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { BenchContext } from '../context.js';
-import { type ChildResult, runChild } from '../measure/child.js';
+import { type ChildResult, type Environment, runChild } from '../measure/child.js';
 import { median } from '../measure/median.js';
 import { driverPath, libraryPath, programPath } from '../paths.js';
 import type { GenerateAnswer, GenerateJob } from './generate.js';
@@ -15,8 +15,10 @@ export type WithPeak<T> = T & { readonly peakBytes: number | undefined };
 export function runGenerate(
   { root, text }: BenchContext,
   job: Omit<GenerateJob, 'library' | 'text'>,
+  env?: Environment,
 ): Promise<WithPeak<GenerateAnswer>> {
-  return runDriver(driverPath(root, 'generate'), { ...job, library: libraryPath(root), text });
+  const whole = { ...job, library: libraryPath(root), text };
+  return runDriver(driverPath(root, 'generate'), whole, env);
 }
 
 /** Scores a text in a process of its own. */
@@ -27,8 +29,13 @@ export function runScore(
   return runDriver(driverPath(root, 'score'), { ...job, library: libraryPath(root), text });
 }
 
-async function runDriver<T>(driver: string, job: GenerateJob | ScoreJob): Promise<WithPeak<T>> {
-  const { stdout, peakBytes } = await runChild(process.execPath, [driver, JSON.stringify(job)]);
+async function runDriver<T>(
+  driver: string,
+  job: GenerateJob | ScoreJob,
+  env?: Environment,
+): Promise<WithPeak<T>> {
+  const args = [driver, JSON.stringify(job)];
+  const { stdout, peakBytes } = await runChild(process.execPath, args, env);
   return { ...(JSON.parse(stdout) as T), peakBytes };
 }
 
@@ -36,7 +43,7 @@ async function runDriver<T>(driver: string, job: GenerateJob | ScoreJob): Promis
 export function runProgram(
   { root }: BenchContext,
   args: readonly string[],
-  env?: Readonly<Record<string, string | undefined>>,
+  env?: Environment,
 ): Promise<ChildResult> {
   return runChild(process.execPath, [programPath(root), ...args], env);
 }

@@ -14,18 +14,20 @@ export interface ChildResult {
   readonly peakBytes: number | undefined;
 }
 
+/** Variables that are added to this process's; undefined takes one away. */
+export type Environment = Readonly<Record<string, string | undefined>>;
+
 const POLL_MS = 20;
 
 /**
  * Runs a program to its end.
  *
- * @param env added to this process's; undefined takes a variable away
  * @throws Error with the end of what it printed when it fails
  */
 export async function runChild(
   command: string,
   args: readonly string[],
-  env: Readonly<Record<string, string | undefined>> = {},
+  env: Environment = {},
 ): Promise<ChildResult> {
   const begunMs = performance.now();
   const child = spawn(command, args, {

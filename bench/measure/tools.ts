@@ -1,9 +1,11 @@
 import { accessSync, constants } from 'node:fs';
 import { delimiter, join } from 'node:path';
 
-/** Where a program of PATH lies; undefined when there is none. */
-export function findTool(name: string): string | undefined {
-  const folders = (process.env.PATH ?? '').split(delimiter);
+/** Where a program lies; undefined when there is none. @param folders left out: those of PATH */
+export function findTool(
+  name: string,
+  folders: readonly string[] = (process.env.PATH ?? '').split(delimiter),
+): string | undefined {
   return folders.map((folder) => join(folder, name)).find(isProgram);
 }
 

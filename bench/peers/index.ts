@@ -1,10 +1,11 @@
-import { findLlamaCpp, type LlamaCpp } from './llama-cpp.js';
+import { findLlamaCpp, type LlamaCpp, openIkLlamaCpp } from './llama-cpp.js';
 import { type NodeLlamaCpp, openNodeLlamaCpp } from './node-llama-cpp.js';
 import { openPyTorch, type PyTorch } from './pytorch.js';
 
 /** The peers that are there. */
 export interface Peers {
   readonly llamaCpp: LlamaCpp;
+  readonly ikLlamaCpp: LlamaCpp | undefined;
   readonly nodeLlamaCpp: NodeLlamaCpp | undefined;
   readonly pyTorch: PyTorch | undefined;
 }
@@ -12,11 +13,13 @@ export interface Peers {
 /** No peers at all. */
 export const NO_PEERS: Peers = {
   llamaCpp: {
+    name: 'llama.cpp',
     bench: undefined,
     batchedBench: undefined,
     perplexity: undefined,
     quantize: undefined,
   },
+  ikLlamaCpp: undefined,
   nodeLlamaCpp: undefined,
   pyTorch: undefined,
 };
@@ -24,7 +27,7 @@ export const NO_PEERS: Peers = {
 /** Looks for every peer. @param onMissing told why one is left out */
 export async function findPeers(root: string, onMissing: (why: string) => void): Promise<Peers> {
   const llamaCpp = findLlamaCpp();
-  const missing = Object.entries(llamaCpp).filter(([, path]) => path === undefined);
+  const missing = Object.entries(llamaCpp).filter(([, program]) => program === undefined);
   if (missing.length > 0) {
     onMissing(`llama.cpp: not on PATH: ${missing.map(([name]) => PROGRAMS[name]).join(', ')}`);
   }
@@ -38,6 +41,7 @@ export async function findPeers(root: string, onMissing: (why: string) => void):
   };
   return {
     llamaCpp,
+    ikLlamaCpp: await optional('ik_llama.cpp', openIkLlamaCpp()),
     nodeLlamaCpp: await optional('node-llama-cpp', openNodeLlamaCpp(root)),
     pyTorch: await optional('PyTorch', openPyTorch(root)),
   };
@@ -49,3 +53,8 @@ const PROGRAMS: Readonly<Record<string, string>> = {
   perplexity: 'llama-perplexity',
   quantize: 'llama-quantize',
 };
+
+/** llama.cpp and the forks of it whose benchmarks can be run. */
+export function llamaCpps({ llamaCpp, ikLlamaCpp }: Peers): readonly LlamaCpp[] {
+  return ikLlamaCpp ? [llamaCpp, ikLlamaCpp] : [llamaCpp];
+}

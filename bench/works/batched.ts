@@ -1,6 +1,7 @@
 import type { BenchContext } from '../context.js';
 import { runGenerate } from '../llmkit/run.js';
 import type { Contender, Work } from '../measure/work.js';
+import { llamaCpps } from '../peers/index.js';
 import { llamaBatchedBench } from '../peers/llama-cpp.js';
 import { bytesPerToken, decodeLimit, threadsName } from './variants.js';
 
@@ -40,16 +41,15 @@ async function contenders(
       },
     },
   ];
-  const { batchedBench } = peers.llamaCpp;
-  for (const type of batchedBench === undefined ? [] : (['Q4_0', 'Q4_K_M'] as const)) {
-    const file = await models.gguf(options.shape, type);
-    if (file === undefined) continue;
-    found.push({
-      name: `llama.cpp ${type}`,
-      measure: async () => ({
-        decode: await llamaBatchedBench(batchedBench as string, { ...job, model: file }),
-      }),
-    });
+  for (const { name, batchedBench } of llamaCpps(peers)) {
+    for (const type of batchedBench === undefined ? [] : (['Q4_0', 'Q4_K_M'] as const)) {
+      const file = await models.gguf(options.shape, type);
+      if (batchedBench === undefined || file === undefined) continue;
+      const measure = async () => ({
+        decode: await llamaBatchedBench(batchedBench, { ...job, model: file }),
+      });
+      found.push({ name: `${name} ${type}`, measure });
+    }
   }
   return found;
 }

@@ -1,7 +1,10 @@
 import type { BenchContext } from '../context.js';
 import { runGenerate } from '../llmkit/run.js';
 import type { Contender, Metric, Work } from '../measure/work.js';
+import { llamaCpps } from '../peers/index.js';
 import { llamaBench } from '../peers/llama-cpp.js';
+import { withoutInvariance } from './invariance.js';
+import { decodeRun, type GenerationSizes, promptRun } from './sizes.js';
 import {
   bytesPerToken,
   decodeLimit,
@@ -28,12 +31,7 @@ export function generationWorks(context: BenchContext): Work[] {
   );
 }
 
-interface Sizes {
-  readonly promptTokens: number;
-  readonly newTokens: number;
-}
-
-function generationSizes({ options }: BenchContext): Sizes {
+function generationSizes({ options }: BenchContext): Omit<GenerationSizes, 'threads'> {
   return options.quick
     ? { promptTokens: 128, newTokens: 16 }
     : { promptTokens: 512, newTokens: 64 };
@@ -63,55 +61,78 @@ function metricsOf(context: BenchContext, { weights, compute }: Variant, name: s
 
 async function contenders(
   context: BenchContext,
-  { weights, compute, gguf, node }: Variant,
-  { threads, promptTokens, newTokens }: Sizes & { threads: number },
+  variant: Variant,
+  sizes: GenerationSizes,
 ): Promise<Contender[]> {
-  const { options, models, peers } = context;
-  const { shape, groupSize } = options;
-  const job = { threads, promptTokens, newTokens };
-  const model = await models.checkpoint(shape, weights, groupSize);
-  const found: Contender[] = [
+  return [
+    await ownContender(context, variant, sizes),
+    await withoutInvariance(context, variant, sizes),
+    ...(await llamaContenders(context, variant, sizes)),
+    ...(await nodeContenders(context, variant, sizes)),
+  ];
+}
+
+async function ownContender(
+  context: BenchContext,
+  { weights, compute }: Variant,
+  { threads, promptTokens, newTokens }: GenerationSizes,
+): Promise<Contender> {
+  const { shape, groupSize } = context.options;
+  const model = await context.models.checkpoint(shape, weights, groupSize);
+  return {
+    name: 'llmkit',
+    async measure() {
+      const runs = [promptRun(promptTokens), decodeRun(newTokens)];
+      const answer = await runGenerate(context, { model, threads, compute, runs });
+      const [prefill, decode] = answer.runs;
+      return {
+        prefill: prefill && promptTokens / prefill.promptSeconds,
+        decode: decode && 1 / decode.stepSeconds,
+        peak: gigabytes(answer.peakBytes),
+      };
+    },
+  };
+}
+
+async function llamaContenders(
+  { options, models, peers }: BenchContext,
+  { gguf }: Variant,
+  sizes: GenerationSizes,
+): Promise<Contender[]> {
+  const found: Contender[] = [];
+  for (const { name, bench } of llamaCpps(peers)) {
+    for (const type of bench === undefined ? [] : gguf) {
+      const model = await models.gguf(options.shape, type);
+      if (bench === undefined || model === undefined) continue;
+      found.push({
+        name: `${name} ${type}`,
+        async measure() {
+          const { peakBytes, ...rates } = await llamaBench(bench, { ...sizes, model });
+          return { ...rates, peak: gigabytes(peakBytes) };
+        },
+      });
+    }
+  }
+  return found;
+}
+
+async function nodeContenders(
+  { options, models, peers }: BenchContext,
+  { node }: Variant,
+  sizes: GenerationSizes,
+): Promise<Contender[]> {
+  const { nodeLlamaCpp } = peers;
+  if (!node || !nodeLlamaCpp) return [];
+  const model = (await models.gguf(options.shape, 'Q4_0')) as string;
+  return [
     {
-      name: 'llmkit',
+      name: 'node-llama-cpp Q4_0',
       async measure() {
-        const runs = [
-          { promptTokens, newTokens: 0, sequences: 1 },
-          { promptTokens: 32, newTokens, sequences: 1 },
-        ];
-        const answer = await runGenerate(context, { model, threads, compute, runs });
-        const [prefill, decode] = answer.runs;
-        return {
-          prefill: prefill && promptTokens / prefill.promptSeconds,
-          decode: decode && 1 / decode.stepSeconds,
-          peak: gigabytes(answer.peakBytes),
-        };
+        const { prefill, decode, peakBytes } = await nodeLlamaCpp.time({ ...sizes, model });
+        return { prefill, decode, peak: gigabytes(peakBytes) };
       },
     },
   ];
-  const { bench } = peers.llamaCpp;
-  for (const type of bench === undefined ? [] : gguf) {
-    const file = await models.gguf(shape, type);
-    if (file === undefined) continue;
-    found.push({
-      name: `llama.cpp ${type}`,
-      async measure() {
-        const { peakBytes, ...rates } = await llamaBench(bench as string, { ...job, model: file });
-        return { ...rates, peak: gigabytes(peakBytes) };
-      },
-    });
-  }
-  const { nodeLlamaCpp } = peers;
-  if (node && nodeLlamaCpp) {
-    const file = (await models.gguf(shape, 'Q4_0')) as string;
-    found.push({
-      name: 'node-llama-cpp Q4_0',
-      async measure() {
-        const { prefill, decode, peakBytes } = await nodeLlamaCpp.time({ ...job, model: file });
-        return { prefill, decode, peak: gigabytes(peakBytes) };
-      },
-    });
-  }
-  return found;
 }
 
 /** Undefined stays undefined. */

@@ -10,6 +10,7 @@ Napi::Object init(Napi::Env, Napi::Object exports) {
   add_weights(exports);
   add_packed_weights(exports);
   add_quantization(exports);
+  add_hashing(exports);
   add_layers(exports);
   add_attention(exports);
   add_training(exports);

@@ -3,7 +3,16 @@
 import assert from 'node:assert';
 import { constants } from 'node:buffer';
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import {
+  closeSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -268,6 +277,25 @@ async function checkQuantization() {
   assert.throws(() => addon.quantize(values(2), quantized, 'f32'), RangeError);
 }
 
+async function checkHashing() {
+  const descriptor = openSync(addonPath, 'r');
+  const started = addon.hashRanges([descriptor, 5, 100, descriptor, 0, 0], 2);
+  if (started !== null) {
+    const wanted = [readFileSync(addonPath).subarray(5, 105), Buffer.alloc(0)].map((bytes) =>
+      createHash('sha256').update(bytes).digest('hex'),
+    );
+    assert.deepEqual(await started.hashes, wanted);
+    assert.throws(() => addon.hashRanges([descriptor, 0], 1), RangeError);
+    assert.throws(() => addon.hashRanges([descriptor, 0, 1], 0), RangeError);
+    assert.throws(() => addon.hashRanges(1, 1), TypeError);
+    const stopped = addon.hashRanges([descriptor, 0, 1e5], 1);
+    started.stop(); // too late to matter
+    stopped.stop();
+    await stopped.hashes.catch((error) => assert.match(error.message, /it was stopped/));
+  }
+  closeSync(descriptor);
+}
+
 /** Calls are made again on what their arrays hold then, until a handle among them is disposed of. */
 function checkRecordings() {
   const x = Float32Array.of(1, 2);
@@ -350,6 +378,7 @@ try {
   checkCaches();
   checkPackedWeights(path.join(folder, 'packed'));
   await checkQuantization();
+  await checkHashing();
   checkProcesses();
   await checkWorkers();
 } finally {

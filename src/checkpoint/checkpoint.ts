@@ -2,7 +2,7 @@ import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { LlmkitError } from '../errors.js';
 import type { WeightData, WeightFormat } from '../tensor/weight.js';
-import { toFloats } from './dtype.js';
+import { type Allocate, toFloats } from './dtype.js';
 import type { FileStamp } from './file-stamp.js';
 import { layoutOf } from './formats/index.js';
 import type { QuantizedLayout } from './formats/layout.js';
@@ -32,8 +32,12 @@ export interface Checkpoint extends TensorSource {
   readonly stamps: readonly FileStamp[];
   /** Names of the modules that are stored quantized. */
   readonly quantized: ReadonlySet<string>;
-  /** The matrix of a module (`<module>.weight`) in its stored format: dense, or as config.json's quantization_config says. */
-  matrix(module: string): WeightData;
+  /**
+   * The matrix of a module (`<module>.weight`) in its stored format: dense, or as config.json's quantization_config says.
+   *
+   * @param allocate makes memory for scales that have to be widened
+   */
+  matrix(module: string, allocate?: Allocate): WeightData;
   /** Where a tensor lies in its open file. */
   range(name: string): FileRange;
   /** Lets go of the memory behind a tensor's bytes, until they are asked for or read again. */
@@ -197,13 +201,20 @@ class OpenCheckpoint implements Checkpoint {
     this.#fileOf.get(name)?.release(name);
   }
 
-  floats(name: string): Float32Array {
+  floats(name: string, allocate?: Allocate): Float32Array {
     const { dtype } = findTensor(this.tensors, name, this.folder);
-    return toFloats(this.bytes(name), dtype);
+    return toFloats(this.bytes(name), dtype, allocate);
   }
 
-  matrix(module: string): WeightData {
-    if (this.#layout && this.quantized.has(module)) return this.#layout.matrix(module, this);
+  matrix(module: string, allocate?: Allocate): WeightData {
+    if (this.#layout && this.quantized.has(module)) {
+      const source: TensorSource = {
+        tensors: this.tensors,
+        bytes: (name) => this.bytes(name),
+        floats: (name) => this.floats(name, allocate),
+      };
+      return this.#layout.matrix(module, source);
+    }
     const { name, dtype, shape } = findTensor(this.tensors, `${module}.weight`, this.folder);
     const [rows, cols] = shape;
     if (rows === undefined || cols === undefined || shape.length !== 2) {

@@ -1,4 +1,5 @@
 import { LlmkitError } from '../errors.js';
+import { convertNatively } from '../tensor/backends/index.js';
 
 /** Bits per element of every dtype that a safetensors file may name (safetensors 0.8). */
 const BITS = {
@@ -55,11 +56,16 @@ function asUint16(bytes: Uint8Array): Uint16Array {
   return new Uint16Array(view.buffer, view.byteOffset, view.byteLength / 2);
 }
 
-function fromBf16(bytes: Uint8Array): Float32Array {
+/** Makes memory of any content. */
+export type Allocate = (sizeBytes: number) => ArrayBuffer;
+
+function fromBf16(bytes: Uint8Array, allocate: Allocate = (size) => new ArrayBuffer(size)) {
   const source = asUint16(bytes);
-  const bits = new Uint32Array(source.length);
+  const values = new Float32Array(allocate(4 * source.length));
+  if (convertNatively(source, values)) return values;
+  const bits = new Uint32Array(values.buffer);
   for (let i = 0; i < source.length; i++) bits[i] = (source[i] as number) << 16;
-  return new Float32Array(bits.buffer);
+  return values;
 }
 
 /** Bits of the float32 with the value of a half-precision number. */
@@ -95,7 +101,7 @@ function fromArray(
   return out;
 }
 
-const DECODERS: Partial<Record<Dtype, (bytes: Uint8Array) => Float32Array>> = {
+const DECODERS: Partial<Record<Dtype, (bytes: Uint8Array, allocate?: Allocate) => Float32Array>> = {
   F32: (bytes) => asFloat32(bytes).slice(),
   BF16: fromBf16,
   F16: fromF16,
@@ -114,11 +120,12 @@ const DECODERS: Partial<Record<Dtype, (bytes: Uint8Array) => Float32Array>> = {
 /**
  * Stored little-endian values as a new float32 array.
  *
+ * @param allocate for those of BF16, which may be many
  * @throws LlmkitError `unsupported` for dtypes that are recognised but have no use here (F8, F6, F4, C64)
  */
-export function toFloats(bytes: Uint8Array, dtype: Dtype): Float32Array {
+export function toFloats(bytes: Uint8Array, dtype: Dtype, allocate?: Allocate): Float32Array {
   const decode = DECODERS[dtype];
-  if (decode) return decode(bytes);
+  if (decode) return decode(bytes, allocate);
   throw new LlmkitError(
     'unsupported',
     `dtype: expected one of ${Object.keys(DECODERS).join(' ')}, got ${dtype}`,
@@ -126,13 +133,14 @@ export function toFloats(bytes: Uint8Array, dtype: Dtype): Float32Array {
 }
 
 function toBf16(values: Float32Array): Uint16Array {
+  const out = new Uint16Array(values.length);
+  if (convertNatively(values, out)) return out;
   const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
-  const out = new Uint16Array(bits.length);
   for (let i = 0; i < out.length; i++) {
     const value = bits[i] as number;
     const notANumber = (value & 0x7fffffff) > 0x7f800000;
     // Adding half of the last kept bit, less one unless that bit is odd, rounds ties to even.
-    out[i] = notANumber ? 0x7fc0 : (value + 0x7fff + ((value >>> 16) & 1)) >>> 16;
+    out[i] = notANumber ? (value >>> 16) | 0x40 : (value + 0x7fff + ((value >>> 16) & 1)) >>> 16;
   }
   return out;
 }

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { setImmediate } from 'node:timers/promises';
-import { threadsAtHand } from '../tensor/backends/index.js';
+import { hashRanges, threadsAtHand } from '../tensor/backends/index.js';
 import type { Checkpoint, StoredTensor } from './checkpoint.js';
 import type { Dtype } from './dtype.js';
 import { HashThreads } from './hash-threads.js';
@@ -9,6 +9,8 @@ import { HashThreads } from './hash-threads.js';
 const PIECE_BYTES = 2 ** 22;
 /** Tensors of less are hashed sooner than a thread is asked. */
 const THREAD_BYTES = 2 ** 20;
+/** Tensors that `hashRanges` hashes at a time on a thread. */
+const LANES = 16;
 
 /** What the identity of a checkpoint knows of a tensor. */
 export interface HashedTensor {
@@ -29,35 +31,69 @@ export async function identityOf(checkpoint: Checkpoint): Promise<string> {
 
 /** Hashes every tensor of a checkpoint. */
 export function hashTensors(checkpoint: Checkpoint): Promise<HashedTensor[]> {
-  return withHasher(checkpoint, (hash) => Promise.all([...checkpoint.tensors.values()].map(hash)));
+  return withHashing(checkpoint, (hashing) => hashing);
 }
 
-/** Hashes a tensor of a checkpoint beside JavaScript, several at a time; none stays in memory. */
-export type TensorHasher = (tensor: StoredTensor) => Promise<HashedTensor>;
-
-/** Does work that hashes tensors; the threads for it end with the work. */
-export async function withHasher<T>(
+/**
+ * Does work beside which every tensor of a checkpoint is hashed, several at a time; none stays in memory. When the work
+ * fails the hashing ends too, so that the checkpoint may be closed.
+ */
+export async function withHashing<T>(
   checkpoint: Checkpoint,
-  work: (hash: TensorHasher) => Promise<T>,
+  work: (hashing: Promise<HashedTensor[]>) => Promise<T>,
 ): Promise<T> {
+  const tensors = [...checkpoint.tensors.values()];
+  const lanes = hashInLanes(checkpoint, tensors);
   const threads = new HashThreads(threadsAtHand());
+  const hash = async ({ name, sizeBytes }: StoredTensor): Promise<string> => {
+    if (sizeBytes >= THREAD_BYTES) return threads.sha256(checkpoint.range(name));
+    const sha256 = await hashBytes(checkpoint.bytes(name));
+    checkpoint.release(name);
+    return sha256;
+  };
+  const hashing = Promise.all(
+    tensors.map(async (tensor): Promise<HashedTensor> => {
+      const { name, dtype, shape } = tensor;
+      return { name, dtype, shape, sha256: await (lanes.hashes.get(name) ?? hash(tensor)) };
+    }),
+  );
+  hashing.catch(() => undefined); // the work may fail before it waits for them
   try {
-    return await work(hasherOf(checkpoint, threads));
+    return await work(hashing);
   } finally {
-    await threads.close();
+    await Promise.all([lanes.stop(), threads.close()]);
   }
 }
 
-function hasherOf(checkpoint: Checkpoint, threads: HashThreads): TensorHasher {
-  return async ({ name, dtype, shape, sizeBytes }) => {
-    const small = sizeBytes < THREAD_BYTES;
-    const hashing = small
-      ? hashBytes(checkpoint.bytes(name))
-      : threads.sha256(checkpoint.range(name));
-    const sha256 = await hashing;
-    if (small) checkpoint.release(name);
-    return { name, dtype, shape, sha256 };
+/** Hashes by tensor, those that `hashRanges` makes. */
+interface LaneHashes {
+  readonly hashes: ReadonlyMap<string, Promise<string>>;
+  stop(): Promise<void>;
+}
+
+function hashInLanes(checkpoint: Checkpoint, tensors: readonly StoredTensor[]): LaneHashes {
+  const threads = threadsAtHand();
+  const chosen = tensorsForLanes(tensors, threads);
+  const ranges = chosen.flatMap(({ name }) => {
+    const { descriptor, offset, sizeBytes } = checkpoint.range(name);
+    return [descriptor, offset, sizeBytes];
+  });
+  const started = hashRanges(ranges, Math.min(threads, Math.ceil(chosen.length / LANES)) || 1);
+  if (started === null) return { hashes: new Map(), stop: async () => undefined };
+  const hashOf = async (i: number) => (await started.hashes)[i] as string;
+  return {
+    hashes: new Map(chosen.map(({ name }, i) => [name, hashOf(i)])),
+    async stop() {
+      started.stop();
+      await started.hashes.catch(() => undefined);
+    },
   };
+}
+
+/** Those that are no larger than what a lane hashes while all are hashed; a thread of its own is faster for one tensor. */
+function tensorsForLanes(tensors: readonly StoredTensor[], threads: number): StoredTensor[] {
+  const all = tensors.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+  return tensors.filter(({ sizeBytes }) => sizeBytes <= all / (LANES * threads));
 }
 
 /** The identity that a checkpoint of these tensors has. */

@@ -3,6 +3,7 @@ import { LlmkitError } from '../errors.js';
 import { deviceMemory } from '../tensor/backends/device-memory.js';
 import { packWeight } from '../tensor/backends/index.js';
 import { type ComputeRequest, computeOf } from '../tensor/compute.js';
+import { ReusedMemory } from '../tensor/reused-memory.js';
 import { Weight, type WeightData, withoutCodes } from '../tensor/weight.js';
 import type { DecoderConfig } from './config.js';
 import { Decoder } from './decoder.js';
@@ -64,10 +65,11 @@ export async function loadModel(
   refuseUnknown(checkpoint, config, sources);
   const values = new Map<string, ParameterValue>();
   const placement = layerPlacement(checkpoint, sources, config, options);
-  const packed = await packedCacheOf(checkpoint, sources, { ...options, tied: config.tiedHead });
+  const reading = { ...options, memory: new ReusedMemory(), tied: config.tiedHead };
+  const packed = await packedCacheOf(checkpoint, sources, reading);
   try {
     for (const source of sources) {
-      const value = await read(checkpoint, source, { ...options, packed, tied: config.tiedHead });
+      const value = await read(checkpoint, source, { ...reading, packed });
       values.set(source.spec.name, value);
       if (value instanceof Weight) placement?.add(source.spec, value);
     }
@@ -208,6 +210,8 @@ function refuseUnknown(
 
 interface ReadOptions extends LoadOptions {
   readonly tied: boolean;
+  /** For parts of matrices that are packed. */
+  readonly memory: ReusedMemory;
   readonly packed?: PackedCache | undefined;
 }
 
@@ -230,7 +234,7 @@ async function read(
   const kept = packedBefore(checkpoint, source, options);
   if (kept) return kept;
   const readMatrix = () => {
-    const data = checkpoint.matrix(moduleOf(stored));
+    const data = checkpoint.matrix(moduleOf(stored), (size) => options.memory.take(size));
     return quantized || !spec.transposedOnDisk ? data : transposeBytes(data);
   };
   if (options.quantize && !quantized && spec.role === 'linear') {
@@ -261,12 +265,14 @@ async function frozen(
   spec: ParameterSpec,
   options: ReadOptions,
 ): Promise<Weight> {
-  const { compute, packed } = options;
+  const { compute, packed, memory } = options;
   if (!compute || !multiplies(spec, options)) return new Weight(data);
   const weight = new Weight(data, computeOf(compute.choice, compute.use, data.format));
   if (!packWeight(weight)) return weight;
   await packed?.keep(spec.name, weight);
-  if (spec.role === 'linear') weight.giveUpData();
+  if (spec.role !== 'linear') return weight;
+  weight.giveUpData();
+  memory.giveBack(data);
   return weight;
 }
 

@@ -5,11 +5,11 @@ import {
   type RoundingSpec,
   relativeErrorNative,
 } from '../tensor/backends/native-quantizer.js';
+import type { ReusedMemory } from '../tensor/reused-memory.js';
 import { dequantize, type WeightData } from '../tensor/weight.js';
 import { type MatrixRows, quantizeMatrix, relativeError } from './matrix.js';
 import { rtn } from './methods/rtn.js';
 import { nestScales } from './nested-scales.js';
-import type { ReusedMemory } from './reused-memory.js';
 import type { QuantScheme, SchemeOptions } from './schemes/scheme.js';
 
 /** A float32, bf16 or f16 matrix. */

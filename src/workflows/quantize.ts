@@ -2,6 +2,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { openCheckpoint } from '../checkpoint/checkpoint.js';
 import { type DownloadProgress, resolveModel } from '../checkpoint/hub.js';
+import { type HashedTensor, withHashing } from '../checkpoint/identity.js';
 import { checkFreeDisk, checkTarget, writeFolder } from '../checkpoint/output.js';
 import { readText } from '../data/text.js';
 import { LlmkitError } from '../errors.js';
@@ -75,7 +76,9 @@ export async function quantizeModel(options: QuantizeOptions): Promise<QuantizeR
     if (options.dryRun) return { output, ...describeJob(job), dry_run: estimateJob(job) };
     await checkFreeDisk(output, job.bytesAfter);
     const { device: computesOn } = await openBackend(options);
-    const written = await write(job, { ...options, output, computesOn });
+    const written = await withHashing(checkpoint, (hashing) =>
+      write(job, { ...options, output, computesOn, hashing }),
+    );
     const seconds = (performance.now() - started) / 1000;
     return { output, ...describeJob(job), ...written, seconds };
   } finally {
@@ -102,10 +105,11 @@ async function checkOutput(
 
 type Written = WrittenTensors['sizes'] & Pick<QuantizeResult, 'perplexity'>;
 
-/** Where the result goes, and the device that makes it: `cpu` or `cuda`. */
+/** Where the result goes, the device that makes it (`cpu` or `cuda`), and the hashes of what is read. */
 interface WriteOptions extends QuantizeOptions {
   readonly output: string;
   readonly computesOn: string;
+  readonly hashing: Promise<HashedTensor[]>;
 }
 
 async function write(job: QuantizeJob, options: WriteOptions): Promise<Written> {

@@ -330,6 +330,18 @@ export interface Addon extends AddonKernels<Float32Array, Int32Array> {
    */
   usePacked(form: PackedForm, bytes: Uint8Array): WeightHandle;
 
+  /**
+   * sha256 (hex) of ranges of open files, sixteen at a time on each of `threads` threads beside JavaScript.
+   *
+   * @param ranges three numbers for each: descriptor, offset, size in bytes; the files stay open meanwhile
+   * @returns the hashes in the ranges' order, or an Error with the system's message or once `stop` was called; null
+   *   where the processor has no vectors for it
+   */
+  hashRanges(
+    ranges: readonly number[],
+    threads: number,
+  ): { readonly hashes: Promise<string[]>; stop(): void } | null;
+
   /** Lets go of the pages of these bytes where they are a mapped file's; reading brings them back. */
   releasePages(bytes: Uint8Array): void;
 

@@ -1,6 +1,8 @@
 import { LlmkitError } from '../../errors.js';
 import * as tf from '../tfjs.js';
 import type { Weight } from '../weight.js';
+import type { Addon } from './addon.js';
+import type { Elements } from './arrays.js';
 import { cudaIsBuilt } from './cuda.js';
 import { type Device, deviceChoice, driverIsThere, gpuIsThere } from './device-choice.js';
 import { BACKEND_NAMES, BACKENDS, type BackendName, type EngineName } from './entries.js';
@@ -125,6 +127,22 @@ export function threadsAtHand(): number {
     throwUsage(error);
     return 1;
   }
+}
+
+/**
+ * Copies values between float32 and bf16 (a Uint16Array of its bits), rounded to the nearest, ties to even.
+ *
+ * @returns false, having done nothing, where the addon does not load
+ */
+export function convertNatively(from: Elements<Float32Array>, to: Elements<Float32Array>): boolean {
+  if (!addonLoads()) return false;
+  loadAddon().convert(from, to);
+  return true;
+}
+
+/** `hashRanges` of the addon; null where it does not load, too. */
+export function hashRanges(...args: Parameters<Addon['hashRanges']>) {
+  return addonLoads() ? loadAddon().hashRanges(...args) : null;
 }
 
 /** Lets go of the memory behind bytes of a mapped file until they are read again. */

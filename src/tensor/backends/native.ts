@@ -70,6 +70,7 @@ const ADDON_FUNCTIONS: Readonly<Record<keyof Addon, true>> = {
   gatedLinear: true,
   gatedMlp: true,
   gatedMlpGrad: true,
+  hashRanges: true,
   convert: true,
   isa: true,
   layerNorm: true,

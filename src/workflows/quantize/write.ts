@@ -1,16 +1,11 @@
 import type { StoredTensor } from '../../checkpoint/checkpoint.js';
-import {
-  type HashedTensor,
-  identityOfTensors,
-  type TensorHasher,
-  withHasher,
-} from '../../checkpoint/identity.js';
+import { type HashedTensor, identityOfTensors } from '../../checkpoint/identity.js';
 import { CheckpointWriter } from '../../checkpoint/writer.js';
 import { transposeBytes } from '../../model/transpose.js';
 import { layouts } from '../../quant/layouts.js';
 import type { PlannedTensor } from '../../quant/plan.js';
 import { type Quantizer, quantizerInUse } from '../../quant/quantizer.js';
-import { ReusedMemory } from '../../quant/reused-memory.js';
+import { ReusedMemory } from '../../tensor/reused-memory.js';
 import type { WeightData } from '../../tensor/weight.js';
 import { eachInFlight } from './in-flight.js';
 import {
@@ -24,6 +19,8 @@ import {
 
 /** How the tensors are written. */
 export interface WriteOptions {
+  /** Of the checkpoint, made meanwhile. */
+  readonly hashing: Promise<HashedTensor[]>;
   readonly maxShardBytes?: number | undefined;
   readonly onProgress?:
     | ((doneBytes: number, totalBytes: number, tensor: string) => void)
@@ -49,43 +46,31 @@ type TensorReport = Pick<QuantizedTensor, 'bytes_after' | 'relative_error'>;
 export async function writeTensors(
   job: QuantizeJob,
   folder: string,
-  { maxShardBytes, onProgress }: WriteOptions,
+  { hashing, maxShardBytes, onProgress }: WriteOptions,
 ): Promise<WrittenTensors> {
   const { checkpoint, specs } = job;
   const writer = new CheckpointWriter(folder, specs, maxShardBytes ? { maxShardBytes } : {});
   const [quantizer, memory] = [quantizerInUse(), new ReusedMemory()];
   const described = describeJob(job);
   const reports = new Map<string, TensorReport>();
-  const hashes: Promise<HashedTensor>[] = [];
   let done = 0;
-  const write = async (tensor: StoredTensor, hash: TensorHasher) => {
+  const write = async (tensor: StoredTensor) => {
     onProgress?.(done, described.bytes_before, tensor.name);
     const { name, sizeBytes } = tensor;
     const bytes = checkpoint.bytes(name);
-    // It needs no memory, so that the next tensor need not wait for it.
-    const hashing = hash(tensor);
-    hashing.catch(() => undefined); // waited for at the end, unless something else fails first
-    hashes.push(hashing);
     const written = await writeTensor({ tensor, bytes, job, quantizer, memory, writer });
     checkpoint.release(name);
     for (const [part, report] of written) reports.set(part, report);
     done += sizeBytes;
   };
   try {
-    const hashed = await withHasher(checkpoint, async (hash) => {
-      await eachInFlight(
-        [...checkpoint.tensors.values()],
-        ({ sizeBytes }) => sizeBytes,
-        (tensor) => write(tensor, hash),
-      );
-      return Promise.all(hashes);
-    });
+    await eachInFlight([...checkpoint.tensors.values()], ({ sizeBytes }) => sizeBytes, write);
     onProgress?.(done, described.bytes_before, '');
     await writer.finish();
     const tensors = described.tensors.map((tensor) => ({ ...tensor, ...reports.get(tensor.name) }));
     const after = [...reports.values()].reduce((sum, { bytes_after }) => sum + bytes_after, 0);
     const sizes = { tensors, bytes_after: after, bits_per_weight: bitsPerWeight(tensors) };
-    return { sizes, identity: identityOfTensors(hashed) };
+    return { sizes, identity: identityOfTensors(await hashing) };
   } catch (error) {
     await writer.abort();
     throw error;

@@ -1,8 +1,8 @@
-import type { WeightData } from '../tensor/weight.js';
+import type { WeightData } from './weight.js';
 
 /**
- * Memory for the parts of matrices that are rounded one after another. What is given back is handed out again:
- * V8 would collect garbage every few dozen megabytes, and fresh pages have to be cleared.
+ * Memory for the parts of matrices that are rounded, or packed, one after another. What is given back is handed out
+ * again: V8 would collect garbage every few dozen megabytes, and fresh pages have to be cleared.
  */
 export class ReusedMemory {
   readonly #free = new Map<number, ArrayBuffer[]>();

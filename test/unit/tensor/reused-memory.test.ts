@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { ReusedMemory } from '../../../src/quant/reused-memory.js';
+import { ReusedMemory } from '../../../src/tensor/reused-memory.js';
 import type { WeightData } from '../../../src/tensor/weight.js';
 
 const shape = { format: 'int4', rows: 2, cols: 8, groupSize: 8 } as const;

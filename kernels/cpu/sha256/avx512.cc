@@ -1,0 +1,73 @@
+#include "base/simd/avx512.h"
+
+#include "cpu/sha256/kernels.h"
+
+namespace llmkit {
+namespace {
+
+using Words = __m512i;
+
+template <int kA, int kB, int kC>
+inline Words rotations(Words x) {
+  return _mm512_ternarylogic_epi32(_mm512_ror_epi32(x, kA), _mm512_ror_epi32(x, kB),
+                                   _mm512_ror_epi32(x, kC), 0x96);
+}
+template <int kA, int kB, int kShift>
+inline Words rotations_and_shift(Words x) {
+  return _mm512_ternarylogic_epi32(_mm512_ror_epi32(x, kA), _mm512_ror_epi32(x, kB),
+                                   _mm512_srli_epi32(x, kShift), 0x96);
+}
+inline Words choose(Words e, Words f, Words g) { return _mm512_ternarylogic_epi32(e, f, g, 0xca); }
+inline Words majority(Words a, Words b, Words c) {
+  return _mm512_ternarylogic_epi32(a, b, c, 0xe8);
+}
+inline Words sum(Words a, Words b) { return _mm512_add_epi32(a, b); }
+
+/// The 16 words of a block of every message.
+inline void load_blocks(const uint8_t* const (&blocks)[16], size_t offset, Words (&w)[16]) {
+  // The bytes of a word are the highest first.
+  const Words order = _mm512_set4_epi32(0x0c0d0e0f, 0x08090a0b, 0x04050607, 0x00010203);
+  Vec rows[16];
+  for (int lane = 0; lane < 16; ++lane) rows[lane] = load(blocks[lane] + offset);
+  transpose(rows);
+  for (int i = 0; i < 16; ++i) w[i] = _mm512_shuffle_epi8(as_int(rows[i]).v, order);
+}
+
+/// Sixteen rounds. The letters of the standard, a to h, move on by one place a round: here the
+/// places stay and `s` is read from another one.
+template <bool kSchedules>
+inline void sixteen_rounds(const uint32_t* constants, Words (&w)[16], Words (&s)[8]) {
+#pragma GCC unroll 16
+  for (int r = 0; r < 16; ++r) {
+    const auto letter = [&](int i) -> Words& { return s[(i - r + 16) % 8]; };
+    Words &d = letter(3), &h = letter(7);
+    const Words a = letter(0), e = letter(4);
+    const Words one = sum(sum(sum(h, w[r]), _mm512_set1_epi32(static_cast<int>(constants[r]))),
+                          sum(rotations<6, 11, 25>(e), choose(e, letter(5), letter(6))));
+    d = sum(d, one);
+    h = sum(one, sum(rotations<2, 13, 22>(a), majority(a, letter(1), letter(2))));
+    if constexpr (kSchedules)
+      w[r] = sum(sum(w[r], rotations_and_shift<7, 18, 3>(w[(r + 1) % 16])),
+                 sum(w[(r + 9) % 16], rotations_and_shift<17, 19, 10>(w[(r + 14) % 16])));
+  }
+}
+
+}  // namespace
+
+void sha256_blocks_avx512(Sha256States& states,
+                          const uint8_t* const (&blocks)[Sha256States::kLanes], size_t count) {
+  Words s[8];
+  for (int i = 0; i < 8; ++i) s[i] = _mm512_load_si512(states.words[i]);
+  for (size_t block = 0; block < count; ++block) {
+    Words w[16], before[8];
+    load_blocks(blocks, block * Sha256States::kBlockBytes, w);
+    for (int i = 0; i < 8; ++i) before[i] = s[i];
+    for (int round = 0; round < 48; round += 16)
+      sixteen_rounds<true>(kSha256Constants + round, w, s);
+    sixteen_rounds<false>(kSha256Constants + 48, w, s);
+    for (int i = 0; i < 8; ++i) s[i] = sum(s[i], before[i]);
+  }
+  for (int i = 0; i < 8; ++i) _mm512_store_si512(states.words[i], s[i]);
+}
+
+}  // namespace llmkit

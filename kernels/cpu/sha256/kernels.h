@@ -1,0 +1,14 @@
+#pragma once
+
+#include "cpu/sha256/sha256.h"
+
+namespace llmkit {
+
+/// Of round and message, as FIPS 180-4 numbers them.
+extern const uint32_t kSha256Constants[64];
+
+/// Hashes `count` blocks of every lane; those of lane i begin at blocks[i].
+void sha256_blocks_avx512(Sha256States& states,
+                          const uint8_t* const (&blocks)[Sha256States::kLanes], size_t count);
+
+}  // namespace llmkit

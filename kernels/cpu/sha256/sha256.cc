@@ -1,0 +1,197 @@
+#include "cpu/sha256/sha256.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <numeric>
+
+#include "base/cpu_features.h"
+#include "cpu/sha256/kernels.h"
+
+namespace llmkit {
+namespace {
+
+constexpr size_t kLanes = Sha256States::kLanes, kBlock = Sha256States::kBlockBytes;
+/// Read at one time: the pieces of 16 lanes stay in a second-level cache.
+constexpr size_t kPieceBytes = size_t{64} << 10;
+/// Of a message, asked for ahead: whole pieces.
+constexpr size_t kAheadBytes = 16 * kPieceBytes;
+
+constexpr uint32_t kBegin[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
+                                0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
+
+void store_big_endian(uint64_t value, size_t bytes, uint8_t* out) {
+  for (size_t i = 0; i < bytes; ++i) out[i] = static_cast<uint8_t>(value >> 8 * (bytes - 1 - i));
+}
+
+/// Has the system read what is wanted soon: 16 messages in turns do not look like one that is read
+/// from its begin to its end.
+void read_ahead(int descriptor, uint64_t offset, uint64_t size) {
+#ifdef __linux__
+  posix_fadvise(descriptor, static_cast<off_t>(offset), static_cast<off_t>(size),
+                POSIX_FADV_WILLNEED);
+#endif
+}
+
+/// Reads all bytes of a range of a file. Says what went wrong, or nothing.
+std::string read_bytes(int descriptor, uint64_t offset, size_t size, uint8_t* out) {
+  for (size_t done = 0; done < size;) {
+    const ssize_t count =
+        pread(descriptor, out + done, size - done, static_cast<off_t>(offset + done));
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) return std::strerror(errno);
+    if (count == 0) return "the file is shorter than it was";
+    done += static_cast<size_t>(count);
+  }
+  return "";
+}
+
+}  // namespace
+
+const uint32_t kSha256Constants[64] = {
+    0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
+    0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174,
+    0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da,
+    0x983e5152, 0xa831c66d, 0xb00327c8, 0xbf597fc7, 0xc6e00bf3, 0xd5a79147, 0x06ca6351, 0x14292967,
+    0x27b70a85, 0x2e1b2138, 0x4d2c6dfc, 0x53380d13, 0x650a7354, 0x766a0abb, 0x81c2c92e, 0x92722c85,
+    0xa2bfe8a1, 0xa81a664b, 0xc24b8b70, 0xc76c51a3, 0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070,
+    0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3,
+    0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2};
+
+void Sha256States::begin(size_t lane) {
+  for (size_t i = 0; i < 8; ++i) words[i][lane] = kBegin[i];
+}
+
+bool hashes_in_lanes() {
+#ifdef LLMKIT_BUILD_AVX512
+  return runs_here(isa::kAvx512);
+#else
+  return false;
+#endif
+}
+
+/// A range that is being hashed, a piece of it in memory.
+class RangeHashes::Lane {
+ public:
+  void begin(size_t index, const MessageRange& range) {
+    index_ = index;
+    range_ = range;
+    read_ = 0;
+    busy_ = true;
+    next_ = piece_.data();
+    end_ = next_;
+    padded_ = false;
+  }
+
+  bool busy() const { return busy_; }
+  size_t index() const { return index_; }
+  const uint8_t* next() const { return next_; }
+  size_t blocks() const { return static_cast<size_t>(end_ - next_) / kBlock; }
+  bool complete() const { return padded_ && next_ == end_; }
+  void pass(size_t blocks) { next_ += busy_ ? blocks * kBlock : 0; }
+  void end() { busy_ = false; }
+
+  /// Reads the next piece; the last one gets the padding of sha256. Says what went wrong, or
+  /// nothing.
+  std::string read() {
+    const uint64_t from = range_.offset + read_, left = range_.size - read_;
+    if (read_ % kAheadBytes == 0)
+      read_ahead(range_.descriptor, from, std::min<uint64_t>(2 * kAheadBytes, left));
+    const size_t size = static_cast<size_t>(std::min<uint64_t>(kPieceBytes, left));
+    uint8_t* const piece = piece_.data();
+    const std::string problem = read_bytes(range_.descriptor, from, size, piece);
+    if (!problem.empty()) return problem;
+    read_ += size;
+    next_ = piece;
+    end_ = piece + size;
+    if (read_ == range_.size) pad(piece + size, size);
+    return "";
+  }
+
+ private:
+  /// A bit, zeros up to a whole block, and the message's length in bits.
+  void pad(uint8_t* out, size_t size) {
+    constexpr size_t kLength = sizeof(uint64_t);
+    const size_t zeros = (2 * kBlock - 1 - kLength - size % kBlock) % kBlock;
+    *out++ = 0x80;
+    std::memset(out, 0, zeros);
+    store_big_endian(8 * range_.size, kLength, out + zeros);
+    end_ = out + zeros + kLength;
+    padded_ = true;
+  }
+
+  std::vector<uint8_t> piece_ = std::vector<uint8_t>(kPieceBytes + 2 * kBlock);
+  const uint8_t* next_ = piece_.data();
+  const uint8_t* end_ = piece_.data();
+  MessageRange range_ = {};
+  uint64_t read_ = 0;
+  size_t index_ = 0;
+  bool busy_ = false, padded_ = false;
+};
+
+RangeHashes::RangeHashes(std::vector<MessageRange> ranges)
+    : ranges_(std::move(ranges)), order_(ranges_.size()), hashes_(ranges_.size()) {
+  // The largest first, so that the lanes end together.
+  std::iota(order_.begin(), order_.end(), size_t{0});
+  std::stable_sort(order_.begin(), order_.end(),
+                   [this](size_t a, size_t b) { return ranges_[a].size > ranges_[b].size; });
+}
+
+bool RangeHashes::take(Lane& lane) {
+  const size_t place = next_++;
+  if (place >= order_.size()) return false;
+  lane.begin(order_[place], ranges_[order_[place]]);
+  return true;
+}
+
+void RangeHashes::fail(const std::string& problem) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (problem_.empty()) problem_ = problem;
+  stopped_ = true;
+}
+
+std::string RangeHashes::problem() const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return problem_;
+}
+
+void RangeHashes::work() {
+#ifdef LLMKIT_BUILD_AVX512
+  Sha256States states = {};
+  std::vector<Lane> lanes(kLanes);
+  const auto advance = [&](size_t i) {
+    Lane& lane = lanes[i];
+    if (lane.busy() && lane.complete()) {
+      for (size_t word = 0; word < 8; ++word)
+        store_big_endian(states.words[word][i], 4, hashes_[lane.index()].data() + 4 * word);
+      lane.end();
+    }
+    if (!lane.busy()) {
+      if (!take(lane)) return;
+      states.begin(i);
+    }
+    const std::string problem = lane.read();
+    if (!problem.empty()) fail(problem);
+  };
+  while (!stopped_) {
+    size_t count = SIZE_MAX;
+    const uint8_t* some = nullptr;  // for lanes without a message
+    for (size_t i = 0; i < kLanes; ++i) {
+      if (lanes[i].blocks() == 0) advance(i);
+      if (!lanes[i].busy()) continue;
+      count = std::min(count, lanes[i].blocks());
+      some = lanes[i].next();
+    }
+    if (some == nullptr || stopped_) return;
+    const uint8_t* from[kLanes];
+    for (size_t i = 0; i < kLanes; ++i) from[i] = lanes[i].busy() ? lanes[i].next() : some;
+    sha256_blocks_avx512(states, from, count);
+    for (Lane& lane : lanes) lane.pass(count);
+  }
+#endif
+}
+
+}  // namespace llmkit

@@ -1,0 +1,55 @@
+import { createHash } from 'node:crypto';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, onTestFinished, test } from 'vitest';
+import { type Checkpoint, openCheckpoint } from '../../../src/checkpoint/checkpoint.js';
+import { hashTensors, withHashing } from '../../../src/checkpoint/identity.js';
+import { CheckpointWriter } from '../../../src/checkpoint/writer.js';
+import { hashRanges } from '../../../src/tensor/backends/index.js';
+import { temporaryFolder } from '../../helpers/temporary-folder.js';
+
+/** Sizes that are hashed side by side, and one that is hashed alone by a thread. */
+const SIZES = [...Array.from({ length: 50 }, (_, i) => 7919 * i), 3 << 20];
+
+async function openBytes(): Promise<Checkpoint> {
+  const folder = temporaryFolder();
+  const specs = SIZES.map((size, i) => ({ name: `t${i}`, dtype: 'U8', shape: [size] }) as const);
+  const writer = new CheckpointWriter(folder, specs);
+  for (const [i, size] of SIZES.entries()) {
+    await writer.write(
+      `t${i}`,
+      Uint8Array.from({ length: size }, (_, at) => (at * i * 2654435761) >>> 13),
+    );
+  }
+  await writer.finish();
+  writeFileSync(join(folder, 'config.json'), '{}');
+  const checkpoint = await openCheckpoint(folder);
+  onTestFinished(() => checkpoint.close());
+  return checkpoint;
+}
+
+test('tensors of any size have the hashes of their bytes', async () => {
+  const checkpoint = await openBytes();
+  const wanted = [...checkpoint.tensors.values()].map(({ name, dtype, shape }) => {
+    const sha256 = createHash('sha256').update(checkpoint.bytes(name)).digest('hex');
+    return { name, dtype, shape, sha256 };
+  });
+  expect(await hashTensors(checkpoint)).toEqual(wanted);
+});
+
+test('hashing ends when the work beside it fails, and says so to whoever waits for it', async () => {
+  const checkpoint = await openBytes();
+  let left: Promise<unknown> | undefined;
+  const work = withHashing(checkpoint, async (hashing) => {
+    left = hashing;
+    throw new Error('the disk is full');
+  });
+  await expect(work).rejects.toThrow('the disk is full');
+  await expect(left).rejects.toThrow(/stopped|ended/);
+});
+
+test('a file that cannot be read is an error', async () => {
+  const started = hashRanges([2 ** 30, 0, 10], 1);
+  if (started === null) return;
+  await expect(started.hashes).rejects.toThrow('Bad file descriptor');
+});

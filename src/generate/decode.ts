@@ -10,6 +10,7 @@ import * as tf from '../tensor/tfjs.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import { type Placed, placeToken } from './logprobs.js';
 import { DeviceDecoding } from './on-device.js';
+import { PASS_TOKENS, passTokens } from './prompt-pass.js';
 import { uniformAt } from './random.js';
 import { Sequence } from './sequence.js';
 
@@ -46,9 +47,6 @@ export interface Generation {
   readonly prefillMs: number;
   readonly decodeMs: number;
 }
-
-/** Tokens of a prompt per forward pass: bounds memory, and a signal is heard between two. */
-const PREFILL_TOKENS = 256;
 
 /**
  * Continues a prompt, one token per step and sequence, with a key/value cache.
@@ -122,8 +120,9 @@ async function prefill(
 ): Promise<{ logits: tf.Tensor2D; placed: Placed[] }> {
   const placed: Placed[] = [];
   const scores = echo && logprobs !== undefined;
-  for (let start = cache.lengths[0] ?? 0; ; start += PREFILL_TOKENS) {
-    const ids = promptIds.slice(start, start + PREFILL_TOKENS);
+  const passLength = scores ? PASS_TOKENS : passTokens(model.config);
+  for (let start = cache.lengths[0] ?? 0; ; start += passLength) {
+    const ids = promptIds.slice(start, start + passLength);
     const last = start + ids.length >= promptIds.length;
     const logits = forward(model, cache, [ids], scores ? 0 : ids.length - 1);
     if (scores) {

@@ -1,4 +1,5 @@
 import * as z from 'zod';
+import { activationBytes } from '../model/activation-bytes.js';
 import type { DecoderConfig } from '../model/config.js';
 import type { LoadOptions } from '../model/load.js';
 import { sizeInBytes, sizeSchema } from './byte-size.js';
@@ -49,16 +50,19 @@ export function placementOf(
 }
 
 const FLOAT_BYTES = 4;
-/** Tokens of a conversation, of one forward pass, and of those whose logits are wanted at once. */
+/**
+ * Tokens of a conversation, of one forward pass, and of those whose logits are wanted at once. Passes of a prompt are
+ * longer where there is memory.
+ */
 const CONTEXT_TOKENS = 4096;
 const PASS_TOKENS = 512;
 const LOGIT_TOKENS = 64;
 
 /** Keys and values of a usual conversation and the activations of one forward pass. */
 function inferenceBytes(config: DecoderConfig): number {
-  const { hiddenSize: D, intermediateSize: F, vocabSize: V, numLayers, maxLength } = config;
+  const { vocabSize: V, numLayers, maxLength } = config;
   const keys = 2 * numLayers * config.numKvHeads * config.headSize;
   const tokens = Math.min(maxLength, CONTEXT_TOKENS);
-  const pass = Math.min(maxLength, PASS_TOKENS) * (8 * D + 3 * F);
-  return FLOAT_BYTES * (keys * tokens + pass + LOGIT_TOKENS * V);
+  const pass = Math.min(maxLength, PASS_TOKENS) * activationBytes(config);
+  return FLOAT_BYTES * (keys * tokens + LOGIT_TOKENS * V) + pass;
 }

@@ -130,7 +130,7 @@ void linear_grad_input_call(const Napi::CallbackInfo& info) {
 
 void lora_linear_call(const Napi::CallbackInfo& info) {
   const Arguments args(info, "loraLinear");
-  auto weight = lora_weight<LoraWeight>(args, 2, args.positive(9, "cols"));
+  auto weight = lora_weight<LoraWeight>(args, 2, 3, args.positive(9, "cols"));
   weight.packed = args.packed(2);
   const LoraArgs p = lora_arguments(args, weight);
   if (weight.packed == nullptr && (p.x.is_bf16 || p.y.is_bf16))
@@ -140,7 +140,7 @@ void lora_linear_call(const Napi::CallbackInfo& info) {
 
 void lora_linear_grad_call(const Napi::CallbackInfo& info) {
   const Arguments args(info, "loraLinearGrad");
-  auto weight = lora_weight<LoraWeight>(args, 3, args.positive(11, "cols"));
+  auto weight = lora_weight<LoraWeight>(args, 3, 4, args.positive(11, "cols"));
   weight.packed = args.packed(3);
   lora_linear_grad(weight, lora_grad_arguments(args, weight));
 }

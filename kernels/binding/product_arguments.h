@@ -27,18 +27,18 @@ inline MatmulArgs matmul_arguments(const Arguments& args) {
   return p;
 }
 
-/// weight, a, b and scale of the functions with LoRA, at `index` and after it; not the packed form,
-/// which each device has its own of.
+/// A weight at `index` with a, b and scale at `pair` and after it; not the packed form, which each
+/// device has its own of.
 template <class Weight>
-Weight lora_weight(const Arguments& args, size_t index, size_t cols) {
+Weight lora_weight(const Arguments& args, size_t index, size_t pair, size_t cols) {
   Weight w;
   w.weight = args.matrix(index, cols);
   w.packed = nullptr;
-  const Floats a = args.floats(index + 1);
+  const Floats a = args.floats(pair);
   w.rank = args.quotient(a.size, cols, "a");
   w.a = a.data;
-  w.b = args.floats(index + 2, args.product({w.weight.rows, w.rank}), "b").data;
-  w.scale = args.real(index + 3);
+  w.b = args.floats(pair + 1, args.product({w.weight.rows, w.rank}), "b").data;
+  w.scale = args.real(pair + 2);
   return w;
 }
 

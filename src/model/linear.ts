@@ -2,6 +2,7 @@ import type { Compute } from '../tensor/compute.js';
 import {
   addResidual,
   type Held,
+  type LinearLayer,
   linear,
   linearResidual,
   mergedLinear,
@@ -37,6 +38,11 @@ export interface Linear {
   readonly bias?: Tensor1D;
   /** @param x [..., in]; @param held of the result; @returns [..., out] */
   forward(x: Tensor, context: ForwardContext, held?: Held): Tensor;
+  /**
+   * What `forward` multiplies, where it is a product with a frozen matrix and nothing else: it may be made in one with
+   * other products, or with what follows it.
+   */
+  frozen(context: ForwardContext): LinearLayer | undefined;
   /** Trainable tensors of this layer and of what it wraps. */
   variables(): readonly Variable[];
 }
@@ -80,37 +86,47 @@ export class DenseLinear implements Linear {
     return linear(x, this.weight, this.bias, held);
   }
 
+  frozen(): LinearLayer | undefined {
+    return this.weight instanceof Weight ? this : undefined;
+  }
+
   variables(): readonly Variable[] {
     return trainable([this.weight, this.bias]);
   }
 }
 
-/** Whether a layer is a frozen matrix and nothing else: its product may be made in one with others. */
-export function isPlain(layer: Linear): boolean {
-  return layer instanceof DenseLinear && layer.weight instanceof Weight;
+/** `frozen` of all layers, or undefined where one of them has none. */
+export function allFrozen(
+  linears: readonly Linear[],
+  context: ForwardContext,
+): readonly LinearLayer[] | undefined {
+  const layers = linears.flatMap((layer) => layer.frozen(context) ?? []);
+  return layers.length === linears.length ? layers : undefined;
 }
 
-/** Applies several linear layers to one input; in one pass where all are frozen and none is wrapped. Results are held as `heldIn` says. */
+/** Applies several linear layers to one input; in one pass where all are frozen. Results are held as `heldIn` says. */
 export function forwardAll(
   linears: readonly Linear[],
   x: Tensor,
   context: ForwardContext,
 ): readonly Tensor[] {
   const held = heldIn(context, linears);
-  return linears.every(isPlain)
-    ? mergedLinear(x, linears, held)
+  const layers = allFrozen(linears, context);
+  return layers
+    ? mergedLinear(x, layers, held)
     : linears.map((layer) => layer.forward(x, context, held));
 }
 
-/** residual + layer(x); in one pass where the layer is frozen and not wrapped. */
+/** residual + layer(x); in one pass where the layer is frozen. */
 export function forwardOnto(
   residual: Tensor3D,
   layer: Linear,
   x: Tensor,
   context: ForwardContext,
 ): Tensor3D {
-  return isPlain(layer)
-    ? (linearResidual(x, layer, residual) as Tensor3D)
+  const frozen = layer.frozen(context);
+  return frozen
+    ? (linearResidual(x, frozen, residual) as Tensor3D)
     : addResidual(residual, layer.forward(x, context) as Tensor3D);
 }
 

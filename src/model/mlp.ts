@@ -7,11 +7,11 @@ import {
 } from '../tensor/ops/index.js';
 import type { Tensor, Tensor3D, Variable } from '../tensor/tfjs.js';
 import {
+  allFrozen,
   type ForwardContext,
   forwardAll,
   forwardOnto,
   heldIn,
-  isPlain,
   type Linear,
 } from './linear.js';
 import { linearOf, type ModelParts, type Pass } from './modules.js';
@@ -44,15 +44,11 @@ export class Mlp {
     const name = this.#parts.config.activation;
     const linears = this.#linears();
     const held = this.held(context);
-    const [gate, up] = linears as [Linear, Linear | undefined];
-    if (up === undefined) {
-      return isPlain(gate)
-        ? activatedLinear(x, gate, name, held)
-        : activation(gate.forward(x, context, held), name, held);
-    }
-    if (linears.every(isPlain)) return gatedLinear(x, { gate, up }, name, held);
-    const [gated, linear] = forwardAll(linears, x, context) as [Tensor, Tensor];
-    return gatedMlp(gated, linear, name, held);
+    const [gate, up] = allFrozen(linears, context) ?? [];
+    if (gate && up) return gatedLinear(x, { gate, up }, name, held);
+    if (gate) return activatedLinear(x, gate, name, held);
+    const [gated, linear] = forwardAll(linears, x, context) as [Tensor, Tensor | undefined];
+    return linear ? gatedMlp(gated, linear, name, held) : activation(gated, name, held);
   }
 
   #linears(): readonly Linear[] {

@@ -1,8 +1,10 @@
 #include <vector>
 
+#include "binding/product_arguments.h"
 #include "cuda/activation/activation.h"
 #include "cuda/binding/device_array.h"
 #include "cuda/linear/linear.h"
+#include "cuda/lora_linear/lora_linear.h"
 #include "cuda/packed_linear/packed_linear.h"
 
 namespace llmkit::cuda {
@@ -49,6 +51,24 @@ class Layers {
     }
   }
 
+  /// The layer at argument `index`, the `place`-th that was added, adds scale · b · a as well: the
+  /// arguments from `pair` on, if they are there.
+  void update(size_t place, size_t index, size_t pair) {
+    if (args_.absent(pair)) return;
+    auto weight = binding::lora_weight<LoraWeight>(args_, index, pair, cols_);
+    weight.packed = packed_weight(args_, index);
+    if (weight.packed == nullptr || !stored_.empty())
+      args_.range_error("a product that adds an update needs packed weights");
+    lows_.push_back(scratch(args_.product({m_, weight.rank, sizeof(float)})));
+    LoraArgs p = {};
+    p.m = m_;
+    p.x = p.dropped = rows_.x.values;
+    p.low = lows_.back().as<float>();
+    const Scratch workspace = scratch(lora_low_workspace(weight, p));
+    check(lora_low(weight, p, workspace.data(), stream()), name_);
+    packed_[place].update = lora_layer(weight, p).update;
+  }
+
   /// The first layer, which is packed, ends in f and writes bf16 values to `rounded` as well.
   void end_first(Ending ending, Activation f, bf16* rounded) {
     packed_.front().ending = ending;
@@ -75,25 +95,28 @@ class Layers {
   const size_t m_;
   std::vector<LinearArgs> stored_;
   std::vector<PackedLayer> packed_;
+  std::vector<Scratch> lows_;
 };
 
-/// linear(x, weight, bias, y, cols, residual = none)
+/// linear(x, weight, bias, y, cols, residual = none, a = none, b, scale)
 void linear_call(const Napi::CallbackInfo& info) {
   const Arguments args(info, "linear");
   const size_t cols = args.positive(4, "cols");
   Layers layers(args, "linear", 0, cols);
   const size_t size = args.product({layers.rows_of_x(), layers.rows(1)});
   layers.add(1, layers.result(1, 3), args.optional_floats(5, size, "residual").data);
+  layers.update(0, 1, 6);
   layers.multiply();
 }
 
-/// activatedLinear(name, x, weight, bias, y, cols)
+/// activatedLinear(name, x, weight, bias, y, cols, a = none, b, scale)
 void activated_linear_call(const Napi::CallbackInfo& info) {
   const Arguments args(info, "activatedLinear");
   const auto f = static_cast<Activation>(args.choice(0, kActivationNames));
   Layers layers(args, "activatedLinear", 1, args.positive(5, "cols"));
   const Floats y = layers.floats(2, 4);
   layers.add(2, y.data);
+  layers.update(0, 2, 6);
   const bool packed = packed_weight(args, 2) != nullptr;
   if (packed) layers.end_first(Ending::kActivated, f, rounded_output(args, 4, layers.rows(2)));
   layers.multiply();
@@ -115,7 +138,8 @@ bool gates_in_product(const Arguments& args, size_t gate, size_t up) {
   return first != nullptr && second != nullptr && can_gate(*first, *second);
 }
 
-/// gatedLinear(name, x, cols, gate, gateBias, y, up, upBias, null)
+/// gatedLinear(name, x, cols, gate, gateBias, y, up, upBias, null, a = none, b, scale of the gate,
+/// the same of up)
 void gated_linear_call(const Napi::CallbackInfo& info) {
   const Arguments args(info, "gatedLinear");
   const auto f = static_cast<Activation>(args.choice(0, kActivationNames));
@@ -127,6 +151,8 @@ void gated_linear_call(const Napi::CallbackInfo& info) {
   auto* const up_sums = static_cast<float*>(up.data());
   layers.add(3, y.data);
   layers.add(6, in_product ? nullptr : up_sums);
+  layers.update(0, 3, 9);
+  layers.update(1, 6, 12);
   bf16* const rounded = rounded_output(args, 5, layers.rows(3));
   if (in_product) layers.end_first(Ending::kGates, f, rounded);
   layers.multiply();

@@ -7,7 +7,7 @@ namespace {
 
 void lora_linear_call(const Napi::CallbackInfo& info) {
   const Arguments args(info, "loraLinear");
-  auto weight = binding::lora_weight<LoraWeight>(args, 2, args.positive(9, "cols"));
+  auto weight = binding::lora_weight<LoraWeight>(args, 2, 3, args.positive(9, "cols"));
   weight.packed = packed_weight(args, 2);
   const LoraArgs p = binding::lora_arguments(args, weight);
   if (weight.packed == nullptr && p.y.is_bf16)
@@ -18,7 +18,7 @@ void lora_linear_call(const Napi::CallbackInfo& info) {
 
 void lora_linear_grad_call(const Napi::CallbackInfo& info) {
   const Arguments args(info, "loraLinearGrad");
-  auto weight = binding::lora_weight<LoraWeight>(args, 3, args.positive(11, "cols"));
+  auto weight = binding::lora_weight<LoraWeight>(args, 3, 4, args.positive(11, "cols"));
   weight.packed = packed_weight(args, 3);
   const LoraGradArgs p = binding::lora_grad_arguments(args, weight);
   const Scratch memory = scratch(lora_linear_grad_workspace(weight, p));

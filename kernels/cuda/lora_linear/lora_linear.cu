@@ -48,16 +48,6 @@ LinearArgs frozen_product(const LoraWeight& w, const LoraArgs& p) {
   return args;
 }
 
-/// The frozen product and, fused with it, what the pair adds.
-PackedLayer packed_layer(const LoraWeight& w, const LoraArgs& p) {
-  PackedLayer layer;
-  layer.weight = w.packed;
-  layer.bias = p.bias;
-  layer.y = p.y;
-  layer.update = {w.rank, p.low, w.b, 1, w.rank};
-  return layer;
-}
-
 PackedLinearArgs packed_product(const LoraArgs& p, const PackedLayer& layer) {
   PackedLinearArgs args;
   args.m = p.m;
@@ -147,12 +137,29 @@ size_t dlow_bytes(const LoraWeight& w, const LoraGradArgs& p) {
 
 }  // namespace
 
+size_t lora_low_workspace(const LoraWeight& w, const LoraArgs& p) {
+  return gemm_workspace(low_product(w, p));
+}
+
+cudaError_t lora_low(const LoraWeight& w, const LoraArgs& p, void* workspace, cudaStream_t stream) {
+  return gemm(low_product(w, p), workspace, stream);
+}
+
+PackedLayer lora_layer(const LoraWeight& w, const LoraArgs& p) {
+  PackedLayer layer;
+  layer.weight = w.packed;
+  layer.bias = p.bias;
+  layer.y = p.y;
+  layer.update = {w.rank, p.low, w.b, 1, w.rank};
+  return layer;
+}
+
 // The products run one after the other: they share the workspace.
 
 size_t lora_linear_workspace(const LoraWeight& w, const LoraArgs& p) {
-  const size_t low = gemm_workspace(low_product(w, p));
+  const size_t low = lora_low_workspace(w, p);
   if (w.packed != nullptr)
-    return std::max(low, packed_linears_workspace(packed_product(p, packed_layer(w, p))));
+    return std::max(low, packed_linears_workspace(packed_product(p, lora_layer(w, p))));
   return std::max(
       {low, linear_workspace(frozen_product(w, p)), gemm_workspace(high_product(w, p))});
 }
@@ -160,10 +167,10 @@ size_t lora_linear_workspace(const LoraWeight& w, const LoraArgs& p) {
 cudaError_t lora_linear(const LoraWeight& w, const LoraArgs& p, void* workspace,
                         cudaStream_t stream) {
   if (p.y.is_bf16 && w.packed == nullptr) return cudaErrorInvalidValue;
-  cudaError_t error = gemm(low_product(w, p), workspace, stream);
+  cudaError_t error = lora_low(w, p, workspace, stream);
   if (error != cudaSuccess) return error;
   if (w.packed != nullptr)
-    return packed_linears(packed_product(p, packed_layer(w, p)), workspace, stream);
+    return packed_linears(packed_product(p, lora_layer(w, p)), workspace, stream);
   error = linear(frozen_product(w, p), workspace, stream);
   if (error == cudaSuccess) error = gemm(high_product(w, p), workspace, stream);
   return error;

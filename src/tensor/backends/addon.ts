@@ -69,7 +69,11 @@ export interface AddonKernels<F extends Floats, I extends Ints>
   /** Frees the arrays; using the handle afterwards throws RangeError. */
   disposeWeight(weight: WeightHandle): void;
 
-  /** y [M, rows] = x [M, cols] · weightᵀ + bias [rows], + residual [M, rows] after that */
+  /**
+   * y [M, rows] = x [M, cols] · weightᵀ + bias [rows], + residual [M, rows] after that.
+   * updates, on a GPU and beside packed weights only: a [R, cols], b [rows, R] and scale, null without one; as in
+   * loraLinear, bit for bit.
+   */
   linear(
     x: Elements<F>,
     weight: Matrix<F>,
@@ -77,6 +81,7 @@ export interface AddonKernels<F extends Floats, I extends Ints>
     y: Elements<F>,
     cols: number,
     residual?: F,
+    ...updates: readonly (F | number | null)[]
   ): void;
   /**
    * `linear` of the same x by several weights, bit for bit: weight, bias and y of each in turn. Weights
@@ -87,7 +92,7 @@ export interface AddonKernels<F extends Floats, I extends Ints>
     cols: number,
     ...layers: readonly (Matrix<F> | Elements<F> | null)[]
   ): void;
-  /** activation of `linear`, bit for bit. */
+  /** activation of `linear`, bit for bit; updates as there. */
   activatedLinear(
     name: NativeActivation,
     x: F,
@@ -95,10 +100,12 @@ export interface AddonKernels<F extends Floats, I extends Ints>
     bias: F | null,
     y: F,
     cols: number,
+    ...updates: readonly (F | number | null)[]
   ): void;
   /**
    * gatedMlp of the two products of mergedLinear, bit for bit; y of the gate becomes the result. upY: room for
-   * the other product; null on a GPU, which makes both in one kernel where their weights are stored alike.
+   * the other product; null on a GPU, which makes both in one kernel where their weights are stored alike. updates:
+   * as of `linear`, of gate and of up.
    */
   gatedLinear(
     name: NativeActivation,
@@ -110,6 +117,7 @@ export interface AddonKernels<F extends Floats, I extends Ints>
     up: Matrix<F>,
     upBias: F | null,
     upY: F | null,
+    ...updates: readonly (F | number | null)[]
   ): void;
   /** dx [M, cols] = dy [M, rows] · weight */
   linearGradInput(dy: F, weight: Matrix<F>, dx: F, cols: number): void;

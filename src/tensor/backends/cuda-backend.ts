@@ -1,6 +1,7 @@
 import { MathBackendCPU } from '@tensorflow/tfjs-backend-cpu';
 import type { Compute } from '../compute.js';
 import type { Held, HoldingBackend } from '../ops/held.js';
+import type { UpdatingBackend } from '../ops/linear-layer.js';
 import * as tf from '../tfjs.js';
 import type { Weight, WeightData } from '../weight.js';
 import type { WeightHandle } from './addon.js';
@@ -25,9 +26,10 @@ export interface Spare {
  */
 export class CudaBackend
   extends MathBackendCPU
-  implements KernelDevice<DeviceFloats, DeviceInts>, HoldingBackend
+  implements KernelDevice<DeviceFloats, DeviceInts>, HoldingBackend, UpdatingBackend
 {
   readonly holdsBf16 = true;
+  readonly addsUpdates = true;
   readonly addon: DeviceAddon;
   /** Asked to let go of something before memory that is not there is an error. */
   readonly spares = new Set<Spare>();

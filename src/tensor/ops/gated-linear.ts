@@ -1,12 +1,13 @@
-import * as tf from '../tfjs.js';
-import { Weight } from '../weight.js';
+import type * as tf from '../tfjs.js';
 import type { ActivationName } from './activation.js';
-import { expectLastAxis, expectShape, hasKernel, runKernel } from './fused.js';
+import { expectShape, runKernel } from './fused.js';
 import { gatedMlp } from './gated-mlp.js';
 import type { Held } from './held.js';
-import { type LinearLayer, mergedLinear } from './merged-linear.js';
+import { matrixShape } from './linear.js';
+import { type LinearLayer, layerCall, runsAtOnce } from './linear-layer.js';
+import { mergedLinear } from './merged-linear.js';
 
-/** Inputs x, bias0?, bias1?; attributes weights (gate and up), name. */
+/** Inputs and attributes of `layerCall` for gate and up, and the attribute name. */
 export const GATED_LINEAR = 'LlmkitGatedLinear';
 
 /** The two matrices of a gated MLP's first half, of one size. */
@@ -17,7 +18,7 @@ export interface GatedLayers {
 
 /**
  * The first half of a gated MLP: activation(gate(x)) · up(x), the bits of `gatedMlp` of both products.
- * One call where both weights are frozen, no gradients are recorded and nothing is held.
+ * One call where both weights are frozen, no gradients are recorded and nothing is held; with updates only on a GPU.
  *
  * @param x [..., cols]
  * @param held of both products and of the result
@@ -30,22 +31,12 @@ export function gatedLinear(
   name: ActivationName,
   held?: Held,
 ): tf.Tensor {
-  const weights = [gate.weight, up.weight];
-  const frozen = weights.every((weight) => weight instanceof Weight);
-  const apart = !frozen || held !== undefined || !hasKernel(GATED_LINEAR);
-  if (apart || tf.engine().isTapeOn()) {
-    const [gated, linear] = mergedLinear(x, [gate, up], held) as [tf.Tensor, tf.Tensor];
+  const layers = [gate, up];
+  if (held !== undefined || !runsAtOnce(GATED_LINEAR, layers)) {
+    const [gated, linear] = mergedLinear(x, layers, held) as [tf.Tensor, tf.Tensor];
     return gatedMlp(gated, linear, name, held);
   }
-  const { rows, cols } = gate.weight as Weight;
-  const other = up.weight as Weight;
-  expectLastAxis('gatedLinear: x', x, cols);
-  expectShape('gatedLinear: up', [other.rows, other.cols], [rows, cols]);
-  const inputs: tf.NamedTensorMap = { x };
-  for (const [i, bias] of [gate.bias, up.bias].entries()) {
-    if (bias === undefined) continue;
-    expectShape('gatedLinear: bias', bias.shape, [rows]);
-    inputs[`bias${i}`] = bias;
-  }
-  return runKernel(GATED_LINEAR, { inputs, attrs: { weights, name } });
+  expectShape('gatedLinear: up', matrixShape(up.weight), matrixShape(gate.weight));
+  const { inputs, attrs } = layerCall('gatedLinear', x, layers);
+  return runKernel(GATED_LINEAR, { inputs, attrs: { ...attrs, name } });
 }

@@ -1,32 +1,24 @@
-import * as tf from '../tfjs.js';
-import { Weight } from '../weight.js';
-import { expectLastAxis, expectShape, hasKernel, runKernel } from './fused.js';
-import { linear } from './linear.js';
-import type { LinearLayer } from './merged-linear.js';
+import type * as tf from '../tfjs.js';
+import { expectShape, runKernel } from './fused.js';
+import { matrixShape } from './linear.js';
+import { type LinearLayer, layerCall, product, runsAtOnce } from './linear-layer.js';
 import { addResidual } from './residual.js';
 
-/** Inputs x, residual, bias?; attribute weight. */
+/** Inputs and attributes of `layerCall` for one layer, and the input residual. */
 export const LINEAR_RESIDUAL = 'LlmkitLinearResidual';
 
 /**
  * A linear layer onto the residual stream: `addResidual(residual, linear(x, …))`, bit for bit. A call
- * less where the weight is frozen and no gradients are recorded.
+ * less where the weight is frozen and no gradients are recorded; with an update only on a GPU.
  *
  * @param x [..., cols]
  * @param residual [..., rows]
  * @throws LlmkitError `shape`
  */
-export function linearResidual(
-  x: tf.Tensor,
-  { weight, bias }: LinearLayer,
-  residual: tf.Tensor,
-): tf.Tensor {
-  const plain = !(weight instanceof Weight) || !hasKernel(LINEAR_RESIDUAL);
-  if (plain || tf.engine().isTapeOn()) return addResidual(residual, linear(x, weight, bias));
-  expectLastAxis('linearResidual: x', x, weight.cols);
-  const shape = [...x.shape.slice(0, -1), weight.rows];
+export function linearResidual(x: tf.Tensor, layer: LinearLayer, residual: tf.Tensor): tf.Tensor {
+  if (!runsAtOnce(LINEAR_RESIDUAL, [layer])) return addResidual(residual, product(x, layer));
+  const { inputs, attrs } = layerCall('linearResidual', x, [layer]);
+  const shape = [...x.shape.slice(0, -1), matrixShape(layer.weight)[0]];
   expectShape('linearResidual: residual', residual.shape, shape);
-  if (bias !== undefined) expectShape('linearResidual: bias', bias.shape, [weight.rows]);
-  const inputs = bias === undefined ? { x, residual } : { x, residual, bias };
-  return runKernel(LINEAR_RESIDUAL, { inputs, attrs: { weight } });
+  return runKernel(LINEAR_RESIDUAL, { inputs: { ...inputs, residual }, attrs });
 }

@@ -1,5 +1,12 @@
 import { DenseLinear, type ForwardContext, type Linear } from '../../model/linear.js';
-import { dropout, type Held, hold, linear, loraLinear } from '../../tensor/ops/index.js';
+import {
+  dropout,
+  type Held,
+  hold,
+  type LinearLayer,
+  linear,
+  loraLinear,
+} from '../../tensor/ops/index.js';
 import {
   add,
   mul,
@@ -60,13 +67,26 @@ export class LoraLinear implements Linear {
     return hold(add(this.inner.forward(x, context), update), held);
   }
 
+  frozen(context: ForwardContext): LinearLayer | undefined {
+    const { a, b, bias, scale } = this.parts;
+    const inner = this.inner.frozen(context);
+    if (!inner || inner.update || bias || this.#drops(context)) return undefined;
+    const update = { a: a as Tensor2D, b: b as Tensor2D, scale };
+    return { weight: inner.weight, bias: inner.bias, update };
+  }
+
   variables(): readonly Variable[] {
     const { a, b, bias } = this.parts;
     return [...this.inner.variables(), a, b, ...(bias ? [bias] : [])];
   }
 
-  #dropped(x: Tensor, { dropout: training }: ForwardContext): Tensor {
+  #drops({ dropout: training }: ForwardContext): boolean {
+    return training !== undefined && this.parts.dropout.rate > 0;
+  }
+
+  #dropped(x: Tensor, context: ForwardContext): Tensor {
     const { rate, stream } = this.parts.dropout;
-    return training === undefined || rate === 0 ? x : dropout(x, { ...training, rate, stream });
+    const { dropout: training } = context;
+    return training && this.#drops(context) ? dropout(x, { ...training, rate, stream }) : x;
   }
 }

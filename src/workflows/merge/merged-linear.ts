@@ -55,6 +55,10 @@ export class MergedLinear implements Linear {
     }
   }
 
+  frozen(): undefined {
+    return undefined;
+  }
+
   variables(): readonly Variable[] {
     return [];
   }

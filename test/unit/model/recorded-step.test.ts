@@ -111,6 +111,7 @@ function doubled(inner: Linear): Doubled {
   return {
     ...inner,
     inner,
+    frozen: () => undefined,
     variables: () => [],
     forward: (x, context) => mul(inner.forward(x, context), 2),
   };

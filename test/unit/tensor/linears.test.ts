@@ -83,6 +83,32 @@ describe.each(testedBackends)('linear layers with what surrounds them on %s', (b
     }
   });
 
+  test.each(several)('%s, with low-rank updates: the bits of separate products', (_, weights) => {
+    const [gate, other] = weights as [Weight, Weight];
+    const up = new Weight(gate.data, other.compute);
+    const layers = () => ({
+      gate: { weight: gate, bias: biasOf(gate.rows), update: updateOf(gate, 5, 1) },
+      up: { weight: up, update: updateOf(up, 8, 3) },
+    });
+    for (const M of [1, 2, 33]) {
+      const bits = (run: (x: tf.Tensor) => tf.Tensor) => scoped(() => bitsOf(run(inputOf(M))));
+      expect(bits((x) => ops.gatedLinear(x, layers(), 'silu'))).toEqual(
+        bits((x) => gatedLater(x, layers(), 'silu')),
+      );
+      expect(bits((x) => ops.activatedLinear(x, layers().gate, 'gelu'))).toEqual(
+        bits((x) => activatedLater(x, layers().gate, 'gelu')),
+      );
+      const residual = () => inputOf(M, gate.rows);
+      expect(bits((x) => ops.linearResidual(x, layers().gate, residual()))).toEqual(
+        bits((x) => addedLater(x, layers().gate, residual())),
+      );
+      const both = () => Object.values(layers());
+      expect(bits((x) => tf.stack(ops.mergedLinear(x, both())))).toEqual(
+        bits((x) => tf.stack(separately(x, both()))),
+      );
+    }
+  });
+
   test('trainable matrices and gradients', () => {
     const frozen = randomWeight('int4', 8, COLS);
     const layers = () => [
@@ -131,12 +157,23 @@ function weightOf(kind: string, rows: number, choice: ComputeChoice): Weight {
   return new Weight(data, computeOf(choice, 'generate', data.format));
 }
 
-function addedLater(x: tf.Tensor, { weight, bias }: ops.LinearLayer, residual: tf.Tensor) {
-  return ops.addResidual(residual, ops.linear(x, weight, bias));
+function updateOf({ rows, cols }: Weight, rank: number, seed: number): ops.LowRank {
+  const a = tf.tensor2d(randomNormal(rank * cols, seed), [rank, cols]);
+  const b = tf.tensor2d(randomNormal(rows * rank, seed + 1), [rows, rank]);
+  return { a, b, scale: 0.75 };
 }
 
-function activatedLater(x: tf.Tensor, { weight, bias }: ops.LinearLayer, name: ops.ActivationName) {
-  return ops.activation(ops.linear(x, weight, bias), name);
+function alone(x: tf.Tensor, { weight, bias, update }: ops.LinearLayer): tf.Tensor {
+  if (update === undefined) return ops.linear(x, weight, bias);
+  return ops.loraLinear(x, { weight: weight as Weight, bias, ...update });
+}
+
+function addedLater(x: tf.Tensor, layer: ops.LinearLayer, residual: tf.Tensor) {
+  return ops.addResidual(residual, alone(x, layer));
+}
+
+function activatedLater(x: tf.Tensor, layer: ops.LinearLayer, name: ops.ActivationName) {
+  return ops.activation(alone(x, layer), name);
 }
 
 function gatedLater(x: tf.Tensor, { gate, up }: ops.GatedLayers, name: ops.ActivationName) {
@@ -145,5 +182,5 @@ function gatedLater(x: tf.Tensor, { gate, up }: ops.GatedLayers, name: ops.Activ
 }
 
 function separately(x: tf.Tensor, layers: readonly ops.LinearLayer[]): tf.Tensor[] {
-  return layers.map(({ weight, bias }) => ops.linear(x, weight, bias));
+  return layers.map((layer) => alone(x, layer));
 }

@@ -16,6 +16,26 @@ function productShape(x: TensorInfo, weight: Weight): number[] {
   return [...x.shape.slice(0, -1), weight.rows];
 }
 
+/** How the one layer of a call, or all of them, are multiplied. */
+interface LayerAttrs {
+  readonly weights: readonly [Weight, ...Weight[]];
+  readonly scales: readonly (number | undefined)[];
+}
+
+/** a, b and scale of each layer's update, null without one; nothing where no layer has one. */
+function updatesOf<F extends Floats, I extends Ints>(
+  native: KernelDevice<F, I>,
+  inputs: KernelParams['inputs'],
+  { scales }: LayerAttrs,
+): (F | number | null)[] {
+  if (scales.every((scale) => scale === undefined)) return [];
+  return scales.flatMap((scale, i) => [
+    optional(native, inputs, `a${i}`),
+    optional(native, inputs, `b${i}`),
+    scale ?? null,
+  ]);
+}
+
 /** A tensor for x · weightᵀ. */
 function outputOf<F extends Floats, I extends Ints>(
   native: KernelDevice<F, I>,
@@ -51,23 +71,25 @@ const mergedLinear: NativeKernel = <F extends Floats, I extends Ints>(
 
 const linearResidual: NativeKernel = ({ inputs, attrs }, native) => {
   const { x, residual } = inputs as Record<'x' | 'residual', TensorInfo>;
-  const { weight } = attrs as { weight: Weight };
+  const layer = attrs as unknown as LayerAttrs;
+  const [weight] = layer.weights;
   const y = outputOf(native, x, weight);
   native.addon.linear(
     multiplied(native, x, weight),
     native.weight(weight),
-    optional(native, inputs, 'bias'),
+    optional(native, inputs, 'bias0'),
     y.values,
     weight.cols,
     native.floats(residual),
+    ...updatesOf(native, inputs, layer),
   );
   return y.info;
 };
 
 const gatedLinear: NativeKernel = ({ inputs, attrs }, native) => {
   const x = inputs.x as TensorInfo;
-  const { weights, name } = attrs as { weights: [Weight, Weight]; name: ActivationName };
-  const [gate, up] = weights;
+  const { name, ...layers } = attrs as unknown as LayerAttrs & { name: ActivationName };
+  const [gate, up] = layers.weights as [Weight, Weight];
   const y = outputOf(native, x, gate);
   const linear = native.roomForProduct(y.values.length);
   native.addon.gatedLinear(
@@ -80,6 +102,7 @@ const gatedLinear: NativeKernel = ({ inputs, attrs }, native) => {
     native.weight(up),
     optional(native, inputs, 'bias1'),
     linear,
+    ...updatesOf(native, inputs, layers),
   );
   if (linear !== null) native.release(linear);
   return y.info;
@@ -87,15 +110,17 @@ const gatedLinear: NativeKernel = ({ inputs, attrs }, native) => {
 
 const activatedLinear: NativeKernel = ({ inputs, attrs }, native) => {
   const x = inputs.x as TensorInfo;
-  const { weight, name } = attrs as { weight: Weight; name: ActivationName };
+  const { name, ...layer } = attrs as unknown as LayerAttrs & { name: ActivationName };
+  const [weight] = layer.weights;
   const y = outputOf(native, x, weight);
   native.addon.activatedLinear(
     name,
     native.floats(x),
     native.weight(weight),
-    optional(native, inputs, 'bias'),
+    optional(native, inputs, 'bias0'),
     y.values,
     weight.cols,
+    ...updatesOf(native, inputs, layer),
   );
   return y.info;
 };

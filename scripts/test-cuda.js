@@ -42,6 +42,7 @@ const EMULATED_SUITES = [
   'test/unit/workflows/compute-invariance.test.ts',
   'test/unit/workflows/merge-embedding.test.ts',
   'test/unit/workflows/quantize-on-load.test.ts',
+  'test/unit/workflows/repeated-runs.test.ts',
   'test/unit/workflows/trainee.test.ts',
   'test/parity/families.test.ts',
   'test/e2e/cuda.test.ts',

@@ -1,6 +1,8 @@
 #include "cuda/binding/array_pager.h"
 
 #include <algorithm>
+#include <iterator>
+#include <utility>
 
 #include "cuda/binding/copy_stream.h"
 #include "cuda/binding/error.h"
@@ -21,8 +23,11 @@ PagedArray::PagedArray(ArrayPager& pager, Block& block, size_t bytes)
 PagedArray::~PagedArray() { pager_.remove(*this); }
 
 PagedArray::Home ArrayPager::new_home(size_t bytes) {
-  const auto idle = idle_homes_.find(bytes);
-  if (idle == idle_homes_.end()) return {pinned_memory(bytes), new_event(kOp)};
+  const auto [first, end] = idle_homes_.equal_range(bytes);
+  if (first == end) return {pinned_memory(bytes), new_event(kOp)};
+  // The one that was let go of last: arrays made in turn and let go of in the reverse order have
+  // the same homes again in the next step, which followers_ are known by.
+  const auto idle = std::prev(end);
   const PagedArray::Home home = idle->second;
   idle_homes_.erase(idle);
   return home;
@@ -44,8 +49,7 @@ void ArrayPager::remove(PagedArray& array) noexcept {
   if (array.is_here_) {
     // A copy to the block may be on its way still; whoever has the memory next comes after it.
     cudaStreamWaitEvent(stream(), array.home_.copied, 0);
-    here_.erase(array.place_);
-    here_bytes_ -= array.bytes_;
+    leave_list(array);
     array.block_ = Block();
   }
   arrays_.erase(array.home_.data);
@@ -60,8 +64,9 @@ void ArrayPager::remove(PagedArray& array) noexcept {
   idle_homes_.clear();
   leaving_.clear();
   followers_.clear();
+  forget_expected();
   leaving_bytes_ = largest_ = 0;
-  last_used_ = nullptr;
+  last_used_ = used_before_ = nullptr;
 }
 
 /// What is queued next on the copies' stream comes after all that is queued on the kernels'.
@@ -77,10 +82,14 @@ void ArrayPager::let_leave() {
   leaving_.pop_front();
 }
 
+void ArrayPager::leave_list(PagedArray& array) noexcept {
+  (array.is_ahead_ ? ahead_ : here_).erase(array.place_);
+  (array.is_ahead_ ? ahead_bytes_ : here_bytes_) -= array.bytes_;
+  array.is_here_ = array.is_ahead_ = false;
+}
+
 void ArrayPager::send_home(PagedArray& array) {
-  here_.erase(array.place_);
-  here_bytes_ -= array.bytes_;
-  array.is_here_ = false;
+  leave_list(array);
   if (!array.is_changed_ && array.is_awaited_) {
     array.block_ = Block();
     return;
@@ -98,10 +107,10 @@ void ArrayPager::send_home(PagedArray& array) {
 
 void ArrayPager::make_room(size_t bytes) {
   while (device_bytes() + bytes > kPlaces * largest_) {
-    if (!leaving_.empty() && here_bytes_ + bytes <= (kPlaces - 1) * largest_)
+    if (!leaving_.empty() && here_bytes_ + ahead_bytes_ + bytes <= (kPlaces - 1) * largest_)
       let_leave();
     else
-      send_home(*here_.back());
+      send_home(here_.empty() ? *ahead_.back() : *here_.back());
   }
 }
 
@@ -116,26 +125,65 @@ void ArrayPager::fetch(PagedArray& array) {
   check(cudaEventRecord(array.home_.copied, copy_stream()), kOp);
   array.is_here_ = true;
   array.is_changed_ = array.is_awaited_ = false;
-  here_.push_back(&array);
-  array.place_ = std::prev(here_.end());
-  here_bytes_ += array.bytes_;
+  array.is_ahead_ = true;
+  ahead_.push_back(&array);
+  array.place_ = std::prev(ahead_.end());
+  ahead_bytes_ += array.bytes_;
+}
+
+/// Arrays that are ahead stay for the time being, but are the first to leave.
+void ArrayPager::forget_expected() {
+  expected_.clear();
+  expected_bytes_ = 0;
+  for (PagedArray* const array : ahead_) array->is_ahead_ = false;
+  here_.splice(here_.end(), ahead_);
+  here_bytes_ += std::exchange(ahead_bytes_, 0);
+}
+
+void ArrayPager::learn(void* home) {
+  if (last_used_ != nullptr) followers_[{used_before_, last_used_}] = home;
+  used_before_ = std::exchange(last_used_, home);
+  if (expected_.empty() || expected_.front().home != home) return forget_expected();
+  expected_bytes_ -= expected_.front().bytes;
+  expected_.pop_front();
+}
+
+void ArrayPager::fetch_ahead() {
+  while (expected_.size() < arrays_.size()) {
+    const size_t count = expected_.size();
+    void* const last = count > 0 ? expected_[count - 1].home : last_used_;
+    void* const before = count > 1   ? expected_[count - 2].home
+                         : count > 0 ? last_used_
+                                     : used_before_;
+    const auto next = followers_.find({before, last});
+    if (next == followers_.end()) return;
+    const auto known = arrays_.find(next->second);
+    if (known == arrays_.end()) return;
+    PagedArray& array = *known->second;
+    if (expected_bytes_ + array.bytes_ > largest_) return;
+    expected_.push_back({next->second, array.bytes_});
+    expected_bytes_ += array.bytes_;
+    if (!array.is_here_) fetch(array);
+  }
 }
 
 void ArrayPager::bring_in(PagedArray& array) {
   if (!array.is_here_) fetch(array);
-  here_.splice(here_.begin(), here_, array.place_);
+  if (array.is_ahead_) {
+    here_.splice(here_.begin(), ahead_, array.place_);
+    here_bytes_ += array.bytes_;
+    ahead_bytes_ -= array.bytes_;
+    array.is_ahead_ = false;
+  } else {
+    here_.splice(here_.begin(), here_, array.place_);
+  }
   if (!array.is_awaited_) check(cudaStreamWaitEvent(stream(), array.home_.copied, 0), kOp);
   array.is_awaited_ = true;
   array.is_changed_ = array.is_changed_ || array.will_change_;
   array.will_change_ = false;
-  void* const home = array.home_.data;
-  if (home == last_used_) return;
-  if (last_used_ != nullptr) followers_[last_used_] = home;
-  last_used_ = home;
-  const auto next = followers_.find(home);
-  if (next == followers_.end()) return;
-  const auto known = arrays_.find(next->second);
-  if (known != arrays_.end() && !known->second->is_here_) fetch(*known->second);
+  if (array.home_.data == last_used_) return;
+  learn(array.home_.data);
+  fetch_ahead();
 }
 
 ArrayPager& array_pager() {

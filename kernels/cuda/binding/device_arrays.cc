@@ -66,6 +66,7 @@ Napi::Value host_arrays(const Napi::CallbackInfo& info) {
   Napi::Object object = Napi::Object::New(info.Env());
   object["hostBytes"] = static_cast<double>(array_pager().host_bytes());
   object["deviceBytes"] = static_cast<double>(array_pager().device_bytes());
+  object["aheadBytes"] = static_cast<double>(array_pager().ahead_bytes());
   return object;
 }
 

@@ -74,13 +74,17 @@ export interface AddonDevice {
   release(array: DeviceFloats | DeviceInts): void;
   /**
    * Moves the array's home to pinned memory of the host. It visits the device when it is used, with those used last,
-   * and the array that followed it the last time is copied ahead.
+   * and those that followed it the last time are copied ahead: as many as take no more than the largest.
    */
   keepArrayOnHost(array: DeviceFloats | DeviceInts): void;
   /** The next call that uses the array changes it: the home of one that visits is to have the new values. */
   changeArray(array: DeviceFloats | DeviceInts): void;
-  /** Bytes of those arrays, and of device memory for their visits. */
-  hostArrays(): { readonly hostBytes: number; readonly deviceBytes: number };
+  /** Bytes of those arrays, of device memory for their visits, and of those that came ahead of their use. */
+  hostArrays(): {
+    readonly hostBytes: number;
+    readonly deviceBytes: number;
+    readonly aheadBytes: number;
+  };
   /** A copy of the values, which may change as soon as this returns. */
   upload(values: Float32Array): DeviceFloats;
   upload(values: Int32Array): DeviceInts;

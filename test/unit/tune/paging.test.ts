@@ -24,7 +24,7 @@ const rows: Row[] = [4, 3].map((length, index) => [
 afterEach(() => {
   deviceMemory()?.limit(undefined);
   delete process.env.LLMKIT_EMULATED_STREAMS;
-  expect(addon.hostArrays()).toEqual({ hostBytes: 0, deviceBytes: 0 });
+  expect(addon.hostArrays()).toEqual({ hostBytes: 0, deviceBytes: 0, aheadBytes: 0 });
 });
 
 /** Losses, gradient norms and what the weights and states are after some steps with so much memory. */

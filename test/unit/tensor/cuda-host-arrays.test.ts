@@ -1,0 +1,67 @@
+import { afterEach, describe, expect, test } from 'vitest';
+import type { DeviceFloats } from '../../../src/tensor/backends/arrays.js';
+import { useCuda } from '../../helpers/cuda.js';
+
+const addon = await useCuda();
+/** Elements of one large array and of many small ones, which do not all fit beside each other. */
+const [LARGE, SMALL, COUNT] = [8192, 1024, 64] as const;
+const FLOAT_BYTES = 4;
+const one = addon.upload(Float32Array.of(1));
+
+afterEach(() => {
+  delete process.env.LLMKIT_EMULATED_STREAMS;
+  expect(addon.hostArrays()).toEqual({ hostBytes: 0, deviceBytes: 0, aheadBytes: 0 });
+});
+
+/** Arrays whose home is the host, element i of them full of i. */
+function pagedArrays(): readonly DeviceFloats[] {
+  const lengths = [LARGE, ...Array<number>(COUNT).fill(SMALL)];
+  return lengths.map((length, i) => {
+    const array = addon.upload(new Float32Array(length).fill(i));
+    addon.keepArrayOnHost(array);
+    return array;
+  });
+}
+
+/** Adds 1 to each array in turn. @returns the bytes that are ahead after each */
+function addOne(arrays: readonly DeviceFloats[]): number[] {
+  return arrays.map((array) => {
+    addon.changeArray(array);
+    addon.binary('add', array, one, array, array.length, 'full', 'scalar');
+    return addon.hostArrays().aheadBytes;
+  });
+}
+
+describe.each(['late', 'early'])('arrays on the host, copied %s', (when) => {
+  test('come ahead of their use, as many as take no more than the largest', () => {
+    process.env.LLMKIT_EMULATED_STREAMS = when;
+    const arrays = pagedArrays();
+    expect(Math.max(...addOne(arrays))).toBe(0);
+    addOne(arrays);
+    const ahead = addOne(arrays);
+    // The end of one round and the beginning of the next are expected as well.
+    const small = ahead.slice(1, COUNT - LARGE / SMALL);
+    expect(new Set(small)).toEqual(new Set([LARGE * FLOAT_BYTES]));
+    expect(Math.max(...ahead)).toBe(LARGE * FLOAT_BYTES);
+    arrays.forEach((array, i) => {
+      expect(new Set(addon.readSync(array))).toEqual(new Set([i + 3]));
+      addon.release(array);
+    });
+  });
+
+  test('are right in another order than before', () => {
+    process.env.LLMKIT_EMULATED_STREAMS = when;
+    const arrays = pagedArrays();
+    addOne(arrays);
+    addOne([...arrays].reverse());
+    addOne(arrays.filter((_, i) => i % 3 === 0));
+    for (const array of arrays.slice(10, 20)) addon.release(array);
+    const rest = [...arrays.slice(20), ...arrays.slice(0, 10)];
+    addOne(rest);
+    for (const array of rest) {
+      const i = arrays.indexOf(array);
+      expect(new Set(addon.readSync(array))).toEqual(new Set([i + (i % 3 === 0 ? 4 : 3)]));
+      addon.release(array);
+    }
+  });
+});

@@ -98,16 +98,21 @@ PackedWeight plan(const WeightView& view, Compute compute) {
   return *packed_layout(form);
 }
 
-/// Eight nibbles, column j in bits 4j, to the order of a line: byte j is columns j and 4 + j.
-uint32_t pair_nibbles(uint32_t x) {
-  const auto spread = [](uint32_t half) {  // 4 nibbles to 4 bytes
-    half = (half | half << 8) & 0x00ff00ffu;
-    return (half | half << 4) & 0x0f0f0f0fu;
+/// Two dwords of eight nibbles, column j in bits 4j, to the order of a line: byte j of each is
+/// columns j and 4 + j.
+uint64_t pair_nibbles(uint64_t x) {
+  const auto spread = [](uint64_t half) {  // 4 nibbles of each to 4 bytes
+    half = (half | half << 8) & 0x00ff00ff00ff00ffu;
+    return (half | half << 4) & 0x0f0f0f0f0f0f0f0fu;
   };
-  return spread(x & 0xffffu) | spread(x >> 16) << 4;
+  constexpr uint64_t kHalves = 0x0000ffff0000ffffu;
+  return spread(x & kHalves) | spread(x >> 16 & kHalves) << 4;
 }
 
-uint32_t swap_nibbles(uint32_t x) { return (x & 0x0f0f0f0fu) << 4 | (x >> 4 & 0x0f0f0f0fu); }
+uint64_t swap_nibbles(uint64_t x) {
+  constexpr uint64_t kLow = 0x0f0f0f0f0f0f0f0fu;
+  return (x & kLow) << 4 | (x >> 4 & kLow);
+}
 
 /// The dword of a line of up to 8 4-bit codes from any element of the weight on.
 uint32_t four_bit_dword(const WeightView& view, size_t element, size_t count) {
@@ -118,7 +123,7 @@ uint32_t four_bit_dword(const WeightView& view, size_t element, size_t count) {
     const uint32_t code = view.codes[i / 2] >> ((i % 2 == 0) == low_first ? 0 : 4) & 15u;
     nibbles |= code << 4 * j;
   }
-  return pair_nibbles(nibbles);
+  return static_cast<uint32_t>(pair_nibbles(nibbles));
 }
 
 /// A group of a tile: where it begins in its first row, and how many columns and rows it has.
@@ -126,16 +131,27 @@ struct Piece {
   size_t element, cols, rows;
 };
 
-/// Lines of whole dwords as they are stored, a row every `stride` bytes: the order of bytes within
-/// a dword is changed for all rows of a line at once.
+/// Lines of whole dwords as they are stored, a row every `stride` bytes; `order` changes the order
+/// of bits within each of two dwords. Rows are taken in pairs, in registers: lines made of dwords
+/// in memory would be read again before those are written.
 template <typename Order>
 void pack_lines(const uint8_t* codes, size_t stride, size_t rows, size_t lines, uint8_t* out,
                 const Order& order) {
+  const auto dword = [](const uint8_t* p) {
+    uint32_t value;
+    std::memcpy(&value, p, sizeof value);
+    return uint64_t{value};
+  };
   for (size_t line = 0; line < lines; ++line, codes += 4, out += kLineBytes) {
-    uint32_t dwords[kTileRows] = {};
-    for (size_t r = 0; r < rows; ++r) std::memcpy(&dwords[r], codes + r * stride, 4);
-    for (uint32_t& dword : dwords) dword = order(dword);
-    std::memcpy(out, dwords, sizeof dwords);
+    size_t r = 0;
+    for (; r + 2 <= rows; r += 2) {
+      const uint8_t* const row = codes + r * stride;
+      const uint64_t pair = order(dword(row) | dword(row + stride) << 32);
+      std::memcpy(out + 4 * r, &pair, sizeof pair);
+    }
+    if (r == rows) continue;
+    const auto last = static_cast<uint32_t>(order(dword(codes + r * stride)));
+    std::memcpy(out + 4 * r, &last, sizeof last);
   }
 }
 
@@ -144,8 +160,8 @@ void pack_four_bit(const WeightView& view, const Piece& piece, uint8_t* lines) {
   if (piece.element % 2 == 0 && view.cols % 2 == 0) {  // rows begin at whole bytes
     const uint8_t* const codes = view.codes + piece.element / 2;
     const size_t whole = piece.cols / 8, stride = view.cols / 2;
-    const auto low_first = [](uint32_t x) { return pair_nibbles(x); };
-    const auto high_first = [](uint32_t x) { return pair_nibbles(swap_nibbles(x)); };
+    const auto low_first = [](uint64_t x) { return pair_nibbles(x); };
+    const auto high_first = [](uint64_t x) { return pair_nibbles(swap_nibbles(x)); };
     view.format == WeightFormat::kInt4
         ? pack_lines(codes, stride, piece.rows, whole, lines, low_first)
         : pack_lines(codes, stride, piece.rows, whole, lines, high_first);
@@ -166,24 +182,30 @@ void pack_whole_bytes(const WeightView& view, const Piece& piece, size_t value_b
   const uint8_t* const codes = view.codes + piece.element * value_bytes;
   const size_t stride = view.cols * value_bytes, bytes = piece.cols * value_bytes;
   const size_t whole = bytes / 4;
-  pack_lines(codes, stride, piece.rows, whole, lines, [](uint32_t x) { return x; });
+  pack_lines(codes, stride, piece.rows, whole, lines, [](uint64_t x) { return x; });
   for (size_t r = 0; r < piece.rows; ++r)
     std::memcpy(lines + whole * kLineBytes + 4 * r, codes + r * stride + 4 * whole, bytes % 4);
 }
 
-void pack_scale(ScaleType type, float scale, size_t row, uint8_t* scales) {
-  if (type == ScaleType::kF32) return std::memcpy(scales + 4 * row, &scale, 4), void();
-  const uint16_t half =
-      type == ScaleType::kBf16 ? to_bf16(scale) : static_cast<uint16_t>(exact_half(scale));
-  std::memcpy(scales + 2 * row, &half, sizeof half);
+/// The scales of a group of `rows` rows, `per_row` apart from the stored one `first` on.
+void pack_scales(const WeightView& view, ScaleType type, size_t first, size_t per_row, size_t rows,
+                 uint8_t* scales) {
+  const auto pack = [&](const auto& stored) {
+    for (size_t r = 0; r < rows; ++r) {
+      const auto value = stored(scale_of(view, first + r * per_row));
+      std::memcpy(scales + r * sizeof value, &value, sizeof value);
+    }
+  };
+  if (type == ScaleType::kF32) return pack([](float scale) { return scale; });
+  if (type == ScaleType::kBf16) return pack([](float scale) { return to_bf16(scale); });
+  pack([](float scale) { return static_cast<uint16_t>(exact_half(scale)); });
 }
 
 /// A group of a tile: its scales, its zero points and its lines.
 void pack_group(const WeightView& view, const PackedWeight& w, const Piece& piece, uint8_t* group) {
   const size_t stored = piece.element / view.group_size, per_row = view.cols / view.group_size;
   uint8_t* lines = group + packed_scale_bytes(w.scale_type);
-  for (size_t r = 0; r < piece.rows; ++r)
-    pack_scale(w.scale_type, scale_of(view, stored + r * per_row), r, group);
+  pack_scales(view, w.scale_type, stored, per_row, piece.rows, group);
   if (w.has_zeros) {
     for (size_t r = 0; r < piece.rows; ++r) lines[r] = view.zeros[stored + r * per_row];
     lines += kTileRows;

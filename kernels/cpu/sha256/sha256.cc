@@ -28,8 +28,9 @@ void store_big_endian(uint64_t value, size_t bytes, uint8_t* out) {
 }
 
 /// Has the system read what is wanted soon: 16 messages in turns do not look like one that is read
-/// from its begin to its end.
-void read_ahead(int descriptor, uint64_t offset, uint64_t size) {
+/// from its begin to its end. Elsewhere than on Linux it is left to find out.
+void read_ahead([[maybe_unused]] int descriptor, [[maybe_unused]] uint64_t offset,
+                [[maybe_unused]] uint64_t size) {
 #ifdef __linux__
   posix_fadvise(descriptor, static_cast<off_t>(offset), static_cast<off_t>(size),
                 POSIX_FADV_WILLNEED);

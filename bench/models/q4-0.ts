@@ -1,3 +1,5 @@
+import { fromBf16 } from '../../src/tensor/half-floats.js';
+
 const BLOCK = 32;
 const BLOCK_BYTES = 18;
 
@@ -34,10 +36,7 @@ function packBlock(values: Float32Array, block: Uint8Array): void {
 
 /** The floats of bf16 bytes. */
 export function floats(bf16: Uint8Array): Float32Array {
-  const halves = new Uint16Array(bf16.buffer, bf16.byteOffset, bf16.length / 2);
-  const bits = new Uint32Array(halves.length);
-  for (let i = 0; i < halves.length; i++) bits[i] = (halves[i] as number) << 16;
-  return new Float32Array(bits.buffer);
+  return fromBf16(new Uint16Array(bf16.buffer, bf16.byteOffset, bf16.length / 2));
 }
 
 /** The bits of the nearest f16, ties to even; scales are far below its largest value. */

@@ -1,5 +1,6 @@
 import { LlmkitError } from '../errors.js';
 import { convertNatively } from '../tensor/backends/index.js';
+import { fromBf16, fromF16 } from '../tensor/half-floats.js';
 
 /** Bits per element of every dtype that a safetensors file may name (safetensors 0.8). */
 const BITS = {
@@ -59,33 +60,10 @@ function asUint16(bytes: Uint8Array): Uint16Array {
 /** Makes memory of any content. */
 export type Allocate = (sizeBytes: number) => ArrayBuffer;
 
-function fromBf16(bytes: Uint8Array, allocate: Allocate = (size) => new ArrayBuffer(size)) {
+function bf16Floats(bytes: Uint8Array, allocate: Allocate = (size) => new ArrayBuffer(size)) {
   const source = asUint16(bytes);
   const values = new Float32Array(allocate(4 * source.length));
-  if (convertNatively(source, values)) return values;
-  const bits = new Uint32Array(values.buffer);
-  for (let i = 0; i < source.length; i++) bits[i] = (source[i] as number) << 16;
-  return values;
-}
-
-/** Bits of the float32 with the value of a half-precision number. */
-function halfToFloatBits(half: number): number {
-  const sign = (half & 0x8000) << 16;
-  const exponent = (half >> 10) & 0x1f;
-  let mantissa = half & 0x3ff;
-  if (exponent === 0x1f) return sign | 0x7f800000 | (mantissa << 13);
-  if (exponent !== 0) return sign | ((exponent + 112) << 23) | (mantissa << 13);
-  if (mantissa === 0) return sign;
-  const shift = Math.clz32(mantissa) - 21; // brings the leading one to bit 10
-  mantissa = (mantissa << shift) & 0x3ff;
-  return sign | ((113 - shift) << 23) | (mantissa << 13);
-}
-
-function fromF16(bytes: Uint8Array): Float32Array {
-  const source = asUint16(bytes);
-  const bits = new Int32Array(source.length);
-  for (let i = 0; i < source.length; i++) bits[i] = halfToFloatBits(source[i] as number);
-  return new Float32Array(bits.buffer);
+  return convertNatively(source, values) ? values : fromBf16(source, values);
 }
 
 /** Values of a plain numeric array type; 64-bit integers beyond 2^53 round. */
@@ -103,8 +81,8 @@ function fromArray(
 
 const DECODERS: Partial<Record<Dtype, (bytes: Uint8Array, allocate?: Allocate) => Float32Array>> = {
   F32: (bytes) => asFloat32(bytes).slice(),
-  BF16: fromBf16,
-  F16: fromF16,
+  BF16: bf16Floats,
+  F16: (bytes) => fromF16(asUint16(bytes)),
   F64: (bytes) => fromArray(bytes, (b, o, n) => new Float64Array(b, o, n), 8),
   I64: (bytes) => fromArray(bytes, (b, o, n) => new BigInt64Array(b, o, n), 8),
   U64: (bytes) => fromArray(bytes, (b, o, n) => new BigUint64Array(b, o, n), 8),

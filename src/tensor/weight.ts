@@ -1,6 +1,7 @@
 import { LlmkitError } from '../errors.js';
 import { type CodeTable, FP4_TABLE, NF4_TABLE } from './code-tables.js';
 import type { Compute } from './compute.js';
+import { fromBf16, fromF16 } from './half-floats.js';
 
 /** How the values of a `Weight` are stored. */
 export type WeightFormat = 'f32' | 'bf16' | 'f16' | 'int8' | 'int4' | 'nf4' | 'fp4';
@@ -176,19 +177,8 @@ export function decodeScales(data: WeightData): Float32Array {
 }
 
 function decode16(data: WeightData, start: number, end: number): Float32Array {
-  const bits = new Uint16Array(data.codes.slice(start * 2, end * 2).buffer);
-  if (data.format === 'f16') return Float32Array.from(bits, halfToFloat);
-  const values = new Uint32Array(bits.length);
-  for (let i = 0; i < bits.length; i++) values[i] = (bits[i] ?? 0) << 16;
-  return new Float32Array(values.buffer);
-}
-
-function halfToFloat(bits: number): number {
-  const sign = bits & 0x8000 ? -1 : 1;
-  const [exponent, fraction] = [(bits >> 10) & 0x1f, bits & 0x3ff];
-  if (exponent === 0) return sign * fraction * 2 ** -24;
-  if (exponent === 31) return fraction === 0 ? sign * Infinity : NaN;
-  return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
+  const halves = new Uint16Array(data.codes.slice(start * 2, end * 2).buffer);
+  return data.format === 'f16' ? fromF16(halves) : fromBf16(halves);
 }
 
 function decodeIntegers(data: WeightData, start: number, end: number): Float32Array {

@@ -1,3 +1,4 @@
+import { fromBf16 } from '../half-floats.js';
 import type * as tf from '../tfjs.js';
 import type { Tracked } from './tensor-table.js';
 
@@ -32,16 +33,11 @@ export class NativeData {
 
   /** The values as the cpu's kernels read them: of those that are held as bf16 a copy. */
   get values(): tf.backend_util.BackendValues | undefined {
-    return this.halves === undefined ? this.#values : widened(this.halves);
+    return this.halves === undefined ? this.#values : fromBf16(this.halves);
   }
 
   set values(values: tf.backend_util.BackendValues | undefined) {
     this.halves = undefined;
     this.#values = values;
   }
-}
-
-/** The values of bits of bf16: the upper half of those of float32. */
-function widened(halves: Uint16Array): Float32Array {
-  return new Float32Array(Uint32Array.from(halves, (half) => half << 16).buffer);
 }

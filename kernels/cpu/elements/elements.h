@@ -22,6 +22,21 @@ inline const float* widened(const ConstElements& x, size_t n, float* buffer) {
   return buffer;
 }
 
+/// Rows of float32 values, `ld` apart.
+struct FloatRows {
+  const float* values;
+  size_t ld;
+};
+
+/// `count` rows of `cols` values, `ld` apart, as float32: where they lie, or else one behind the
+/// other in `buffer`.
+inline FloatRows widened_rows(const ConstElements& x, size_t count, size_t cols, size_t ld,
+                              float* buffer) {
+  if (!x.is_bf16) return {x.floats(), ld};
+  for (size_t row = 0; row < count; ++row) widen(cols, x.halves() + row * ld, buffer + row * cols);
+  return {buffer, cols};
+}
+
 /// Where to compute n float32 values that go to y: in y itself, or in `buffer`, from where `put`
 /// rounds them.
 class Result {

@@ -1,7 +1,7 @@
 #include "base/bf16.h"
 #include "base/parallel.h"
 #include "cpu/elements/elements.h"
-#include "testing/testing.h"
+#include "testing/held.h"
 
 using namespace llmkit;
 using namespace llmkit::testing;
@@ -73,6 +73,18 @@ void check_places(Checks& checks) {
               widened(halves, 40, buffer) == buffer && buffer[3] == from_bf16(halves[3]));
 }
 
+/// Columns of a matrix: in place, or rows one behind the other.
+void check_rows(Checks& checks) {
+  const Held x(3 * 40, 1);
+  float buffer[3 * 17];
+  const FloatRows in_place = widened_rows(x.floats() + 5, 3, 17, 40, buffer);
+  checks.that("rows in place", in_place.values == x.floats() + 5 && in_place.ld == 40);
+  const FloatRows rows = widened_rows(x.data() + 5, 3, 17, 40, buffer);
+  checks.that("rows in the buffer", rows.values == buffer && rows.ld == 17);
+  for (size_t row = 0; row < 3; ++row)
+    checks.same("row", buffer + row * 17, x.floats() + row * 40 + 5, 17);
+}
+
 void check_all(Checks& checks) {
   set_thread_count(3);
   for (size_t n : kSizes)
@@ -81,6 +93,7 @@ void check_all(Checks& checks) {
   check(checks, 300000, 1);
   check_edges(checks);
   check_places(checks);
+  check_rows(checks);
 }
 
 }  // namespace

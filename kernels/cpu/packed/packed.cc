@@ -23,14 +23,6 @@ constexpr size_t kPastCaches = size_t{4} << 20;
 size_t divide_up(size_t a, size_t b) { return (a + b - 1) / b; }
 size_t floats_of(size_t bytes) { return divide_up(bytes, 64) * 16; }
 
-/// Rows of `cols` values, `ld` apart, as float32: where they lie, or as far apart in `buffer`.
-const float* widened_rows(const ConstElements& x, size_t rows, size_t cols, size_t ld,
-                          float* buffer) {
-  if (!x.is_bf16) return x.floats();
-  for (size_t row = 0; row < rows; ++row) widen(cols, x.halves() + row * ld, buffer + row * ld);
-  return buffer;
-}
-
 /// How a product with some layers is cut: blocks of tiles of each layer times chunks of rows.
 /// Consecutive tasks are consecutive tiles, so that a thread reads one stream.
 struct Split {
@@ -101,20 +93,21 @@ PreparedRows prepare_rows(const PackedWeight& weight, size_t m, const ConstEleme
     // What is bf16 becomes float32 a few rows at a time, unless the kernels take it.
     const bool widens = x.is_bf16 && !kernels.takes_halves;
     const size_t step = widens ? kernels.row_block : (last - first) * kernels.row_block;
-    float* const buffer = scratch(Scratch::kWidened, widens ? step * ldx : 0);
+    float* const buffer = scratch(Scratch::kWidened, widens ? step * weight.cols : 0);
     for (size_t row = first * kernels.row_block; row < last * kernels.row_block; row += step) {
       const size_t count = std::min(step, m - row), group = row * groups;
       const ConstElements from = x.from(row * ldx);
       const bool as_halves = x.is_bf16 && !widens;
-      const PrepareArgs args = {
-          count,
-          as_halves ? nullptr : widened_rows(from, count, weight.cols, ldx, buffer),
-          ldx,
-          reinterpret_cast<uint8_t*>(values) + row * stride * size,
-          integers ? factors + group : nullptr,
-          integers ? starts + group : nullptr,
-          totals ? factors + group : nullptr,
-          as_halves ? from.halves() : nullptr};
+      const FloatRows floats =
+          as_halves ? FloatRows{nullptr, ldx} : widened_rows(from, count, weight.cols, ldx, buffer);
+      const PrepareArgs args = {count,
+                                floats.values,
+                                floats.ld,
+                                reinterpret_cast<uint8_t*>(values) + row * stride * size,
+                                integers ? factors + group : nullptr,
+                                integers ? starts + group : nullptr,
+                                totals ? factors + group : nullptr,
+                                as_halves ? from.halves() : nullptr};
       kernels.prepare(weight, args);
     }
   });

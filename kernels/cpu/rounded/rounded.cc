@@ -39,12 +39,10 @@ uint8_t* tile_of(const PackedWeight& w, size_t tile) { return const_cast<uint8_t
 
 /// Some columns of a matrix as float32: where they lie, or in memory of this thread.
 FloatMatrix float_columns(const ElementMatrix& matrix, size_t col, size_t count) {
-  const ConstElements& all = matrix.values;
-  if (!all.is_bf16) return {all.floats() + col, matrix.rows, count, matrix.ld};
-  float* const columns = scratch(Scratch::kWidened, matrix.rows * count);
-  for (size_t row = 0; row < matrix.rows; ++row)
-    widen(count, all.halves() + row * matrix.ld + col, columns + row * count);
-  return {columns, matrix.rows, count, count};
+  float* const buffer = scratch(Scratch::kWidened, matrix.values.is_bf16 ? matrix.rows * count : 0);
+  const FloatRows columns =
+      widened_rows(matrix.values.from(col), matrix.rows, count, matrix.ld, buffer);
+  return {columns.values, matrix.rows, count, columns.ld};
 }
 
 /// The columns of dy as rows of x for a product with `weight`, dy.rows of them: as prepare_rows.

@@ -211,13 +211,23 @@ void check_layers(Checks& checks) {
   }
 }
 
-/// A y that is too large for the caches gets the bits of its rows, a few at a time.
+/// Where memory with a line to spare first begins with a line of the cache.
+template <typename T>
+T* aligned(std::vector<T>& memory) {
+  const size_t past = reinterpret_cast<uintptr_t>(memory.data()) % 64;
+  return memory.data() + (64 - past) % 64 / sizeof(T);
+}
+
+/// A y that is too large for the caches gets the bits of its rows, a few at a time, and the same
+/// rounded where it is bf16.
 void check_large(Checks& checks) {
   using F = WeightFormat;
-  const size_t rows = 1040, m = 1030, rank = 3;
+  const size_t rows = 2080, m = 1030, rank = 3;  // 4 MB in bf16, rows of whole lines
   const Buffer bias(rows, 1), low(m * rank, 2), high(rank * rows, 3);
   std::vector<float> memory(m * rows + 16);
-  float* const y = memory.data() + (64 - reinterpret_cast<uintptr_t>(memory.data()) % 64) / 4 % 16;
+  std::vector<uint16_t> half_memory(m * rows + 32);
+  float* const y = aligned(memory);
+  uint16_t* const halves = aligned(half_memory);
   for (const WeightCase& c : {WeightCase{F::kBf16, rows, 40, 0, false, false},
                               WeightCase{F::kInt4, rows, 64, 32, false, true},
                               WeightCase{F::kNf4, rows, 64, 64, false, false}}) {
@@ -233,6 +243,9 @@ void check_large(Checks& checks) {
         packed_linear(w, 103, x.data() + row * c.cols, bias.data(), want.data(), &part);
         checks.same("large", y + row * rows, want.data(), 103 * rows);
       }
+      packed_linear(w, m, x.data(), bias.data(), halves, &update);
+      for (size_t i = 0; i < m * rows; ++i)
+        checks.that("large in bf16", halves[i] == to_bf16(y[i]));
     }
   }
 }

@@ -156,8 +156,10 @@ void check_all(Checks& checks) {
     // Large enough for the threads to be woken, and for panels of several pieces.
     const RandomWeight wide({format, 600, 1024, 64, false, format == F::kInt4});
     check_threads(checks, pack_weight(wide.view, Compute::kBf16));
-    const RandomWeight deep({format, 40, 9600, 128, false, false});
-    check_kernels(checks, pack_weight(deep.view, Compute::kBf16));
+    const RandomWeight random({format, 40, 9600, 128, false, false});
+    const PackedWeight deep = pack_weight(random.view, Compute::kBf16);
+    check_kernels(checks, deep);
+    check_held(checks, deep);
   }
   const RandomWeight ones({F::kNf4, 40, 256, 64, false, false});
   check_special(checks, pack_weight(ones.view, Compute::kBf16));

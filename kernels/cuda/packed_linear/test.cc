@@ -1,14 +1,12 @@
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
-#include <limits>
 #include <vector>
 
-#include "base/bf16.h"
 #include "cpu/packed/packed.h"
 #include "cuda/packed_linear/products.h"
 #include "cuda/packed_linear/test_endings.h"
-#include "cuda/packed_linear/test_layer.h"
+#include "cuda/packed_linear/test_gradient.h"
 #include "cuda/packed_linear/test_runs.h"
 #include "cuda/testing/shifted.h"
 
@@ -16,16 +14,6 @@ using namespace llmkit;
 using namespace llmkit::cuda::testing;
 
 namespace {
-
-const size_t kRowCounts[] = {1, 2, 7, 8, 9, 16, 17, 33, kMost};
-constexpr double kEpsilon = std::numeric_limits<float>::epsilon();
-/// What is left of a product of two values that are each split in two bf16 values.
-constexpr double kSplitError = 0x1p-15;
-
-/// Rounding errors of a sum of n products by matrix instructions, which may cut bits off.
-double matrix_ulps(size_t n) { return ulps_of(n) + static_cast<double>(n) / 8; }
-
-float rounded(float value) { return from_bf16(to_bf16(value)); }
 
 void check_values(Checks& checks, const FullLayer& f, const Values& y) {
   const size_t rows = f.packed.weight().rows, cols = f.packed.weight().cols;
@@ -86,14 +74,6 @@ void check_others(Checks& checks, const FullLayer& f, const Values& most) {
   }
 }
 
-/// Results of products of warpgroups: the same bits where the chip gives the same for one product.
-void check_close(Checks& checks, const Values& got, const Values& want, size_t terms) {
-  if (cuda::products_agree())
-    checks.same("by products of warpgroups", got.data(), want.data(), want.size());
-  for (size_t i = 0; i < want.size(); ++i)
-    checks.near("near others", got[i], want[i], matrix_ulps(terms), 10 * std::sqrt(terms));
-}
-
 /// The same layer by several blocks for the same results: the slices are added in the same order.
 void check_parts(Checks& checks, const FullLayer& f, const Values& most) {
   const cuda::PackedWeight& w = f.packed.weight();
@@ -152,89 +132,6 @@ void check_forward(Checks& checks, const WeightCase& c) {
   check_others(checks, f, most);
   check_parts(checks, f, most);
   check_cpu(checks, f, weight.view);
-}
-
-/// dx with a value beyond the end that must stay as it is.
-Values gradient(Checks& checks, cuda::PackedGradInputArgs args) {
-  const size_t size = args.m * args.weight->cols;
-  DeviceVector<float> dx(size + 1);
-  args.dx = dx.data();
-  DeviceVector<char> workspace(cuda::packed_grad_input_workspace(args));
-  expect(cuda::packed_grad_input(args, workspace.data(), stream()), "packed_grad_input");
-  Values values = dx.values();
-  checks.that("nothing beyond the end", std::isnan(values[size]));
-  values.resize(size);
-  return values;
-}
-
-/// The values of the weight that the gradient multiplies, by a dy of one 1 in each row: what the
-/// forward product sees, rounded to bf16 once but for a rare step.
-Values gradient_values(Checks& checks, const DeviceWeight& packed) {
-  const size_t rows = packed.weight().rows;
-  Values identity(rows * rows);
-  for (size_t i = 0; i < rows; ++i) identity[i * rows + i] = 1;
-  const DeviceVector<float> dy(identity);
-  const Values got = gradient(checks, {rows, dy.data(), &packed.weight(), nullptr, {}});
-  const Values want = packed.unpacked();
-  for (size_t i = 0; i < got.size(); ++i)
-    checks.near("the weight's value", got[i], want[i], 1.01 * 0x1p-8 / kEpsilon);
-  return got;
-}
-
-void check_gradient(Checks& checks, const WeightCase& c) {
-  const RandomWeight weight(c);
-  const DeviceWeight packed(weight.view);
-  const Values values = gradient_values(checks, packed);
-  const size_t rows = c.rows, cols = c.cols;
-  const Values host_dy = random_normal(kMost * rows, 31);
-  const DeviceVector<float> dy(host_dy);
-  const HostUpdate host_update(kMost, 19, cols, true);
-  const DeviceUpdate update(host_update);
-  const auto run = [&](size_t m) {
-    return gradient(checks, {m, dy.data(), &packed.weight(), nullptr, update.update});
-  };
-  const Values dx = run(kMost);
-  const double ulps = matrix_ulps(rows);
-  for (size_t i = 0; i < dx.size(); ++i) {
-    const size_t m = i / cols, k = i % cols;
-    Sum want;
-    for (size_t n = 0; n < rows; ++n)
-      want.add(static_cast<double>(rounded(host_dy[m * rows + n])) * values[n * cols + k]);
-    const Sum added = host_update.at(m, k);
-    const double split = added.scale() * kSplitError / (ulps * kEpsilon);
-    checks.near("dx", dx[i], want.value + added.value, ulps, want.scale() + split);
-  }
-  for (size_t m : kRowCounts) {
-    const Values some = run(m);
-    checks.same("dx of any number of rows", some.data(), dx.data(), some.size());
-  }
-}
-
-/// The gradient by either kind of products: their sums have the same order.
-void check_gradient_by_groups(Checks& checks, const WeightCase& c) {
-  if (!cuda::products_of_groups()) return;
-  const RandomWeight weight(c);
-  const DeviceWeight packed(weight.view);
-  const size_t m = 150, padded = (c.rows + 63) / 64 * 64;
-  const HostUpdate host_update(m, 19, c.cols, true);
-  const DeviceUpdate update(host_update);
-  const DeviceVector<float> dy(random_normal(m * c.rows, 31));
-  DeviceVector<cuda::bf16> rounded_dy(cuda::bytes_of_tiles(m, padded / 64) / 2);
-  DeviceVector<float> dx(m * c.cols), want(m * c.cols);
-  expect(cuda::round_rows({dy.data(), m, c.rows, padded, rounded_dy.data(), true, nullptr, 0},
-                          stream()),
-         "round_rows");
-  cuda::GradArgs args = {cuda::weight_args(packed.weight()),
-                         static_cast<int>(m),
-                         static_cast<int>(c.cols),
-                         rounded_dy.data(),
-                         want.data(),
-                         update.update};
-  const cuda::PackedCode code = packed.weight().code;
-  expect(cuda::multiply_grad(args, code, stream()), "multiply_grad");
-  args.dx = dx.data();
-  expect(cuda::multiply_grad_by_groups(args, code, stream()), "multiply_grad_by_groups");
-  check_close(checks, dx.values(), want.values(), c.rows);
 }
 
 /// Layers of all kinds in one call: the bits of each alone.

@@ -41,20 +41,30 @@ const WARM_UP: GenerateRun = { promptTokens: 32, newTokens: 4, sequences: 1 };
 async function main(job: GenerateJob): Promise<GenerateAnswer> {
   const library: Library = await import(pathToFileURL(job.library).href);
   const { model, threads, compute } = job;
-  const tokenizer = await library.loadTokenizer(model);
-  const source = readFileSync(job.text, 'utf8');
-  // Prompts of another length begin elsewhere: none goes on from what another has computed.
-  const prompt = (count: number) => textOfTokens(tokenizer, source.slice(count), count);
+  const prompts = await promptsOf(library, job);
   const begunMs = performance.now();
   const generator = await library.openGenerator({ model, threads, compute, backend: 'native' });
   const loadSeconds = (performance.now() - begunMs) / 1000;
-  await timeRun(generator, WARM_UP, prompt(WARM_UP.promptTokens));
+  await timeRun(generator, WARM_UP, prompts.get(WARM_UP.promptTokens) as string);
   const runs: GenerateTimes[] = [];
   for (const run of job.runs) {
-    runs.push(await timeRun(generator, run, prompt(run.promptTokens)));
+    runs.push(await timeRun(generator, run, prompts.get(run.promptTokens) as string));
   }
   generator.close();
   return { loadSeconds, runs };
+}
+
+/** Prompts by their length. Its tokenizer is gone before the generator loads its own. */
+async function promptsOf(
+  library: Library,
+  { model, text, runs }: GenerateJob,
+): Promise<ReadonlyMap<number, string>> {
+  const tokenizer = await library.loadTokenizer(model);
+  const source = readFileSync(text, 'utf8');
+  const lengths = new Set([WARM_UP, ...runs].map(({ promptTokens }) => promptTokens));
+  // Prompts of another length begin elsewhere: none goes on from what another has computed.
+  const prompt = (count: number) => textOfTokens(tokenizer, source.slice(count), count);
+  return new Map([...lengths].map((count) => [count, prompt(count)]));
 }
 
 async function timeRun(

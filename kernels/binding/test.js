@@ -205,6 +205,12 @@ function checkPackedWeights(file) {
   assert.throws(() => addon.usePacked(form, shifted), RangeError);
   assert.throws(() => addon.usePacked(null, mapped), TypeError);
   assert.throws(() => addon.packedParts(addon.createWeight(data)), RangeError);
+  assert.throws(() => addon.hasRows(kept), RangeError); // disposed of
+  assert.equal(addon.hasRows(packed), true);
+  const row = new Float32Array(8);
+  addon.dequantizeRows(addon.usePacked(form, mapped), Int32Array.of(1), row);
+  assert.deepEqual(row, floats(4, 2, 4, 2, 4, 2, 4, 2)); // (10 - 8) · 2, (9 - 8) · 2
+  assert.throws(() => addon.dequantizeRows(packed, Int32Array.of(2), row), RangeError);
   assert.ok(addon.packedLayout() > 0);
 }
 
@@ -212,7 +218,9 @@ function checkWeights() {
   const codes = new Uint8Array(4);
   const good = { format: 'nf4', rows: 2, cols: 4, codes, groupSize: 4, scales: floats(1, 2) };
   addon.disposeWeight(addon.createWeight(good));
-  const packed = addon.createWeight(good, 'int8');
+  assert.equal(addon.hasRows(addon.createWeight(good)), true);
+  const packed = addon.createWeight(good, 'int8'); // such small groups are rounded to bf16
+  assert.equal(addon.hasRows(packed), false);
   assert.throws(
     () => addon.dequantizeRows(packed, Int32Array.of(0), floats(0, 0, 0, 0)),
     RangeError,

@@ -76,17 +76,32 @@ void dispose_weight(const Napi::CallbackInfo& info) {
   Recording::forget_handles();
 }
 
+/// Whether its rows can be read.
+bool has_rows(const HeldWeight& held) {
+  return held.packed == nullptr || keeps_values(*held.packed, held.view.format);
+}
+
+/// hasRows(weight)
+Napi::Value has_rows_call(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "hasRows");
+  weight_of_handle(args, info[0]);  // throws when it has been disposed of
+  return Napi::Boolean::New(info.Env(), has_rows(held_weight(args, info[0])));
+}
+
 /// dequantizeRows(weight, ids, y)
 void dequantize_rows_call(const Napi::CallbackInfo& info) {
   const Arguments args(info, "dequantizeRows");
   const WeightView& weight = weight_of_handle(args, info[0]);
+  const PackedWeight* const packed = args.packed(0);
   const Ints ids = args.ints(1);
-  if (args.packed(0) != nullptr) args.range_error("a packed weight has no rows to read");
+  if (!has_rows(held_weight(args, info[0])))
+    args.range_error("the weight was rounded when it was packed");
   float* const y = args.floats(2, ids.size * weight.cols, "y").data;
   if (Recording::current() != nullptr) Recording::current()->keep(info[0]);
-  run([env = info.Env(), &weight, ids, y] {
+  run([env = info.Env(), &weight, packed, ids, y] {
     check_ids(env, "dequantizeRows", ids, weight.rows);
-    dequantize_rows(weight, ids.size, ids.data, y);
+    if (packed == nullptr) return dequantize_rows(weight, ids.size, ids.data, y);
+    packed_rows(*packed, weight.format, ids.size, ids.data, y);
   });
 }
 
@@ -127,6 +142,7 @@ void add_weights(Napi::Object exports) {
   add_call<create_weight>(exports, "createWeight");
   add_procedure<release_pages>(exports, "releasePages");
   add_procedure<dispose_weight>(exports, "disposeWeight");
+  add_function<has_rows_call>(exports, "hasRows");
   add_call<dequantize_rows_call>(exports, "dequantizeRows");
 }
 

@@ -203,7 +203,9 @@ class OpenCheckpoint implements Checkpoint {
 
   floats(name: string, allocate?: Allocate): Float32Array {
     const { dtype } = findTensor(this.tensors, name, this.folder);
-    return toFloats(this.bytes(name), dtype, allocate);
+    const values = toFloats(this.bytes(name), dtype, allocate);
+    this.release(name); // the values are a copy
+    return values;
   }
 
   matrix(module: string, allocate?: Allocate): WeightData {

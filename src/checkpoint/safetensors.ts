@@ -163,7 +163,9 @@ class OpenFile implements SafetensorsFile {
 
   floats(name: string): Float32Array {
     const { dtype } = findTensor(this.tensors, name, this.path);
-    return toFloats(this.bytes(name), dtype);
+    const values = toFloats(this.bytes(name), dtype);
+    this.release(name); // the values are a copy
+    return values;
   }
 
   release(name: string): void {

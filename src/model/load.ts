@@ -4,7 +4,7 @@ import { deviceMemory } from '../tensor/backends/device-memory.js';
 import { packWeight } from '../tensor/backends/index.js';
 import { type ComputeRequest, computeOf } from '../tensor/compute.js';
 import { ReusedMemory } from '../tensor/reused-memory.js';
-import { Weight, type WeightData, withoutCodes } from '../tensor/weight.js';
+import { Weight, type WeightData } from '../tensor/weight.js';
 import type { DecoderConfig } from './config.js';
 import { Decoder } from './decoder.js';
 import { decoderConfig } from './families/index.js';
@@ -247,7 +247,7 @@ async function read(
   throw new LlmkitError('checkpoint', shapeMessage(checkpoint, shapes));
 }
 
-/** A weight whose packed form the cache has; the stored one is left alone where no rows of it are read. */
+/** A weight whose packed form the cache has; the stored one is left alone unless rows of it are read. */
 function packedBefore(
   checkpoint: Checkpoint,
   { spec, stored }: Source,
@@ -255,8 +255,8 @@ function packedBefore(
 ): Weight | undefined {
   const found = packed?.find(spec.name);
   if (!found || !compute) return undefined;
-  const data =
-    spec.role === 'linear' ? withoutCodes(found.stored) : checkpoint.matrix(moduleOf(stored));
+  const isEnough = spec.role === 'linear' || found.form.use === 'products and rows';
+  const data = isEnough ? found.stored : checkpoint.matrix(moduleOf(stored));
   return new Weight(data, computeOf(compute.choice, compute.use, data.format), found.form);
 }
 
@@ -268,9 +268,10 @@ async function frozen(
   const { compute, packed, memory } = options;
   if (!compute || !multiplies(spec, options)) return new Weight(data);
   const weight = new Weight(data, computeOf(compute.choice, compute.use, data.format));
-  if (!packWeight(weight)) return weight;
+  const use = packWeight(weight);
+  if (!use) return weight;
   await packed?.keep(spec.name, weight);
-  if (spec.role !== 'linear') return weight;
+  if (spec.role !== 'linear' && use === 'products') return weight;
   weight.giveUpData();
   memory.giveBack(data);
   return weight;

@@ -37,6 +37,9 @@ export interface WeightData {
   readonly zeros?: Uint8Array;
 }
 
+/** What a matrix is, without its values. */
+export type WeightSizes = Pick<WeightData, 'format' | 'rows' | 'cols'>;
+
 const BITS: Readonly<Record<WeightFormat, number>> = {
   f32: 32,
   bf16: 16,
@@ -47,11 +50,15 @@ const BITS: Readonly<Record<WeightFormat, number>> = {
   fp4: 4,
 };
 
+/** What a backend's packed form is enough for: products, and reading rows as well. */
+export type PackedUse = 'products' | 'products and rows';
+
 /** A backend's own form of a weight, and how it is let go of. */
 export interface WeightForm {
   /** What the backend makes it with; see `Weight.handle`. */
   readonly make: object;
   readonly value: object;
+  readonly use: PackedUse;
   release(): void;
 }
 
@@ -62,37 +69,45 @@ export class Weight {
   readonly cols: number;
   /** The arithmetic of products with it; see `computeOf`. */
   readonly compute: Compute;
-  #data: WeightData;
+  #data: WeightData | undefined;
   /** By what makes them. */
-  readonly #forms = new Map<object, Omit<WeightForm, 'make'>>();
+  readonly #forms = new Map<object, Pick<WeightForm, 'value' | 'release'>>();
   #stored: Weight | undefined;
 
-  /** @param form the backend's own, where it has been made already: codes may then be given up */
-  constructor(data: WeightData, compute: Compute = 'f32', form?: WeightForm) {
-    if (form === undefined) checkWeight(data);
+  /**
+   * @param data without its values where they are given up to `form`
+   * @param form the backend's own, where it has been made already
+   */
+  constructor(data: WeightData | WeightSizes, compute: Compute = 'f32', form?: WeightForm) {
+    if ('codes' in data) {
+      checkWeight(data);
+      this.#data = data;
+    }
     this.format = data.format;
     this.rows = data.rows;
     this.cols = data.cols;
     this.compute = compute;
-    this.#data = data;
     if (form) this.#forms.set(form.make, form);
   }
 
-  /** Reading its codes throws LlmkitError `kernel` once they are given up. */
+  /** Reading its codes throws LlmkitError `kernel` once they are given up; tfjs looks at this of anything. */
   get data(): WeightData {
-    return this.#data;
+    return this.#data ?? withoutCodes(this);
   }
 
-  /** The same bytes for reading rows, whose values are exact under every compute type. */
+  /**
+   * The same matrix for reading rows, whose values are exact under every compute type: the stored bytes, or, where they
+   * are given up, what the backend has in their place.
+   */
   get stored(): Weight {
-    if (this.compute === 'f32') return this;
-    this.#stored ??= new Weight(this.data);
+    if (this.compute === 'f32' || this.#data === undefined) return this;
+    this.#stored ??= new Weight(this.#data);
     return this.#stored;
   }
 
-  /** Lets go of the bytes, where the backend's own form is all that products need from now on. */
+  /** Lets go of the bytes, where the backend's own form is all that is needed from now on. */
   giveUpData(): void {
-    this.#data = withoutCodes(this.#data);
+    this.#data = undefined;
   }
 
   /** Bytes of codes, scales and zero points together. */
@@ -126,12 +141,8 @@ export class Weight {
   }
 }
 
-/** What is left of a matrix whose codes are given up: reading them throws LlmkitError `kernel`. */
-export function withoutCodes({
-  format,
-  rows,
-  cols,
-}: Pick<WeightData, 'format' | 'rows' | 'cols'>): WeightData {
+/** What is left of a matrix whose codes are given up. */
+function withoutCodes({ format, rows, cols }: WeightSizes): WeightData {
   return {
     ...{ format, rows, cols },
     get codes(): never {

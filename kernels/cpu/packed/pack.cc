@@ -7,6 +7,7 @@
 #include "base/parallel.h"
 #include "base/scratch.h"
 #include "cpu/packed/layout.h"
+#include "cpu/packed/nibbles.h"
 #include "cpu/packed/packed.h"
 #include "cpu/weight/weight.h"
 
@@ -96,22 +97,6 @@ PackedWeight plan(const WeightView& view, Compute compute) {
     form.has_zeros = view.zeros != nullptr && integers;
   }
   return *packed_layout(form);
-}
-
-/// Two dwords of eight nibbles, column j in bits 4j, to the order of a line: byte j of each is
-/// columns j and 4 + j.
-uint64_t pair_nibbles(uint64_t x) {
-  const auto spread = [](uint64_t half) {  // 4 nibbles of each to 4 bytes
-    half = (half | half << 8) & 0x00ff00ff00ff00ffu;
-    return (half | half << 4) & 0x0f0f0f0f0f0f0f0fu;
-  };
-  constexpr uint64_t kHalves = 0x0000ffff0000ffffu;
-  return spread(x & kHalves) | spread(x >> 16 & kHalves) << 4;
-}
-
-uint64_t swap_nibbles(uint64_t x) {
-  constexpr uint64_t kLow = 0x0f0f0f0f0f0f0f0fu;
-  return (x & kLow) << 4 | (x >> 4 & kLow);
 }
 
 /// The dword of a line of up to 8 4-bit codes from any element of the weight on.
@@ -248,6 +233,15 @@ size_t code_bytes(WeightFormat format, size_t elements) {
   return elements * kBits[static_cast<size_t>(format)] / 8;
 }
 
+/// The same of its scales and zero points.
+void release_scale_pages(const WeightView& view) {
+  if (view.group_size == 0) return;
+  const size_t groups = divide_up(view.rows * view.cols, view.group_size);
+  if (view.scales != nullptr) release_file_pages(view.scales, groups * sizeof(float));
+  if (view.nested.codes != nullptr) release_file_pages(view.nested.codes, groups);
+  if (view.zeros != nullptr) release_file_pages(view.zeros, groups);
+}
+
 }  // namespace
 
 PackedWeight pack_weight(const WeightView& view, Compute compute) {
@@ -262,6 +256,7 @@ PackedWeight pack_weight(const WeightView& view, Compute compute) {
     const size_t skip = code_bytes(view.format, begin * kTileRows * w.cols);
     release_file_pages(view.codes + skip, code_bytes(view.format, last * w.cols) - skip);
   });
+  release_scale_pages(view);
   return w;
 }
 

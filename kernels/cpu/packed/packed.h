@@ -16,6 +16,15 @@ namespace llmkit {
 /// data is null when there is no memory.
 PackedWeight pack_weight(const WeightView& view, Compute compute);
 
+/// Whether a weight stored in this format can be read row by row from its packed form: it has the
+/// same values to the last bit. What was rounded when it was packed has not.
+bool keeps_values(const PackedWeight& weight, WeightFormat stored);
+
+/// y [count, cols] = rows ids of such a weight in float32, the bits of dequantize_rows. All
+/// threads.
+void packed_rows(const PackedWeight& weight, WeightFormat stored, size_t count, const int32_t* ids,
+                 float* y);
+
 /// Rows of x in the form a product wants, in memory of the caller's thread (valid until its next
 /// call). The shapes are those of kernels with a row_block of 1; tiles have theirs in their files.
 struct PreparedRows {

@@ -2,6 +2,7 @@
 
 #include "base/mapped_file.h"
 #include "base/parallel.h"
+#include "cpu/linear/linear.h"
 #include "cpu/packed/layout.h"
 #include "cpu/packed/read_ahead.h"
 #include "cpu/packed/reference.h"
@@ -66,6 +67,19 @@ void check_form(Checks& checks, const WeightView& view, const PackedWeight& w) {
   checks.that("values of the form", std::memcmp(again->values, w.values, sizeof w.values) == 0);
 }
 
+/// Rows read from the packed form, where it keeps the values, have the bits of the stored ones.
+void check_rows(Checks& checks, const WeightView& view, const PackedWeight& w) {
+  const bool rounded = w.code == PackedCode::kSixteenBit && view.format != WeightFormat::kBf16;
+  checks.that("keeps its values", keeps_values(w, view.format) != rounded);
+  if (rounded) return;
+  const auto last = static_cast<int32_t>(view.rows - 1);
+  const std::vector<int32_t> ids = {last, 0, last / 2, last};
+  std::vector<float> got(ids.size() * view.cols), want(got.size());
+  packed_rows(w, view.format, ids.size(), ids.data(), got.data());
+  dequantize_rows(view, ids.size(), ids.data(), want.data());
+  checks.same("rows", got.data(), want.data(), got.size());
+}
+
 void check_case(Checks& checks, const WeightCase& c) {
   const RandomWeight weight(c);
   for (Compute compute : {Compute::kBf16, Compute::kInt8}) {
@@ -73,6 +87,7 @@ void check_case(Checks& checks, const WeightCase& c) {
     check_sizes(checks, weight.view, w);
     check_layout(checks, weight.view, w);
     check_form(checks, weight.view, w);
+    check_rows(checks, weight.view, w);
     const bool integers = c.format == WeightFormat::kInt4 || c.format == WeightFormat::kInt8;
     if (compute == Compute::kBf16 || !integers) checks.that("bf16", w.compute == Compute::kBf16);
   }

@@ -63,7 +63,8 @@ export interface AddonKernels<F extends Floats, I extends Ints>
   /**
    * Checks the sizes and keeps the arrays alive, without a copy. With bf16 or int8, packs the weight for
    * products in that arithmetic (linear and its gradients, crossEntropy) with all threads instead, and
-   * lets go of the arrays: dequantizeRows then throws RangeError.
+   * lets go of the arrays: dequantizeRows then throws RangeError, except on the CPU where the packed form has the
+   * very values (`hasRows`).
    */
   createWeight(data: WeightData, compute: Compute): WeightHandle;
   /** Frees the arrays; using the handle afterwards throws RangeError. */
@@ -349,6 +350,9 @@ export interface Addon extends AddonKernels<Float32Array, Int32Array> {
     ranges: readonly number[],
     threads: number,
   ): { readonly hashes: Promise<string[]>; stop(): void } | null;
+
+  /** Whether dequantizeRows can read a weight: every one that is not packed, and those that packing did not round. */
+  hasRows(weight: WeightHandle): boolean;
 
   /** Lets go of the pages of these bytes where they are a mapped file's; reading brings them back. */
   releasePages(bytes: Uint8Array): void;

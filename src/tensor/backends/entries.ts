@@ -1,7 +1,7 @@
 import { version_cpu } from '@tensorflow/tfjs-backend-cpu';
 import type { Compute } from '../compute.js';
 import * as tf from '../tfjs.js';
-import type { Weight } from '../weight.js';
+import type { PackedUse, Weight } from '../weight.js';
 import type { DeviceInfo } from './addon-device.js';
 import { loadCuda } from './cuda.js';
 import type { CudaBackend } from './cuda-backend.js';
@@ -50,8 +50,8 @@ export interface BackendEntry {
   readonly setThreads?: (count: number) => void;
   /** Makes it known to tfjs. */
   readonly register: () => void;
-  /** Packs a weight; false where the backend has no form of its own. */
-  readonly pack?: (weight: Weight) => boolean;
+  /** Packs a weight; undefined where the backend has no form of its own. */
+  readonly pack?: (weight: Weight) => PackedUse | undefined;
 }
 
 /** Every backend, best first, and `native` on a GPU. */
@@ -70,8 +70,8 @@ export const BACKENDS: Readonly<Record<EngineName, BackendEntry>> = {
     setThreads: (count) => loadAddon().setThreads(count),
     register: () => registerNative(loadAddon()),
     pack: (weight) => {
-      (tf.backend() as NativeBackend).weight(weight);
-      return true;
+      const native = tf.backend() as NativeBackend;
+      return native.packedUse(native.weight(weight));
     },
   },
   reference: {
@@ -120,7 +120,7 @@ export const BACKENDS: Readonly<Record<EngineName, BackendEntry>> = {
     register: () => registerCuda(loadCuda().addon),
     pack: (weight) => {
       (tf.backend() as CudaBackend).weight(weight);
-      return true;
+      return 'products';
     },
   },
 };

@@ -1,6 +1,6 @@
 import { LlmkitError } from '../../errors.js';
 import * as tf from '../tfjs.js';
-import type { Weight } from '../weight.js';
+import type { PackedUse, Weight } from '../weight.js';
 import type { Addon } from './addon.js';
 import type { Elements } from './arrays.js';
 import { cudaIsBuilt } from './cuda.js';
@@ -112,11 +112,11 @@ export function addonLoads(): boolean {
 /**
  * Has the backend in use pack a weight now, at load, rather than at its first product.
  *
- * @returns whether it did: products need the stored bytes no longer
+ * @returns what the stored bytes are no longer needed for; undefined where it did not
  */
-export function packWeight(weight: Weight): boolean {
-  if (weight.compute === 'f32') return false;
-  return BACKENDS[backendInUse()].pack?.(weight) ?? false;
+export function packWeight(weight: Weight): PackedUse | undefined {
+  if (weight.compute === 'f32') return undefined;
+  return BACKENDS[backendInUse()].pack?.(weight);
 }
 
 /** Threads that a computation has: the addon's, or JavaScript's one. */

@@ -2,16 +2,16 @@ import { MathBackendCPU } from '@tensorflow/tfjs-backend-cpu';
 import type { Compute } from '../compute.js';
 import type { Held, HoldingBackend } from '../ops/held.js';
 import * as tf from '../tfjs.js';
-import type { Weight, WeightData, WeightForm } from '../weight.js';
+import type { PackedUse, Weight, WeightData, WeightForm } from '../weight.js';
 import type { Addon, RecordingHandle, WeightHandle } from './addon.js';
 import type { Elements } from './arrays.js';
 import { BufferPool } from './buffer-pool.js';
 import type { Assembly, BlockMove, KernelDevice } from './kernel-device.js';
 import { NativeData } from './native-data.js';
+import { NativeStorage, type TensorData } from './native-storage.js';
 
 /** Values of a tensor as tfjs's cpu kernels see them. */
 export type Values = Float32Array | Int32Array | Uint8Array;
-type TensorData = ReturnType<MathBackendCPU['data']['get']>;
 /** The data of a tensor that is one array of numbers. */
 type ArrayData = Omit<NativeData, 'values'> & { values: Values | undefined };
 
@@ -244,10 +244,15 @@ export class NativeBackend
     return weight.handle(this.#createWeight, this.#disposeWeight);
   }
 
-  /** A handle that the addon has already, as the form of a weight that is about to be made. */
+  /** What a packed weight is enough for. */
+  packedUse(handle: WeightHandle): PackedUse {
+    return this.addon.hasRows(handle) ? 'products and rows' : 'products';
+  }
+
+  /** A packed weight that the addon has already, as the form of a weight that is about to be made. */
   formOf(handle: WeightHandle): WeightForm {
     const release = () => this.#disposeWeight(handle);
-    return { make: this.#createWeight, value: handle, release };
+    return { make: this.#createWeight, value: handle, use: this.packedUse(handle), release };
   }
 
   override write(
@@ -342,48 +347,5 @@ export class NativeBackend
       numBytesInUse: inUseBytes,
       numBytesFree: freeBytes,
     };
-  }
-}
-
-/** tfjs's table from dataId to data, where every dataId is its own data. */
-class NativeStorage extends tf.DataStorage<TensorData> {
-  readonly #backend: NativeBackend;
-  #count = 0;
-
-  constructor(backend: NativeBackend) {
-    super(backend, tf.engine());
-    this.#backend = backend;
-  }
-
-  add(data: NativeData): NativeData {
-    this.#count++;
-    return data;
-  }
-
-  override get(dataId: tf.DataId): TensorData {
-    // Data of another backend, or moved to it, comes (back) here.
-    if (!((dataId as TensorData).refCount > 0)) tf.engine().moveData(this.#backend, dataId);
-    return dataId as TensorData;
-  }
-
-  override set(dataId: tf.DataId, data: TensorData): void {
-    Object.assign(dataId, data, { pooled: false });
-    this.#count++;
-  }
-
-  override has(dataId: tf.DataId): boolean {
-    return (dataId as TensorData).refCount > 0;
-  }
-
-  override delete(dataId: tf.DataId): boolean {
-    const data = dataId as NativeData;
-    data.values = undefined;
-    data.refCount = 0;
-    this.#count--;
-    return true;
-  }
-
-  override numDataIds(): number {
-    return this.#count;
   }
 }

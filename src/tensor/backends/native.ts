@@ -72,6 +72,7 @@ const ADDON_FUNCTIONS: Readonly<Record<keyof Addon, true>> = {
   gatedMlpGrad: true,
   hashRanges: true,
   convert: true,
+  hasRows: true,
   isa: true,
   layerNorm: true,
   layerNormGrad: true,

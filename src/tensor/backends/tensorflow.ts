@@ -2,7 +2,7 @@ import { LlmkitError } from '../../errors.js';
 import type { Compute } from '../compute.js';
 import { fusedGradients } from '../ops/index.js';
 import * as tf from '../tfjs.js';
-import type { Weight } from '../weight.js';
+import type { PackedUse, Weight } from '../weight.js';
 import { type FoundPackage, findPackages } from './tensorflow/find-package.js';
 import { type LoadedPackage, loadPackage } from './tensorflow/load-package.js';
 import { owningBackend } from './tensorflow/node-backend.js';
@@ -109,9 +109,9 @@ function registerOps(ops: OpRunner, names: readonly string[]): void {
 }
 
 /** Packs a weight for the ops; false where there are none, or a GPU's, which need the stored bytes. */
-export function packForTensorflow(weight: Weight): boolean {
+export function packForTensorflow(weight: Weight): PackedUse | undefined {
   packer?.weight({ weight });
-  return packer !== undefined;
+  return packer && 'products';
 }
 
 function loadTensorflow() {

@@ -24,11 +24,12 @@ struct alignas(64) TileShapes {
 /// Tiles in use make every switch between threads slower, so they are given back at the end.
 class TileScope {
  public:
-  TileScope() {
+  /// @param x_bytes of a row of x, at most 64: lines of a weight are a quarter of it
+  explicit TileScope(size_t x_bytes = kStepBytes) {
     TileShapes shapes;
     for (int i = 0; i < 8; ++i) {
-      shapes.rows[i] = 16;
-      shapes.row_bytes[i] = kStepBytes;
+      shapes.rows[i] = static_cast<uint8_t>(i < 6 ? 16 : x_bytes / 4);
+      shapes.row_bytes[i] = static_cast<uint16_t>(i == 4 || i == 5 ? x_bytes : kStepBytes);
     }
     __asm__ volatile("ldtilecfg %0" ::"m"(shapes));
   }

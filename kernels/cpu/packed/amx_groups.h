@@ -8,19 +8,28 @@
 // Sums of groups in tile registers, scaled and added up: include base/simd/avx512.h first.
 //
 // Every group has a sum of its own, and a sum leaves its tile register only by way of memory, where
-// vectors scale it and add it to the results. So that neither waits for the other, a sum is stored
-// three products after its own, and the sums of the group before are added between the products.
+// vectors scale it and add it to the results. Vectors multiply at half their speed while tiles are
+// at work, so the two take turns: tiles make the sums of a few groups, then vectors add all of
+// them, with the results in registers meanwhile.
 
 namespace llmkit {
 namespace {  // a copy per file: built with its flags
 
 constexpr size_t kBlockRows = 16, kSumFloats = 256, kResultCols = 64;
+/// Groups whose sums lie in memory together: those of 2 x 2 products fill a third of the
+/// first-level cache.
+constexpr size_t kBatchGroups = 4;
+/// Rows of a block whose results are in registers together.
+constexpr size_t kHalfRows = kBlockRows / 2;
 
-/// How groups lie in x and in lines: in steps of kTileBytes.
+/// How groups lie in x and in lines: in steps of 16 rows of x or 16 lines of the weight, each row
+/// of `row_bytes`, 64 at most.
 struct Steps {
   size_t of_group;
   size_t groups;  // of a row
-  size_t group_bytes() const { return of_group * kTileBytes; }
+  size_t row_bytes;
+  size_t bytes() const { return kBlockRows * row_bytes; }
+  size_t group_bytes() const { return of_group * bytes(); }
 };
 
 /// `count` groups of up to two blocks of rows and of two tiles, and what their sums are scaled by:
@@ -36,48 +45,27 @@ struct GroupRun {
   size_t rows;     // of the first block; a second one has 16 less
 };
 
-/// Adds the sums of a group, scaled, to the results of the first kRows rows.
-template <typename Kind, int kRows>
-inline void add_sums(const float* sums, const float* scales, const float* corrections,
-                     const float* factors, float* results) {
-  Vec acc[kRows];
-#pragma GCC unroll 16
-  for (int r = 0; r < kRows; ++r) acc[r] = load(results + r * kResultCols);
-  const Vec scale = load(scales);
-#pragma GCC unroll 16
-  for (int r = 0; r < kRows; ++r)
-    acc[r] = Kind::add_scaled(load(sums + r * 16), scale, factors, r, acc[r]);
-  if (corrections != nullptr) {
-    const Vec correction = load(corrections);
-#pragma GCC unroll 16
-    for (int r = 0; r < kRows; ++r) acc[r] = fma(correction, splat(factors[r]), acc[r]);
-  }
-#pragma GCC unroll 16
-  for (int r = 0; r < kRows; ++r) store(results + r * kResultCols, acc[r]);
-}
+/// Sums of a batch, as tiles leave them: those of product p of group g at [g][p].
+template <int kProducts>
+using BatchSums = float[kBatchGroups][kProducts][kSumFloats];
 
-/// Product p is that of block p / kTiles and tile p % kTiles: its sum is in tile register p, then
-/// at sums + p * kSumFloats.
+/// Product p is that of block p / kTiles and tile p % kTiles: its sums are made in tile register p.
 template <typename Kind, int kBlocks, int kTiles>
 class GroupProducts {
  public:
-  GroupProducts(const GroupRun& run, const Steps& steps) : at_(run), steps_(steps) {}
+  GroupProducts(const GroupRun& run, const Steps& steps) : run_(run), steps_(steps) {}
 
-  void run() {
-    each_product([&](auto p) { first_step<p, false>(0); });
-    finish_group();
-    for (size_t group = 1; group < at_.count; ++group) {
-      each_product([&](auto p) { first_step<p, true>(group); });
-      finish_group();
-    }
-    each_product([&](auto p) {
-      if constexpr (p > 0) tile_store<p>(sums_ + p * kSumFloats, 64);
-      add<p>(at_.count - 1);
-    });
+  void run() const {
+    alignas(64) Sums sums;
+    size_t group = 0;
+    for (; group + kBatchGroups <= run_.count; group += kBatchGroups)
+      batch<kBatchGroups>(group, sums);
+    for (; group < run_.count; ++group) batch<1>(group, sums);
   }
 
  private:
   static constexpr int kProducts = kBlocks * kTiles;
+  using Sums = BatchSums<kProducts>;
   template <int kValue>
   using Number = std::integral_constant<int, kValue>;
 
@@ -88,70 +76,111 @@ class GroupProducts {
     if constexpr (kProducts > 2) body(Number<2>()), body(Number<3>());
   }
 
-  /// Starts a product of a group, after the sum of the next product in the group before was stored.
-  template <int kProduct, bool kAfterGroup>
-  void first_step(size_t group) {
-    constexpr int kNext = kProduct + 1;
-    load_operands<kProduct>();
-    if constexpr (kAfterGroup && kNext < kProducts)
-      tile_store<kNext>(sums_ + kNext * kSumFloats, 64);
-    tile_zero<kProduct>();
-    multiply<kProduct>();
-    if constexpr (kAfterGroup) add<kProduct>(group - 1);
+  /// Where a group is in the operands. By value: the compiler then keeps it in registers, although
+  /// the instructions of tiles write memory.
+  struct Place {
+    const uint8_t *x, *lines;
+    size_t next_x, next_lines;
+    void advance() {
+      x += kBlockRows * Kind::kRowBytes;
+      lines += kBlockRows * Kind::kRowBytes;
+    }
+  };
+
+  template <size_t kCount>
+  void batch(size_t first, Sums& sums) const {
+    const size_t bytes = first * steps_.group_bytes();
+    Place place = {run_.x + bytes, run_.lines + bytes, run_.next_x, run_.next_lines};
+    const size_t steps = steps_.of_group;
+    float* at = sums[0][0];
+    multiply_group<false>(place, steps, at);
+#pragma GCC unroll 4
+    for (size_t i = 1; i < kCount; ++i, at += kProducts * kSumFloats)
+      multiply_group<true>(place, steps, at);
+    each_product([&](auto p) { store_sum<p>(at); });
+#pragma GCC unroll 2
+    for (size_t block = 0; block < kBlocks; ++block)
+#pragma GCC unroll 2
+      for (size_t row = 0; row < kBlockRows; row += kHalfRows)
+        if (block * kBlockRows + row < run_.rows) add_sums<kCount>(first, block, row, sums);
   }
-  /// The other steps, and the sum that is ready first.
-  void finish_group() {
-    advance();
-    for (size_t step = 1; step < steps_.of_group; ++step, advance())
+
+  /// A group, after the sums of the one before, which take until then, were stored.
+  template <bool kAfterGroup>
+  static void multiply_group(Place& place, size_t steps, float* before) {
+    each_product([&](auto p) {
+      load_operands<p>(place);
+      if constexpr (kAfterGroup) store_sum<p>(before);
+      tile_zero<p>();
+      multiply<p>();
+    });
+    place.advance();
+    for (size_t step = 1; step < steps; ++step, place.advance())
       each_product([&](auto p) {
-        load_operands<p>();
+        load_operands<p>(place);
         multiply<p>();
       });
-    tile_store<0>(sums_, 64);
   }
 
   /// Those that no product before has loaded.
   template <int kProduct>
-  void load_operands() const {
+  static void load_operands(const Place& place) {
     constexpr int kBlock = kProduct / kTiles, kTile = kProduct % kTiles;
-    if constexpr (kTile == 0) tile_load<4 + kBlock>(at_.x + kBlock * at_.next_x, 64);
-    if constexpr (kBlock == 0) tile_load<6 + kTile>(at_.lines + kTile * at_.next_lines, 64);
+    if constexpr (kTile == 0)
+      tile_load<4 + kBlock>(place.x + kBlock * place.next_x, Kind::kRowBytes);
+    if constexpr (kBlock == 0) tile_load<6 + kTile>(place.lines + kTile * place.next_lines, 64);
   }
   template <int kProduct>
-  void multiply() const {
+  static void multiply() {
     Kind::template multiply<kProduct, 4 + kProduct / kTiles, 6 + kProduct % kTiles>();
   }
-  void advance() {
-    at_.x += kTileBytes;
-    at_.lines += kTileBytes;
-  }
-
   template <int kProduct>
-  void add(size_t group) const {
-    const size_t rows = at_.rows - kProduct / kTiles * kBlockRows;
-    if (rows > 8)
-      add_rows<kProduct, 16>(group);
-    else if (rows > 4)
-      add_rows<kProduct, 8>(group);
-    else if (rows > 1)
-      add_rows<kProduct, 4>(group);
-    else
-      add_rows<kProduct, 1>(group);
-  }
-  template <int kProduct, int kRows>
-  void add_rows(size_t group) const {
-    constexpr size_t kBlock = kProduct / kTiles, kTile = kProduct % kTiles;
-    const size_t of_tile = kTile * at_.next_scales + group * 16;
-    add_sums<Kind, kRows>(
-        sums_ + kProduct * kSumFloats, at_.scales + of_tile,
-        at_.corrections == nullptr ? nullptr : at_.corrections + of_tile,
-        at_.factors == nullptr ? nullptr : at_.factors + kBlock * at_.next_factors + group * 16,
-        at_.results + kBlock * kBlockRows * kResultCols + kTile * 16);
+  static void store_sum(float* sums) {
+    tile_store<kProduct>(sums + kProduct * kSumFloats, 64);
   }
 
-  GroupRun at_;
-  const Steps steps_;
-  alignas(64) float sums_[kProducts * kSumFloats];
+  /// Adds the sums of a batch, groups ascending, to the results of half a block.
+  template <size_t kCount>
+  void add_sums(size_t first, size_t block, size_t row, const Sums& sums) const {
+    float* const results = run_.results + (block * kBlockRows + row) * kResultCols;
+    Vec acc[kHalfRows][kTiles];
+#pragma GCC unroll 8
+    for (size_t r = 0; r < kHalfRows; ++r)
+#pragma GCC unroll 2
+      for (size_t t = 0; t < kTiles; ++t) acc[r][t] = load(results + r * kResultCols + t * 16);
+#pragma GCC unroll 4
+    for (size_t i = 0; i < kCount; ++i) add_group(first + i, block, row, sums[i], acc);
+#pragma GCC unroll 8
+    for (size_t r = 0; r < kHalfRows; ++r)
+#pragma GCC unroll 2
+      for (size_t t = 0; t < kTiles; ++t) store(results + r * kResultCols + t * 16, acc[r][t]);
+  }
+  void add_group(size_t group, size_t block, size_t row, const float (&sums)[kProducts][kSumFloats],
+                 Vec (&acc)[kHalfRows][kTiles]) const {
+    const float* const factors = run_.factors + block * run_.next_factors + group * 16 + row;
+    const float* const scales = run_.scales + group * 16;
+    Vec scale[kTiles];
+#pragma GCC unroll 2
+    for (size_t t = 0; t < kTiles; ++t) scale[t] = load(scales + t * run_.next_scales);
+#pragma GCC unroll 8
+    for (size_t r = 0; r < kHalfRows; ++r) {
+      const Vec factor = Kind::kHasFactors ? splat(factors[r]) : zero();
+#pragma GCC unroll 2
+      for (size_t t = 0; t < kTiles; ++t)
+        acc[r][t] = Kind::add_scaled(load(sums[block * kTiles + t] + (row + r) * 16), scale[t],
+                                     factor, acc[r][t]);
+    }
+    if (!Kind::kCorrects || run_.corrections == nullptr) return;
+    const float* const corrections = run_.corrections + group * 16;
+#pragma GCC unroll 8
+    for (size_t r = 0; r < kHalfRows; ++r)
+#pragma GCC unroll 2
+      for (size_t t = 0; t < kTiles; ++t)
+        acc[r][t] = fma(load(corrections + t * run_.next_scales), splat(factors[r]), acc[r][t]);
+  }
+
+  const GroupRun& run_;
+  const Steps& steps_;
 };
 
 }  // namespace

@@ -9,11 +9,11 @@
 
 // Products in tile registers, for int8 and bf16: include base/simd/avx512.h first.
 //
-// x is prepared in blocks of 16 rows: values [m / 16][step][16][64 bytes], factors
-// [m / 16][group][16]. A step is what one multiplication of tiles takes, 64 bytes of a row. The
-// weight is unpacked to lines [step][16][16][4 bytes] of a tile. Two blocks of rows by two tiles
-// are taken at once, and their results lie in memory of the thread. Weights of 16-bit codes, which
-// have no groups, are multiplied by amx_plain.h.
+// x is prepared in blocks of 16 rows: values [m / 16][step][16][kRowBytes], factors
+// [m / 16][group][16]. A step is what one multiplication of tiles takes, the kind's kRowBytes of a
+// row, 64 at most. The weight is unpacked to lines [step][kRowBytes / 4][16][4 bytes] of a tile.
+// Two blocks of rows by two tiles are taken at once, and their results lie in memory of the thread.
+// Weights of 16-bit codes, which have no groups, are multiplied by amx_plain.h.
 
 namespace llmkit {
 namespace {  // a copy per file: built with its flags
@@ -24,8 +24,10 @@ constexpr size_t kChunkBytes = 512;
 constexpr size_t kPanelTiles = kResultCols / 16;
 
 /// Groups are whole steps.
-inline Steps steps_of(const PackedWeight& weight, size_t value_bytes) {
-  return {weight.group_stride * value_bytes / kStepBytes, weight.groups};
+template <typename Kind>
+Steps steps_of(const PackedWeight& weight) {
+  return {weight.group_stride * sizeof(typename Kind::Value) / Kind::kRowBytes, weight.groups,
+          Kind::kRowBytes};
 }
 
 /// What is multiplied at a time: rows [row, end) of x, tiles [tile, tile + tiles) of the weight,
@@ -52,14 +54,11 @@ struct AmxProduct {
   const Results results;
 
   AmxProduct(const PackedWeight& weight, const PackedProductArgs& args)
-      : weight(weight),
-        args(args),
-        steps(steps_of(weight, sizeof(typename Kind::Value))),
-        results(weight, args) {}
+      : weight(weight), args(args), steps(steps_of<Kind>(weight)), results(weight, args) {}
 
   /// Groups that fit into some bytes of a row of x, at least one.
   size_t groups_in(size_t bytes) const {
-    return std::max(bytes / (steps.of_group * kStepBytes), size_t{1});
+    return std::max(bytes / (steps.of_group * Kind::kRowBytes), size_t{1});
   }
 
   /// Asks for the group that the next panel has here.
@@ -142,7 +141,7 @@ struct AmxProduct {
   }
 
   void run() const {
-    const TileScope tiles;
+    const TileScope tiles(Kind::kRowBytes);
     const PackedRange& range = args.range;
     const size_t end = range.first + range.count, range_end = range.tile + range.tiles;
     const size_t chunk = groups_in(kChunkBytes);

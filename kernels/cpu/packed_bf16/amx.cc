@@ -12,16 +12,15 @@ namespace {
 template <PackedCode kCode>
 struct Bf16Kind {
   using Value = llmkit::Value;
-  static constexpr bool kCorrects = true;
+  static constexpr bool kCorrects = true, kHasFactors = false;
+  static constexpr size_t kRowBytes = 64;
 
   template <int kSums, int kRows, int kLines>
   static void multiply() {
     tile_multiply_bf16<kSums, kRows, kLines>();
   }
   static const float* factors(const PreparedRows& x) { return x.totals; }
-  static Vec add_scaled(Vec sums, Vec scales, const float*, int, Vec acc) {
-    return fma(sums, scales, acc);
-  }
+  static Vec add_scaled(Vec sums, Vec scale, Vec, Vec acc) { return fma(sums, scale, acc); }
   static void unpack(const PackedWeight& weight, const uint8_t* group, float* scales,
                      float* corrections, uint8_t* lines) {
     const Vec scale = group_scales(weight, group);

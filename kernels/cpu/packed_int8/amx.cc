@@ -2,27 +2,28 @@
 #include "cpu/packed/amx_product.h"
 #include "cpu/packed_int8/amx_pairs.h"
 
-// Groups of whole 64 columns are multiplied as bytes. Others, of 32 columns, would leave half of a
-// tile of bytes empty: they are multiplied as bf16, which holds the same integers exactly and gives
-// the same sums (below 2^24, so exact too) as float32, without a conversion of every sum; a few rows
-// take two groups at a time (amx_pairs.h).
+// Codes are multiplied as bytes, 64 columns of a group at a time, or 32 where groups are not whole
+// 64s; a few rows by groups of 32 take two groups at a time (amx_pairs.h). 8-bit codes less than
+// zero points of their own take nine bits: they are multiplied as bf16, which holds the integers
+// exactly, and their sums too (below 2^24).
 
 namespace llmkit {
 namespace {
 
 /// Fewer rows of x are faster without tiles, with the same bits. Measured.
-constexpr size_t kLeastRowsOfBytes = 16, kLeastRowsOfPairs = 9, kLeastRowsOfWords = 40;
+constexpr size_t kLeastRowsOfBytes = 16, kLeastRowsOfPairs = 9, kLeastRowsOfHalves = 40;
 
-template <PackedCode kCode>
+template <PackedCode kCode, size_t kBytes>
 struct Bytes : SignedCodes {
   using Value = int8_t;
+  static constexpr size_t kRowBytes = kBytes;
 
   template <int kSums, int kRows, int kLines>
   static void multiply() {
     tile_multiply_int8<kSums, kRows, kLines>();
   }
-  static Vec add_scaled(Vec sums, Vec scales, const float* factors, int r, Vec acc) {
-    return fma(to_float(as_int(sums)), mul(scales, splat(factors[r])), acc);
+  static Vec add_scaled(Vec sums, Vec scale, Vec factor, Vec acc) {
+    return fma(to_float(as_int(sums)), mul(scale, factor), acc);
   }
   static void store_values(int8_t* out, Index values) { store_bytes(out, values); }
 
@@ -31,78 +32,49 @@ struct Bytes : SignedCodes {
     unpack_bytes<kCode>(weight, group, scales, lines);
   }
 };
-
-/// 16 integers of at most 256 as float32: the upper halves are the same in bf16.
-inline __m512i float_bits(__m512i integers) {
-  return _mm512_castps_si512(_mm512_cvtepi32_ps(integers));
-}
-
 template <PackedCode kCode>
+using WholeBytes = Bytes<kCode, 64>;
+template <PackedCode kCode>
+using HalfBytes = Bytes<kCode, 32>;
+
+/// 8-bit codes, 32 columns at a time.
 struct Words : SignedCodes {
   using Value = uint16_t;
+  static constexpr size_t kRowBytes = 64;
 
   template <int kSums, int kRows, int kLines>
   static void multiply() {
     tile_multiply_bf16<kSums, kRows, kLines>();
   }
-  static Vec add_scaled(Vec sums, Vec scales, const float* factors, int r, Vec acc) {
-    return fma(sums, mul(scales, splat(factors[r])), acc);
+  static Vec add_scaled(Vec sums, Vec scale, Vec factor, Vec acc) {
+    return fma(sums, mul(scale, factor), acc);
   }
-  /// 4-bit codes in the order 0 2 4 6 1 3 5 7 of their lines.
   static void store_values(uint16_t* out, Index values) {
-    __m512i bits = _mm512_srli_epi32(float_bits(values.v), 16);
-    if constexpr (kCode == PackedCode::kFourBit)
-      bits = _mm512_permutexvar_epi32(
-          _mm512_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7, 8, 10, 12, 14, 9, 11, 13, 15), bits);
-    store_halves(out, {bits});
+    store_halves(out, {_mm512_srli_epi32(float_bits(values.v), 16)});
   }
 
   static void unpack(const PackedWeight& weight, const uint8_t* group, float* scales, float*,
                      uint8_t* lines) {
     store(scales, load_scales(weight, group));
-    const __m512i zeros = zero_points(weight, group);
+    const __m512i zeros = zero_points(weight, group), mask = _mm512_set1_epi32(255);
     const uint8_t* const end = group + weight.group_bytes;
     for (group += lines_offset(weight); group < end; group += 64) {
       const __m512i line = _mm512_loadu_si512(group);
-      if constexpr (kCode == PackedCode::kFourBit)
-        lines = unpack_nibbles(line, _mm512_mullo_epi32(zeros, _mm512_set1_epi32(0x10001)), lines);
-      else
-        lines = unpack_bytes(line, zeros, lines);
+      const auto value = [&](int column) {
+        const __m512i codes =
+            _mm512_and_si512(_mm512_srl_epi32(line, _mm_cvtsi32_si128(8 * column)), mask);
+        return float_bits(_mm512_sub_epi32(codes, zeros));
+      };
+      for (int column = 0; column < 4; column += 2, lines += 64)
+        _mm512_storeu_si512(
+            lines, _mm512_or_si512(_mm512_srli_epi32(value(column), 16), value(column + 1)));
     }
   }
 
  private:
-  /// Bf16 values of -16 ... 15, by the low five bits of the integer.
-  static __m512i signed_table() {
-    const __m512i positive = lane_numbers().v;
-    const __m512i negative = _mm512_sub_epi32(positive, _mm512_set1_epi32(16));
-    const auto upper_halves = [](__m512i integers) {
-      return _mm512_cvtepi32_epi16(_mm512_srli_epi32(float_bits(integers), 16));
-    };
-    return _mm512_inserti64x4(_mm512_castsi256_si512(upper_halves(positive)),
-                              upper_halves(negative), 1);
-  }
-  static uint8_t* unpack_nibbles(__m512i line, __m512i zeros, uint8_t* lines) {
-    const __m512i table = signed_table(), mask = _mm512_set1_epi16(15);
-    for (int shift = 0; shift < 16; shift += 4, lines += 64) {
-      const __m512i codes =
-          _mm512_and_si512(_mm512_srl_epi16(line, _mm_cvtsi32_si128(shift)), mask);
-      const __m512i values = _mm512_permutexvar_epi16(_mm512_sub_epi16(codes, zeros), table);
-      _mm512_storeu_si512(lines, values);
-    }
-    return lines;
-  }
-  static uint8_t* unpack_bytes(__m512i line, __m512i zeros, uint8_t* lines) {
-    const __m512i mask = _mm512_set1_epi32(255);
-    const auto value = [&](int column) {
-      const __m512i codes =
-          _mm512_and_si512(_mm512_srl_epi32(line, _mm_cvtsi32_si128(8 * column)), mask);
-      return float_bits(_mm512_sub_epi32(codes, zeros));
-    };
-    for (int column = 0; column < 4; column += 2, lines += 64)
-      _mm512_storeu_si512(lines,
-                          _mm512_or_si512(_mm512_srli_epi32(value(column), 16), value(column + 1)));
-    return lines;
+  /// 16 integers of at most 256 as float32: the upper halves are the same in bf16.
+  static __m512i float_bits(__m512i integers) {
+    return _mm512_castps_si512(_mm512_cvtepi32_ps(integers));
   }
 };
 
@@ -110,7 +82,7 @@ struct Words : SignedCodes {
 template <typename Kind>
 void prepare_for(const PackedWeight& weight, const PrepareArgs& args) {
   using Value = typename Kind::Value;
-  constexpr size_t kStepValues = kStepBytes / sizeof(Value);
+  constexpr size_t kStepValues = Kind::kRowBytes / sizeof(Value);
   const size_t stride = weight.group_stride, block = kBlockRows * weight.padded_cols();
   for (size_t row = 0; row < (args.m + 15) / 16 * 16; ++row)
     for (size_t g = 0; g < weight.groups; ++g) {
@@ -142,30 +114,43 @@ void product(const PackedWeight& weight, const PackedProductArgs& args) {
       : multiply_in_tiles<Kind<PackedCode::kEightBit>>(weight, args);
 }
 
-/// 8-bit codes less than zero points of their own take nine bits.
+bool fits_bytes(const PackedWeight& weight) {
+  return weight.code == PackedCode::kFourBit || !weight.has_zeros;
+}
 bool takes_bytes(const PackedWeight& weight, size_t m) {
-  return m >= kLeastRowsOfBytes && weight.group_stride % 64 == 0 &&
-         !(weight.code == PackedCode::kEightBit && weight.has_zeros);
+  return m >= kLeastRowsOfBytes && weight.group_stride % 64 == 0 && fits_bytes(weight);
 }
 bool takes_pairs(const PackedWeight& weight, size_t m) {
-  return m >= kLeastRowsOfPairs && m < kLeastRowsOfWords && has_pairs(weight);
+  return m >= kLeastRowsOfPairs && m < kLeastRowsOfHalves && has_pairs(weight);
+}
+bool takes_halves(const PackedWeight& weight, size_t m) {
+  return m >= kLeastRowsOfHalves && weight.group_stride % 32 == 0 && fits_bytes(weight);
 }
 bool takes_words(const PackedWeight& weight, size_t m) {
-  return m >= kLeastRowsOfWords && weight.group_stride % 32 == 0;
+  return m >= kLeastRowsOfHalves && weight.group_stride % 32 == 0 && !fits_bytes(weight);
 }
 
 }  // namespace
 
-const PackedKernels packed_int8_amx = {prepare<Bytes>, product<Bytes>, product<Bytes>,
-                                       kBlockRows,     kPanelTiles,    sizeof(int8_t),
-                                       kBlockRows,     kCachedRows,    takes_bytes};
-const PackedKernels packed_int8_amx_words = {prepare<Words>, product<Words>, product<Words>,
-                                             kBlockRows,     kPanelTiles,    sizeof(uint16_t),
-                                             kBlockRows,     kCachedRows,    takes_words};
+const PackedKernels packed_int8_amx = {
+    prepare<WholeBytes>, product<WholeBytes>, product<WholeBytes>, kBlockRows, kPanelTiles,
+    sizeof(int8_t),      kBlockRows,          kCachedRows,         takes_bytes};
+const PackedKernels packed_int8_amx_halves = {
+    prepare<HalfBytes>, product<HalfBytes>, product<HalfBytes>, kBlockRows,  kPanelTiles,
+    sizeof(int8_t),     kBlockRows,         kCachedRows,        takes_halves};
+const PackedKernels packed_int8_amx_words = {prepare_for<Words>,
+                                             multiply_in_tiles<Words>,
+                                             multiply_in_tiles<Words>,
+                                             kBlockRows,
+                                             kPanelTiles,
+                                             sizeof(uint16_t),
+                                             kBlockRows,
+                                             kCachedRows,
+                                             takes_words};
 const PackedKernels packed_int8_amx_pairs = {prepare_pairs,
                                              multiply_pairs,
                                              multiply_pairs,
-                                             kLeastRowsOfWords,
+                                             kLeastRowsOfHalves,
                                              1,
                                              2 * sizeof(int8_t),
                                              kPairRows,

@@ -8,7 +8,7 @@ namespace {  // a copy per file: built with its flags
 /// Codes minus their zero points, so that a sum needs no correction. For AVX-512: include
 /// base/simd/avx512.h first.
 struct SignedCodes {
-  static constexpr bool kCorrects = false;
+  static constexpr bool kCorrects = false, kHasFactors = true;
   static const float* factors(const PreparedRows& x) { return x.scales; }
 
   static Vec load_scales(const PackedWeight& weight, const uint8_t* group) {

@@ -164,11 +164,11 @@ void check_extremes(Checks& checks, WeightFormat format, size_t group) {
       const std::vector<uint8_t> zeros(2 * rows, zero);
       WeightView view{format, rows, cols, codes.data(), group, scales.data(), {}, zeros.data()};
       const PackedWeight w = pack_weight(view, Compute::kInt8);
-      const std::vector<float> x(14 * cols, 127 * sign);
-      std::vector<float> y(14 * rows);
+      const std::vector<float> x(48 * cols, 127 * sign);
+      std::vector<float> y(48 * rows);
       const float code = format == WeightFormat::kInt4 ? 15 : 255;
       const float want = (code - zero) * 127 * sign * static_cast<float>(cols);
-      for (size_t m : {1, 14}) {
+      for (size_t m : {1, 14, 48}) {
         packed_linear(w, m, x.data(), nullptr, y.data());
         for (size_t i = 0; i < m * rows; ++i) checks.that("extreme", y[i] == want);
       }

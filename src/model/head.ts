@@ -1,3 +1,4 @@
+import { isBf16 } from '../tensor/compute.js';
 import { crossEntropy } from '../tensor/ops/index.js';
 import {
   logSumExp,
@@ -22,7 +23,7 @@ import { DenseLinear, type Linear } from './linear.js';
 export function headLosses(head: Linear, hidden: Tensor2D, targets: Tensor1D): Tensor1D {
   if (head instanceof DenseLinear) {
     const { weight, bias, compute } = head;
-    return crossEntropy(hidden, weight, targets, bias, compute === 'bf16');
+    return crossEntropy(hidden, weight, targets, bias, isBf16(compute));
   }
   return tidy(() => {
     const logits = head.forward(hidden, {}) as Tensor2D;

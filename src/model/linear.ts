@@ -1,4 +1,4 @@
-import type { Compute } from '../tensor/compute.js';
+import { type Compute, isBf16 } from '../tensor/compute.js';
 import {
   addResidual,
   type Held,
@@ -53,7 +53,7 @@ export interface DenseLinearParts {
   readonly weight: Weight | Tensor2D;
   readonly bias?: Tensor1D | undefined;
   readonly transposedOnDisk: boolean;
-  /** Of products with a variable, f32 or bf16; a `Weight` has its own. Left out: f32. */
+  /** Of products with a variable, all but int8; a `Weight` has its own. Left out: f32. */
   readonly compute?: Compute | undefined;
 }
 
@@ -80,7 +80,7 @@ export class DenseLinear implements Linear {
   }
 
   forward(x: Tensor, _context: ForwardContext, held?: Held): Tensor {
-    if (this.compute === 'bf16' && !(this.weight instanceof Weight)) {
+    if (isBf16(this.compute) && !(this.weight instanceof Weight)) {
       return roundedLinear(x, this.weight, this.bias, held);
     }
     return linear(x, this.weight, this.bias, held);
@@ -146,6 +146,6 @@ export function computeOfLinear(linear: Linear): Compute {
  * are made of what does: no more exactly than the layers multiply. The residual stream stays float32.
  */
 export function heldIn({ training }: ForwardContext, linears: readonly Linear[]): Held {
-  const rounds = training === true && linears.every((layer) => computeOfLinear(layer) === 'bf16');
+  const rounds = training === true && linears.every((layer) => isBf16(computeOfLinear(layer)));
   return rounds ? 'bf16' : undefined;
 }

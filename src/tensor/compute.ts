@@ -4,12 +4,13 @@ import type { WeightFormat } from './weight.js';
 /**
  * The arithmetic of a product with a frozen weight. f32: exact values, float32. bf16: x and codes
  * rounded to bf16, scales and sums in float32. int8: x rounded to int8 per row and group, sums in
- * int32, scales in float32.
+ * int32, scales in float32. bf16-wgmma: the roundings of bf16 in training on GPUs of compute capability 9.0, by
+ * instructions that may add up otherwise than those of bf16 there.
  */
-export type Compute = 'f32' | 'bf16' | 'int8';
+export type Compute = 'f32' | 'bf16' | 'int8' | 'bf16-wgmma';
 
 /** What `--compute` may say. */
-export const COMPUTE_CHOICES = ['auto', 'f32', 'bf16', 'int8'] as const;
+export const COMPUTE_CHOICES = ['auto', 'f32', 'bf16', 'int8', 'bf16-wgmma'] as const;
 export type ComputeChoice = (typeof COMPUTE_CHOICES)[number];
 
 /** What a model is loaded for: `exact` wherever log-probabilities are asked for. */
@@ -19,6 +20,24 @@ export type ComputeUse = 'exact' | 'generate' | 'train';
 export interface ComputeRequest {
   readonly choice: ComputeChoice;
   readonly use: ComputeUse;
+}
+
+/** Whether products round as bf16 does. */
+export function isBf16(compute: Compute): boolean {
+  return compute === 'bf16' || compute === 'bf16-wgmma';
+}
+
+/**
+ * What products of warpgroups (`wgmma`, of compute capability 9.0) are on a GPU: not there, with the bits of the other
+ * matrix instructions, or with bits of their own. The GPU's addon compares them when it opens the GPU.
+ */
+export type Warpgroups = 'none' | 'same-bits' | 'other-bits';
+
+/** Where a model computes. */
+export interface ComputeDevice {
+  readonly device: string;
+  /** Left out: none. */
+  readonly warpgroups?: Warpgroups | undefined;
 }
 
 const INTEGER: ReadonlySet<WeightFormat> = new Set(['int8', 'int4']);
@@ -31,20 +50,37 @@ const INTEGER: ReadonlySet<WeightFormat> = new Set(['int8', 'int4']);
 export function computeOf(choice: ComputeChoice, use: ComputeUse, format: WeightFormat): Compute {
   const wanted = choice === 'auto' ? automatic(use, format) : choice;
   if (wanted === 'f32' || format === 'f32') return 'f32';
-  return wanted === 'int8' && INTEGER.has(format) ? 'int8' : 'bf16';
+  if (wanted === 'int8') return INTEGER.has(format) ? 'int8' : 'bf16';
+  return wanted;
 }
 
 /**
- * The choice on a device: on a GPU, which has no kernels for int8, `auto` is bf16 where the CPU takes int8.
+ * The choice on a device: on a GPU, which has no kernels for int8, `auto` is bf16 where the CPU takes int8; and
+ * training takes bf16-wgmma where warpgroups have bits of their own, so that bf16 cannot have their speed.
  *
- * @throws LlmkitError `usage` when int8 is asked for there
+ * @throws LlmkitError `usage` when the device has no kernels for what is asked for
  */
-export function choiceOn(device: string, choice: ComputeChoice, use: ComputeUse): ComputeChoice {
+export function choiceOn(
+  { device, warpgroups = 'none' }: ComputeDevice,
+  choice: ComputeChoice,
+  use: ComputeUse,
+): ComputeChoice {
+  if (choice === 'bf16-wgmma') expectWarpgroups(warpgroups, use);
   if (device !== 'cuda') return choice;
   if (choice === 'int8') {
     throw new LlmkitError('usage', '--compute int8 has no CUDA kernels; use bf16');
   }
-  return choice === 'auto' && use === 'generate' ? 'bf16' : choice;
+  if (choice !== 'auto' || use === 'exact') return choice;
+  return use === 'train' && warpgroups === 'other-bits' ? 'bf16-wgmma' : 'bf16';
+}
+
+function expectWarpgroups(warpgroups: Warpgroups, use: ComputeUse): void {
+  if (use !== 'train') {
+    throw new LlmkitError('usage', '--compute bf16-wgmma is for training; use bf16');
+  }
+  if (warpgroups !== 'none') return;
+  const needs = 'needs --device cuda and a GPU of compute capability 9.0';
+  throw new LlmkitError('usage', `--compute bf16-wgmma ${needs}; use bf16`);
 }
 
 function automatic(use: ComputeUse, format: WeightFormat): Compute {

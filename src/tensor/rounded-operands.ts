@@ -1,3 +1,4 @@
+import { isBf16 } from './compute.js';
 import * as tf from './tfjs.js';
 import { decodeScales, dequantize, type Weight, type WeightData } from './weight.js';
 
@@ -32,7 +33,7 @@ export function roundedOperands({ data, compute }: Weight): RoundedOperands {
   const group = groupOf(data);
   const weight = group > 0 ? () => roundedValues(data) : () => toBf16(dequantize(data));
   const gradients = { gradient: toBf16, gradientWeight: () => toBf16(weight()) };
-  if (compute === 'bf16' || group === 0) return { input: toBf16, weight, ...gradients };
+  if (isBf16(compute) || group === 0) return { input: toBf16, weight, ...gradients };
   const input = (x: Float32Array) => quantizeRows(x, data.cols, group);
   return { input, weight: () => dequantize(data), ...gradients };
 }

@@ -97,7 +97,7 @@ export async function runTraining(options: TrainingOptions): Promise<TrainingRes
     events.note(`backend: ${backend.description}`);
     const working = () => trainingBytes(config, { base, data, sizes: sizesOf(config, base) });
     const placement = placementOf(map, working);
-    const trainee = await openTrainee(config, base, { onWarning, ...placement });
+    const trainee = await openTrainee(config, base, { backend, onWarning, ...placement });
     events.note(`compute: ${computeOf(config, trainee)}`);
     for (const note of trainee.quantization?.plan.notes ?? []) events.note(note);
     try {

@@ -74,7 +74,7 @@ export async function openModel(options: OpenModelOptions): Promise<OpenModel> {
     const tokenizer = await loadTokenizer(folder);
     const backend = await openBackend(options);
     const { cachePacked, onWarning } = options;
-    const compute = { choice: choiceOn(backend.device, choice, use), use };
+    const compute = { choice: choiceOn(backend, choice, use), use };
     const load = { ...options.load, ...placementOf(options) };
     const model = await loadModel(checkpoint, { ...load, compute, cachePacked, onWarning });
     opened.push(model);

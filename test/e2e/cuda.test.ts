@@ -2,12 +2,14 @@ import { readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { testedBackends } from '../helpers/backends.js';
+import { useCuda } from '../helpers/cuda.js';
 import { runCli, runJson, temporaryFolder } from './helpers.js';
 import { writeTinyCheckpoint } from './tiny-checkpoint.js';
 
 const DEVICES = ['cpu', 'cuda'] as const;
 const TIMEOUT_MS = 300_000;
 const isTested = testedBackends.includes('cuda');
+const IS_GPU = isTested && !(await useCuda()).deviceInfo().emulated;
 const MODEL = isTested ? await writeTinyCheckpoint(join(temporaryFolder(), 'tiny')) : '';
 
 const WEIGHTS = 'model.safetensors';
@@ -182,6 +184,33 @@ describe.runIf(isTested)('--device cuda beside cpu', () => {
       gpu.shown.length - 1,
     );
   });
+
+  test.skipIf(IS_GPU)(
+    'compares products of warpgroups when the device is opened: training has a type of its own where they differ',
+    async () => {
+      const env = { LLMKIT_EMULATED_SHARED: '232448' };
+      const same = await runCli(['backend', 'list'], { env });
+      expect(same.stdout).toContain("wgmma gives mma.sync's bits: yes");
+      const differing = { ...env, LLMKIT_EMULATED_WARPGROUPS: 'other' };
+      const other = await runCli(['backend', 'list'], { env: differing });
+      expect(other.stdout).toContain("wgmma gives mma.sync's bits: no; it serves training");
+      const out = temporaryFolder();
+      const train = (folder: string, compute: string, options: object) =>
+        runJson([...trainingArgs(join(out, folder), compute), '--device', 'cuda'], options);
+      const trained = await train('differing', 'auto', { env: differing });
+      expect(trained.compute).toMatch(/^bf16-wgmma \(auto: nf4 weights\)/);
+      const record = JSON.parse(readFileSync(join(out, 'differing', 'llmkit.json'), 'utf8'));
+      expect(record.compute).toBe(trained.compute);
+      expect((await train('same', 'auto', { env })).compute).toMatch(/^bf16 \(auto: nf4 weights\)/);
+      const [differed, was] = ['differing', 'same'].map((folder) => lossesOf(join(out, folder)));
+      expect(difference(differed ?? [], was ?? [])).toBeLessThan(2e-2);
+      const generate = ['generate', MODEL, '--prompt', 'x', '--device', 'cuda'];
+      const refused = await runCli([...generate, '--compute', 'bf16-wgmma'], { env });
+      expect(refused.stderr).toContain('--compute bf16-wgmma is for training; use bf16');
+      expect(refused.code).toBe(2);
+    },
+    TIMEOUT_MS,
+  );
 
   test('refuses int8 products', async () => {
     const args = ['generate', MODEL, '--prompt', 'x', '--device', 'cuda', '--compute', 'int8'];

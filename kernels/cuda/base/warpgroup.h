@@ -5,6 +5,16 @@
 // Products of a warpgroup (128 threads) of the chips of compute capability 9.0: they run beside the
 // threads, read one operand from shared memory, and exist in code for sm_90a alone.
 
+namespace llmkit::cuda {
+
+/// Where 16 bytes of a row of 128 lie, from the first of its rows on, as products read them: the
+/// pieces of a row are exchanged by its last three bits.
+__host__ __device__ constexpr uint32_t swizzled_piece(int row, int piece) {
+  return static_cast<uint32_t>(row * 128 + ((piece ^ (row & 7)) << 4));
+}
+
+}  // namespace llmkit::cuda
+
 // LLMKIT_WARPGROUPS is defined where code for them is compiled; kernels are empty elsewhere, and
 // launchers look for code for sm_90a first.
 
@@ -17,8 +27,8 @@
 namespace llmkit::cuda {
 
 /// Rows of 16 bf16 values in shared memory, as many as a product takes: a row's 128 bytes hold 64,
-/// the pieces of 16 bytes exchanged by the row's last three bits. `address` is that of the first
-/// row's 16 values; the first of every eight rows is aligned to 1024.
+/// as swizzled_piece() has them. `address` is that of the first row's 16 values; the first of every
+/// eight rows is aligned to 1024. For products across: 16 such rows, all 64 values of each.
 __device__ __forceinline__ uint64_t shared_operand(uint32_t address) {
   constexpr uint64_t kEightRows = 1024 >> 4, kSwizzled128 = 1;
   return (address & 0x3ffffu) >> 4 | kEightRows << 32 | kSwizzled128 << 62;
@@ -30,9 +40,10 @@ __device__ __forceinline__ void publish_shared() {
 }
 
 /// Comes before products whose operands are the registers a, which must all be written by now.
-__device__ __forceinline__ void begin_products(uint32_t (&a)[4][4]) {
+template <int kOperands>
+__device__ __forceinline__ void begin_products(uint32_t (&a)[kOperands][4]) {
 #pragma unroll
-  for (int b = 0; b < 4; ++b)
+  for (int b = 0; b < kOperands; ++b)
     asm volatile("" : "+r"(a[b][0]), "+r"(a[b][1]), "+r"(a[b][2]), "+r"(a[b][3])::"memory");
   asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
 }
@@ -59,23 +70,50 @@ __device__ __forceinline__ void settle_sums(float (&c)[kBlocks][4]) {
     asm volatile("" : "+f"(c[j][0]), "+f"(c[j][1]), "+f"(c[j][2]), "+f"(c[j][3])::"memory");
 }
 
-/// c [64, 64] = (keep ? c : 0) + a [64, 16] · bᵀ, b [64, 16] in shared memory. Warp w of the four
-/// has rows 16 w to 16 w + 15 of a and c; c[j] is columns 8 j to 8 j + 7, a and c[j] as
-/// multiply_add has them.
-__device__ __forceinline__ void multiply_add_group(float (&c)[8][4], const uint32_t (&a)[4],
-                                                   uint64_t b, bool keep) {
+/// c [64, 64] = (keep ? c : 0) + a [64, 16] · bᵀ, b [64, 16] in shared memory, or with kAcross
+/// + a · b, b [16, 64]. Warp w of the four has rows 16 w to 16 w + 15 of a and c; c[j] is columns
+/// 8 j to 8 j + 7, a and c[j] as multiply_add has them.
+template <bool kAcross>
+__device__ __forceinline__ void multiply_add_registers(float (&c)[8][4], const uint32_t (&a)[4],
+                                                       uint64_t b, bool keep) {
   asm volatile(
       "{\n.reg .pred p;\nsetp.ne.b32 p, %37, 0;\n"
       "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 "
       "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,"
-      "%24,%25,%26,%27,%28,%29,%30,%31}, {%32,%33,%34,%35}, %36, p, 1, 1, 0;\n}"
+      "%24,%25,%26,%27,%28,%29,%30,%31}, {%32,%33,%34,%35}, %36, p, 1, 1, %38;\n}"
       : "+f"(c[0][0]), "+f"(c[0][1]), "+f"(c[0][2]), "+f"(c[0][3]), "+f"(c[1][0]), "+f"(c[1][1]),
         "+f"(c[1][2]), "+f"(c[1][3]), "+f"(c[2][0]), "+f"(c[2][1]), "+f"(c[2][2]), "+f"(c[2][3]),
         "+f"(c[3][0]), "+f"(c[3][1]), "+f"(c[3][2]), "+f"(c[3][3]), "+f"(c[4][0]), "+f"(c[4][1]),
         "+f"(c[4][2]), "+f"(c[4][3]), "+f"(c[5][0]), "+f"(c[5][1]), "+f"(c[5][2]), "+f"(c[5][3]),
         "+f"(c[6][0]), "+f"(c[6][1]), "+f"(c[6][2]), "+f"(c[6][3]), "+f"(c[7][0]), "+f"(c[7][1]),
         "+f"(c[7][2]), "+f"(c[7][3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(static_cast<int>(keep)));
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(static_cast<int>(keep)),
+        "n"(kAcross ? 1 : 0));
+}
+__device__ __forceinline__ void multiply_add_group(float (&c)[8][4], const uint32_t (&a)[4],
+                                                   uint64_t b, bool keep) {
+  multiply_add_registers<false>(c, a, b, keep);
+}
+__device__ __forceinline__ void multiply_add_across(float (&c)[8][4], const uint32_t (&a)[4],
+                                                    uint64_t b, bool keep) {
+  multiply_add_registers<true>(c, a, b, keep);
+}
+
+/// c [64, 64] = (keep ? c : 0) + a [64, 16] · bᵀ, b [64, 16], both in shared memory; c as above.
+__device__ __forceinline__ void multiply_add_group(float (&c)[8][4], uint64_t a, uint64_t b,
+                                                   bool keep) {
+  asm volatile(
+      "{\n.reg .pred p;\nsetp.ne.b32 p, %34, 0;\n"
+      "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 "
+      "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,"
+      "%24,%25,%26,%27,%28,%29,%30,%31}, %32, %33, p, 1, 1, 0, 0;\n}"
+      : "+f"(c[0][0]), "+f"(c[0][1]), "+f"(c[0][2]), "+f"(c[0][3]), "+f"(c[1][0]), "+f"(c[1][1]),
+        "+f"(c[1][2]), "+f"(c[1][3]), "+f"(c[2][0]), "+f"(c[2][1]), "+f"(c[2][2]), "+f"(c[2][3]),
+        "+f"(c[3][0]), "+f"(c[3][1]), "+f"(c[3][2]), "+f"(c[3][3]), "+f"(c[4][0]), "+f"(c[4][1]),
+        "+f"(c[4][2]), "+f"(c[4][3]), "+f"(c[5][0]), "+f"(c[5][1]), "+f"(c[5][2]), "+f"(c[5][3]),
+        "+f"(c[6][0]), "+f"(c[6][1]), "+f"(c[6][2]), "+f"(c[6][3]), "+f"(c[7][0]), "+f"(c[7][1]),
+        "+f"(c[7][2]), "+f"(c[7][3])
+      : "l"(a), "l"(b), "r"(static_cast<int>(keep)));
 }
 
 /// c [64, 128] = (keep ? c : 0) + a [64, 16] · bᵀ, b [128, 16], both in shared memory; c as above.

@@ -32,7 +32,8 @@ struct Weights {
   std::vector<PackedWeight> copies;
   std::vector<MemoryPointer> memory;
 
-  Weights(const Stored& stored, const Shape& shape, size_t bytes_in_all) {
+  Weights(const Stored& stored, const Shape& shape, size_t bytes_in_all,
+          Instructions instructions = invariant_instructions()) {
     const size_t count = shape.rows * shape.cols;
     const size_t groups = stored.group_size == 0 ? 0 : count / stored.group_size;
     const MemoryPointer codes = stored.group_size == 0 ? random_bf16(count) : random_memory(count);
@@ -46,6 +47,7 @@ struct Weights {
     view.group_size = stored.group_size;
     view.scales = groups > 0 ? scales->as<float>() : nullptr;
     PackedWeight packed = packed_form(view, groups > 0 ? ScaleType::kBf16 : ScaleType::kNone);
+    packed.instructions = instructions;
     const size_t bytes = packed_bytes(packed);
     do {
       memory.push_back(empty_memory(bytes));
@@ -59,10 +61,11 @@ struct Weights {
 
 Shape shape_of(const Shape& shape, bool dry) { return dry ? Shape{256, 256} : shape; }
 
-Call open_forward(const Stored& stored, const Shape& whole, size_t rows, bool dry) {
+Call open_forward(const Stored& stored, const Shape& whole, size_t rows, Instructions instructions,
+                  bool dry) {
   const size_t m = dry ? std::min(rows, kDryRows) : rows;
   const Shape shape = shape_of(whole, dry);
-  const auto weights = std::make_shared<Weights>(stored, shape, dry ? 0 : kRotated);
+  const auto weights = std::make_shared<Weights>(stored, shape, dry ? 0 : kRotated, instructions);
   const MemoryPointer x = random_floats(m * shape.cols);
   const MemoryPointer y = empty_memory(m * shape.rows * sizeof(float));
   PackedLayer layer;
@@ -150,9 +153,13 @@ std::vector<Work> linear_works() {
         const double operations =
             2.0 * static_cast<double>(m) * static_cast<double>(shape.rows * shape.cols);
         const bool few = m <= 16;
-        works.push_back({title("linear", stored, shape, m), few ? Bound::kCopy : Bound::kMatrix,
-                         few ? weight_bytes(stored, shape) : operations,
-                         [=](bool dry) { return open_forward(stored, shape, m, dry); }});
+        for (const Timed& timed : timed_instructions()) {
+          works.push_back(
+              {title("linear", stored, shape, m) + timed.ending,
+               few ? Bound::kCopy : Bound::kMatrix, few ? weight_bytes(stored, shape) : operations,
+               [=](bool dry) { return open_forward(stored, shape, m, timed.instructions, dry); }});
+          if (few) break;
+        }
         if (shape.rows > shape.cols)
           works.push_back({title("gate and up", stored, shape, m),
                            few ? Bound::kCopy : Bound::kMatrix,

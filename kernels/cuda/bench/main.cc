@@ -129,10 +129,17 @@ void print_row(const Row& row, const Limits& limits) {
   std::printf("\n");
 }
 
+/// What products of warpgroups are here.
+const char* warpgroup_bits() {
+  constexpr const char* kNames[] = {"none", "same-bits", "other-bits"};
+  return kNames[static_cast<size_t>(llmkit::cuda::warpgroups())];
+}
+
 void print_json(const char* device, const std::vector<Row>& rows, const Limits& limits) {
   std::printf(
-      "{\"device\": \"%s\", \"copy\": %.1f, \"upload\": %.1f, \"matrix\": %.2f, \"rows\": [",
-      device, limits.copy * 1e-9, limits.upload * 1e-9, limits.matrix * 1e-12);
+      "{\"device\": \"%s\", \"warpgroups\": \"%s\", \"copy\": %.1f, \"upload\": %.1f, "
+      "\"matrix\": %.2f, \"rows\": [",
+      device, warpgroup_bits(), limits.copy * 1e-9, limits.upload * 1e-9, limits.matrix * 1e-12);
   for (size_t i = 0; i < rows.size(); ++i) {
     const Figure figure = figure_of(rows[i], rows[i].rate);
     const double limit = limits.of(rows[i].bound);
@@ -198,7 +205,7 @@ int main(int count, char** arguments) {
     print_json(properties.name, rows, limits);
     return 0;
   }
-  std::printf("%s\n", properties.name);
+  std::printf("%s, products of warpgroups: %s\n", properties.name, warpgroup_bits());
   for (const Row& row : rows) print_row(row, limits);
   return 0;
 }

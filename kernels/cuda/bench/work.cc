@@ -55,4 +55,13 @@ MemoryPointer random_bf16(size_t count) {
   return copy_of(halves.data(), count * sizeof(uint16_t));
 }
 
+std::vector<Timed> timed_instructions() {
+  std::vector<Timed> timed = {{invariant_instructions(), ""}};
+  if (warpgroups() == Warpgroups::kSameBits)
+    timed.push_back({Instructions::kWarps, ", by mma.sync"});
+  if (warpgroups() == Warpgroups::kOtherBits)
+    timed.push_back({Instructions::kWarpgroups, ", by wgmma"});
+  return timed;
+}
+
 }  // namespace llmkit::cuda::bench

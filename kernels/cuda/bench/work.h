@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "cuda/base/cuda.h"
+#include "cuda/warpgroups/warpgroups.h"
 
 namespace llmkit::cuda::bench {
 
@@ -52,6 +53,15 @@ MemoryPointer random_memory(size_t bytes);
 MemoryPointer random_floats(size_t count);
 MemoryPointer random_bf16(size_t count);
 MemoryPointer copy_of(const void* host, size_t bytes);
+
+/// Instructions that a work is timed with, and how its name ends.
+struct Timed {
+  Instructions instructions;
+  const char* ending;
+};
+/// Those of inference, and where the chip has two kinds the other one: what the same bits for any
+/// number of rows cost, or do not.
+std::vector<Timed> timed_instructions();
 
 // One per file of this folder.
 std::vector<Work> limit_works();

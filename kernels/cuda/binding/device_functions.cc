@@ -3,6 +3,7 @@
 #include "cuda/binding/arguments.h"
 #include "cuda/binding/device.h"
 #include "cuda/binding/wrong_ids.h"
+#include "cuda/warpgroups/warpgroups.h"
 
 namespace llmkit::cuda {
 namespace {
@@ -23,6 +24,9 @@ Napi::Array shown(Napi::Env env) {
   return all;
 }
 
+/// Warpgroups, in their order.
+constexpr const char* kWarpgroupNames[] = {"none", "same-bits", "other-bits"};
+
 /// deviceInfo()
 Napi::Value device_info(const Napi::CallbackInfo& info) {
   const DeviceInfo& found = device();
@@ -35,6 +39,7 @@ Napi::Value device_info(const Napi::CallbackInfo& info) {
   object["driverCuda"] = cuda_version(found.driver_cuda);
   object["runtime"] = cuda_version(found.runtime);
   object["leastDriver"] = least_driver(found.runtime);
+  object["warpgroups"] = kWarpgroupNames[static_cast<size_t>(warpgroups())];
   object["shown"] = shown(info.Env());
 #ifdef LLMKIT_EMULATED
   object["emulated"] = true;

@@ -69,11 +69,17 @@ class Layers {
     packed_[place].update = lora_layer(weight, p).update;
   }
 
-  /// The first layer, which is packed, ends in f and writes bf16 values to `rounded` as well.
-  void end_first(Ending ending, Activation f, bf16* rounded) {
-    packed_.front().ending = ending;
-    packed_.front().f = f;
-    packed_.front().rounded = rounded;
+  /// The first layer, which is packed, ends in f; its results are argument `y_index`.
+  void end_first(Ending ending, Activation f, size_t y_index) {
+    PackedLayer& layer = packed_.front();
+    layer.ending = ending;
+    layer.f = f;
+    layer.rounded = rounded_result(*layer.weight, y_index);
+  }
+  /// Where results are to be put in bf16 as well; null where no product takes them.
+  bf16* rounded_result(const PackedWeight& weight, size_t y_index) const {
+    const bool takes = weight.instructions != Instructions::kWarpgroups;
+    return takes ? rounded_output(args_, y_index, weight.rows) : nullptr;
   }
 
   void multiply() const {
@@ -118,7 +124,7 @@ void activated_linear_call(const Napi::CallbackInfo& info) {
   layers.add(2, y.data);
   layers.update(0, 2, 6);
   const bool packed = packed_weight(args, 2) != nullptr;
-  if (packed) layers.end_first(Ending::kActivated, f, rounded_output(args, 4, layers.rows(2)));
+  if (packed) layers.end_first(Ending::kActivated, f, 4);
   layers.multiply();
   if (!packed) check(activation(f, y.size, y.data, y.data, stream()), "activatedLinear");
 }
@@ -153,11 +159,11 @@ void gated_linear_call(const Napi::CallbackInfo& info) {
   layers.add(6, in_product ? nullptr : up_sums);
   layers.update(0, 3, 9);
   layers.update(1, 6, 12);
-  bf16* const rounded = rounded_output(args, 5, layers.rows(3));
-  if (in_product) layers.end_first(Ending::kGates, f, rounded);
+  if (in_product) layers.end_first(Ending::kGates, f, 5);
   layers.multiply();
-  if (!in_product)
-    check(gated_mlp(f, y.size, y.data, up_sums, y.data, rounded, stream()), "gatedLinear");
+  if (in_product) return;
+  bf16* const rounded = rounded_output(args, 5, layers.rows(3));
+  check(gated_mlp(f, y.size, y.data, up_sums, y.data, rounded, stream()), "gatedLinear");
 }
 
 /// linearGradInput(dy, weight, dx, cols)

@@ -5,7 +5,6 @@
 
 #include "binding/weight_reader.h"
 #include "cuda/binding/held_weight.h"
-#include "cuda/packed_linear/packed_linear.h"
 
 namespace llmkit::cuda {
 namespace {
@@ -60,17 +59,29 @@ class Uploader {
   std::vector<HeldPart>& parts_;
 };
 
+/// Compute types, in the order of kDeviceComputeNames: the CPU's, and one of the GPU's own.
+enum class DeviceCompute : uint8_t { kF32, kBf16, kInt8, kBf16Wgmma };
+constexpr const char* kDeviceComputeNames[] = {"f32", "bf16", "int8", "bf16-wgmma"};
+
+/// The instructions of a compute type's products.
+Instructions instructions_of(const Arguments& args, DeviceCompute compute) {
+  if (compute != DeviceCompute::kBf16Wgmma) return invariant_instructions();
+  if (warpgroups() == Warpgroups::kNone)
+    args.range_error("--compute bf16-wgmma needs a GPU of compute capability 9.0; use bf16");
+  return Instructions::kWarpgroups;
+}
+
 /// Packs a weight that lies in memory of the host. The stored bytes are on the device only until
 /// they are packed.
-void pack(const WeightView& host, HeldWeight& held) {
+void pack(const WeightView& host, Instructions instructions, HeldWeight& held) {
   std::vector<HeldPart> stored;
   const WeightView view = Uploader(stored).upload(host);
   auto packed = std::make_unique<PackedWeight>(packed_form(view, exact_scale_type(host)));
+  packed->instructions = instructions;
   const size_t bytes = packed_bytes(*packed);
   held.parts.push_back({device_memory(bytes, "createWeight"), bytes});
   place_packed(*packed, held.parts.back().block.data());
   check(pack_weight(view, *packed, stream()), "createWeight");
-  check(compare_products(scratch(compare_products_workspace()).data(), stream()), "createWeight");
   held.view.format = host.format;
   held.view.rows = host.rows;
   held.view.cols = host.cols;
@@ -95,15 +106,16 @@ HeldWeight& any_weight(const Arguments& args, const Napi::Value& handle) {
 Napi::Value create_weight(const Napi::CallbackInfo& info) {
   const Arguments args(info, "createWeight");
   if (!info[0].IsObject()) args.expected(0, "an object");
-  const auto compute = static_cast<Compute>(args.choice(1, binding::kComputeNames));
-  if (compute == Compute::kInt8) args.range_error("--compute int8 has no CUDA kernels; use bf16");
+  const auto compute = static_cast<DeviceCompute>(args.choice(1, kDeviceComputeNames));
+  if (compute == DeviceCompute::kInt8)
+    args.range_error("--compute int8 has no CUDA kernels; use bf16");
   std::vector<Napi::ObjectReference> arrays;
   const WeightView host = binding::read_weight(args, info[0].As<Napi::Object>(), arrays);
   auto held = std::make_unique<HeldWeight>();
-  if (compute == Compute::kF32)
+  if (compute == DeviceCompute::kF32)
     held->view = Uploader(held->parts).upload(host);
   else
-    pack(host, *held);
+    pack(host, instructions_of(args, compute), *held);
   return handle_of(info.Env(), std::move(held));
 }
 
@@ -120,7 +132,7 @@ Napi::Value weight_bytes(const Napi::CallbackInfo& info) {
   view.zeros = args.flag(4) ? &some : nullptr;
   const size_t groups = groups_of(view), scales = groups * sizeof(float);
   size_t bytes = code_bytes(view) + scales + (view.zeros == nullptr ? 0 : groups);
-  if (static_cast<Compute>(args.choice(5, binding::kComputeNames)) != Compute::kF32)
+  if (static_cast<DeviceCompute>(args.choice(5, kDeviceComputeNames)) != DeviceCompute::kF32)
     bytes = packed_bytes(packed_form(view, groups == 0 ? ScaleType::kNone : ScaleType::kF32));
   return Napi::Number::New(info.Env(), static_cast<double>(bytes));
 }

@@ -1,10 +1,12 @@
 #include "cuda/emulator/instructions.h"
 
+#include <cstdlib>
 #include <cstring>
 
 #include "cuda/emulator/block.h"
 #include "cuda/emulator/float16.h"
 #include "cuda/emulator/schedule.h"
+#include "cuda/emulator/warpgroup.h"
 
 namespace llmkit::cuda {
 
@@ -54,6 +56,11 @@ void store_shared_4(uint32_t address, uint32_t value) {
 }
 
 namespace emulator {
+
+bool warpgroups_differ = [] {
+  const char* const bits = std::getenv("LLMKIT_EMULATED_WARPGROUPS");
+  return bits != nullptr && std::strcmp(bits, "other") == 0;
+}();
 
 void wait_copies(size_t pending) {
   Copies& mine = copies_of_thread();

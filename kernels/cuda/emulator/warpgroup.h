@@ -9,12 +9,18 @@
 
 namespace llmkit::cuda {
 
+namespace emulator {
+/// Whether products of warpgroups have other bits than mma.sync.
+extern bool warpgroups_differ;
+}  // namespace emulator
+
 inline uint64_t shared_operand(uint32_t address) {
   if ((address & 0x380) != 0) emulator::fail("a product's operand does not begin at 1024 bytes");
   return address;
 }
 inline void publish_shared() { emulator::shared_memory().publish(emulator::thread_of_block()); }
-inline void begin_products(uint32_t (&)[4][4]) {}
+template <int kOperands>
+void begin_products(uint32_t (&)[kOperands][4]) {}
 inline void begin_products() {}
 inline void commit_products() {}
 template <int kPending>
@@ -32,6 +38,15 @@ inline void load_operand(uint32_t (&r)[4], uint32_t row) {
   load_matrices(r, row);
 }
 
+/// A warp's part of a product. With LLMKIT_EMULATED_WARPGROUPS=other the 16 terms are summed before
+/// they are added to c: a chip whose products of warpgroups have other bits than mma.sync.
+inline void multiply_add_part(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+  if (!emulator::warpgroups_differ) return multiply_add(c, a, b0, b1);
+  float sums[4] = {};
+  multiply_add(sums, a, b0, b1);
+  for (int i = 0; i < 4; ++i) c[i] += sums[i];
+}
+
 template <int kBlocks>
 void multiply_add_group(float (&c)[kBlocks][4], const uint32_t (&a)[4], uint64_t b, bool keep) {
   if (!keep) std::memset(c, 0, sizeof(c));
@@ -41,8 +56,22 @@ void multiply_add_group(float (&c)[kBlocks][4], const uint32_t (&a)[4], uint64_t
     uint32_t pieces[4];
     const uint32_t row = 8 * (j + lane / 16) + lane % 8;
     load_operand(pieces, swizzled(first + row * 128 + (lane / 8 % 2) * 16));
-    multiply_add(c[j], a, pieces[0], pieces[1]);
-    multiply_add(c[j + 1], a, pieces[2], pieces[3]);
+    multiply_add_part(c[j], a, pieces[0], pieces[1]);
+    multiply_add_part(c[j + 1], a, pieces[2], pieces[3]);
+  }
+}
+
+inline void multiply_add_across(float (&c)[8][4], const uint32_t (&a)[4], uint64_t b, bool keep) {
+  if (!keep) std::memset(c, 0, sizeof(c));
+  const uint32_t lane = threadIdx.x % 32, row = static_cast<uint32_t>(b) + lane % 16 * 128;
+  for (uint32_t j = 0; j < 8; j += 2) {
+    // Matrices 0 and 1: rows 0 to 7 and 8 to 15 of columns j; 2 and 3: of columns j + 1.
+    uint32_t pieces[4];
+    const uint32_t at = swizzled(row + (j + lane / 16) * 16);
+    emulator::shared_memory().check_published(at);
+    load_matrices_transposed(pieces, at);
+    multiply_add_part(c[j], a, pieces[0], pieces[1]);
+    multiply_add_part(c[j + 1], a, pieces[2], pieces[3]);
   }
 }
 

@@ -2,6 +2,7 @@
 #include "cuda/gemm_bf16/gemm_bf16.h"
 #include "cuda/gemm_bf16/products.h"
 #include "cuda/gemm_bf16/tile.h"
+#include "cuda/warpgroups/warpgroups.h"
 
 namespace llmkit::cuda {
 namespace {
@@ -110,7 +111,7 @@ cudaError_t launch_side(const Bf16GemmArgs& args, cudaStream_t stream) {
 cudaError_t gemm_bf16(const Bf16GemmArgs& args, cudaStream_t stream) {
   if (args.m == 0 || args.n == 0) return cudaSuccess;
   // Without any k there is nothing that a copy engine could be given.
-  if (!args.a.across && !args.b.across && args.k > 0 && gemm_bf16_has_groups())
+  if (!args.a.across && !args.b.across && args.k > 0 && has_warpgroups())
     return gemm_bf16_by_groups(args, stream);
   const size_t large = size_t{blocks_of(args.m, kLargeSide)} * blocks_of(args.n, kLargeSide);
   if (large >= kEnoughBlocks) return launch_side<kLargeSide>(args, stream);

@@ -14,7 +14,8 @@ struct Bf16Operand {
 };
 
 /// y[m, n] = sum over k of a(m, k) b(n, k) + bias[n] + residual[m, n], summed in float32: one chain
-/// of matrix instructions with k ascending for every output, whatever m and n are.
+/// of matrix instructions with k ascending for every output, whatever m and n are. Those of
+/// warpgroups, where the chip has them, need both operands along k: transposing one for it pays.
 struct Bf16GemmArgs {
   size_t m = 0, n = 0, k = 0;
   Bf16Operand a, b;                 // not: a across and b along k
@@ -23,10 +24,6 @@ struct Bf16GemmArgs {
   Elements y;
 };
 cudaError_t gemm_bf16(const Bf16GemmArgs& args, cudaStream_t stream);
-
-/// Whether this chip has products of warpgroups (compute capability 9.0): they need both operands
-/// along k, so that transposing one to have it so pays.
-bool gemm_bf16_has_groups();
 
 /// A matrix [rows, cols] rounded to bf16 (or of bf16, copied), its rows `bf16_step(cols)` apart and
 /// filled up with zeros.

@@ -134,21 +134,6 @@ cudaError_t launch_multiply(const Bf16GemmArgs& args, cudaStream_t stream) {
 
 }  // namespace
 
-bool gemm_bf16_has_groups() {
-#ifdef LLMKIT_EMULATED  // the emulated chip has the instructions, but most often no memory for this
-  int bytes = 0;
-  cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, 0);
-  return static_cast<size_t>(bytes) >= kMostBytes;
-#else
-  static const bool found = [] {
-    cudaFuncAttributes code;
-    return cudaFuncGetAttributes(&code, multiply_by_groups<kNarrow>) == cudaSuccess &&
-           code.binaryVersion == 90 && code.ptxVersion == 90;
-  }();
-  return found;
-#endif
-}
-
 cudaError_t gemm_bf16_by_groups(const Bf16GemmArgs& args, cudaStream_t stream) {
   const size_t wide = size_t{blocks_of(args.m, kBlockRows)} * blocks_of(args.n, kWide);
   return wide >= kEnoughBlocks ? launch_multiply<kWide>(args, stream)

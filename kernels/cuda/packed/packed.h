@@ -3,6 +3,7 @@
 #include "base/packed_weight.h"
 #include "base/weight_view.h"
 #include "cuda/packed/layout.h"
+#include "cuda/warpgroups/warpgroups.h"
 
 namespace llmkit::cuda {
 
@@ -21,6 +22,8 @@ struct PackedWeight {
   const void* codes = nullptr;     // [row tiles][column tiles][planes][256] words
   const void* scales = nullptr;    // [row tiles][groups][32]
   const uint8_t* zeros = nullptr;  // the same
+  /// Of its products, but not of their gradients: those have no few rows to agree with.
+  Instructions instructions = Instructions::kWarps;
 
   LLMKIT_HOST_DEVICE size_t row_tiles() const { return (rows + kTileRows - 1) / kTileRows; }
   LLMKIT_HOST_DEVICE size_t column_tiles() const {

@@ -11,11 +11,13 @@
 
 namespace llmkit::cuda::testing {
 
-/// A weight of host memory, packed on the device.
+/// A weight of host memory, packed on the device, whose products have to agree with those of few
+/// rows.
 class DeviceWeight {
  public:
   explicit DeviceWeight(const WeightView& host)
       : form_(packed_form(host, exact_scale_type(host))), memory_(packed_bytes(form_)) {
+    form_.instructions = invariant_instructions();
     place_packed(form_, memory_.data());
     constexpr size_t kBits[] = {32, 16, 16, 8, 4, 4, 4};
     const size_t count = host.rows * host.cols, bits = kBits[static_cast<size_t>(host.format)];
@@ -38,6 +40,8 @@ class DeviceWeight {
   }
 
   const PackedWeight& weight() const { return form_; }
+  /// Its products are of these from now on.
+  void use(Instructions instructions) { form_.instructions = instructions; }
 
   std::vector<float> unpacked() const {
     DeviceVector<float> y(form_.rows * form_.cols);

@@ -170,22 +170,6 @@ cudaError_t launch_multiply(const ForwardArgs& args, cudaStream_t stream) {
 
 }  // namespace
 
-bool products_of_groups() {
-  static const bool found = [] {
-#ifdef LLMKIT_EMULATED
-    int bytes = 0;
-    return cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, 0) ==
-               cudaSuccess &&
-           bytes >= 227 * 1024;
-#else
-    cudaFuncAttributes code;
-    return cudaFuncGetAttributes(&code, multiply_by_groups<Int4Codec>) == cudaSuccess &&
-           code.binaryVersion == 90 && code.ptxVersion == 90;
-#endif
-  }();
-  return found;
-}
-
 bool prefers_groups(const ForwardArgs& args) {
   return static_cast<size_t>(blocks_of(args.m, kBlockRows)) * row_blocks(args) >= kEnoughBlocks;
 }

@@ -15,6 +15,7 @@ ForwardArgs alike(const PackedLinearArgs& args, size_t first) {
   ForwardArgs forward = {};
   forward.m = static_cast<int>(args.m);
   forward.cols = static_cast<int>(args.layers[first].weight->cols);
+  forward.instructions = args.layers[first].weight->instructions;
   if (!args.x.is_bf16) forward.float_x = static_cast<const float*>(args.x.data);
   if (args.layers[first].ending == Ending::kGates) {
     forward.layers[0] = layer_args(args.layers[first]);
@@ -26,6 +27,7 @@ ForwardArgs alike(const PackedLinearArgs& args, size_t first) {
   for (size_t i = first; i < args.count && forward.count < kMostLayers; ++i) {
     const PackedLayer& layer = args.layers[i];
     if (layer.weight->code != code || layer.ending == Ending::kGates) break;
+    if (layer.weight->instructions != forward.instructions) break;
     forward.layers[forward.count++] = layer_args(layer);
   }
   return forward;
@@ -45,11 +47,29 @@ bool gates_fit(const PackedLinearArgs& args) {
   return true;
 }
 
-bool by_groups(const ForwardArgs& args) { return products_agree() && prefers_groups(args); }
+/// Whether products of warpgroups make all numbers of rows.
+bool only_groups(const PackedLayer& layer) {
+  return layer.weight->instructions == Instructions::kWarpgroups;
+}
+bool instructions_fit(const PackedLinearArgs& args) {
+  for (size_t i = 0; i < args.count; ++i)
+    if (only_groups(args.layers[i]) != only_groups(args.layers[0])) return false;
+  return true;
+}
+/// Whether the kernels for few rows make them.
+bool is_few(const PackedLinearArgs& args) {
+  return args.m <= kFewRows && !only_groups(args.layers[0]);
+}
+/// Whether products of warpgroups make what the kernels for few rows do not.
+bool by_groups(const ForwardArgs& args) {
+  return args.instructions == Instructions::kWarpgroups ||
+         (args.instructions == Instructions::kEither && prefers_groups(args));
+}
 
 /// The rows that the kernels for few of them take as they are, or null.
 const bf16* ready_rows(const PackedLinearArgs& args) {
-  if (args.rounded != nullptr || !args.x.is_bf16 || args.m > kFewRows) return args.rounded;
+  if (!is_few(args)) return nullptr;
+  if (args.rounded != nullptr || !args.x.is_bf16) return args.rounded;
   const bool whole = args.layers[0].weight->cols % kTileColumns == 0 &&
                      reinterpret_cast<uintptr_t>(args.x.data) % 16 == 0;
   return whole ? static_cast<const bf16*>(args.x.data) : nullptr;
@@ -65,10 +85,10 @@ Needs needs_of(const PackedLinearArgs& args) {
   for (size_t i = 0; i < args.count;) {
     const ForwardArgs forward = alike(args, i);
     const bool takes_floats_too =
-        !args.x.is_bf16 && takes_floats(forward, args.layers[i].weight->code);
+        is_few(args) && !args.x.is_bf16 && takes_floats(forward, args.layers[i].weight->code);
     if (ready_rows(args) == nullptr && !takes_floats_too) needs.rounded = true;
     i += layers_of(forward);
-    if (args.m <= kFewRows || by_groups(forward)) continue;
+    if (is_few(args) || by_groups(forward)) continue;
     const size_t bytes = part_sums_bytes(forward);
     needs.sums_bytes = bytes > needs.sums_bytes ? bytes : needs.sums_bytes;
     if (bytes > 0) needs.counters += result_tiles(forward);
@@ -80,14 +100,15 @@ size_t padded_cols(const PackedLinearArgs& args) { return args.layers[0].weight-
 size_t column_tiles(const PackedLinearArgs& args) { return args.layers[0].weight->column_tiles(); }
 
 bool is_empty(const PackedLinearArgs& args) { return args.m == 0 || args.count == 0; }
+bool is_valid(const PackedLinearArgs& args) { return gates_fit(args) && instructions_fit(args); }
 
 /// The parts of the memory that a product works in.
 struct Workspace {
   Workspace(const PackedLinearArgs& args, const Needs& needs, void* memory)
       : x(static_cast<bf16*>(memory)) {
-    const size_t x_bytes = !needs.rounded       ? 0
-                           : args.m <= kFewRows ? args.m * padded_cols(args) * sizeof(bf16)
-                                                : bytes_of_tiles(args.m, column_tiles(args));
+    const size_t x_bytes = !needs.rounded ? 0
+                           : is_few(args) ? args.m * padded_cols(args) * sizeof(bf16)
+                                          : bytes_of_tiles(args.m, column_tiles(args));
     sums = reinterpret_cast<float*>(static_cast<char*>(memory) + aligned(x_bytes));
     counters = reinterpret_cast<unsigned*>(static_cast<char*>(memory) + aligned(x_bytes) +
                                            aligned(needs.sums_bytes));
@@ -103,31 +124,31 @@ struct Workspace {
 
 bool can_gate(const PackedWeight& gate, const PackedWeight& up) {
   return gate.rows == up.rows && gate.cols == up.cols && gate.code == up.code &&
-         gate.group == up.group &&
+         gate.group == up.group && gate.instructions == up.instructions &&
          std::equal(std::begin(gate.values), std::end(gate.values), std::begin(up.values));
 }
 
 size_t packed_linears_workspace(const PackedLinearArgs& args) {
-  if (is_empty(args) || !gates_fit(args)) return 0;
+  if (is_empty(args) || !is_valid(args)) return 0;
   return Workspace(args, needs_of(args), nullptr).bytes;
 }
 
 cudaError_t packed_linears(const PackedLinearArgs& args, void* workspace, cudaStream_t stream) {
-  if (!gates_fit(args)) return cudaErrorInvalidValue;
+  if (!is_valid(args)) return cudaErrorInvalidValue;
   if (is_empty(args)) return cudaSuccess;
   const Needs needs = needs_of(args);
   const Workspace memory(args, needs, workspace);
   cudaError_t error = cudaSuccess;
   if (needs.rounded)
     error = round_rows({args.x, args.m, args.layers[0].weight->cols, padded_cols(args), memory.x,
-                        args.m > kFewRows, memory.counters, needs.counters},
+                        !is_few(args), memory.counters, needs.counters},
                        stream);
   unsigned* counters = memory.counters;
   for (size_t i = 0; i < args.count && error == cudaSuccess;) {
     ForwardArgs forward = alike(args, i);
     forward.x = needs.rounded ? memory.x : ready_rows(args);
     const PackedCode code = args.layers[i].weight->code;
-    if (args.m <= kFewRows) {
+    if (is_few(args)) {
       error = multiply_few(forward, code, stream);
     } else if (by_groups(forward)) {
       error = multiply_many_by_groups(forward, code, stream);
@@ -159,7 +180,7 @@ cudaError_t packed_grad_input(const PackedGradInputArgs& args, void* workspace,
                          dy,
                          args.dx,
                          args.update};
-  const auto multiply = products_of_groups() ? multiply_grad_by_groups : multiply_grad;
+  const auto multiply = has_warpgroups() ? multiply_grad_by_groups : multiply_grad;
   return multiply(grad, args.weight->code, stream);
 }
 

@@ -32,12 +32,13 @@ struct PackedLayer {
   LowRank update;  // none where its rank is 0
   Ending ending = Ending::kSums;
   Activation f = Activation::kSilu;
-  /// y in bf16 as well, [m, rows], of at most kFewRows rows with f; else null.
+  /// y in bf16 as well, [m, rows], of at most kFewRows rows with f; else null, as with
+  /// Instructions::kWarpgroups.
   bf16* rounded = nullptr;
 };
 
-/// Whether a kernel multiplies both, so that the first can gate the second: codes, groups and sizes
-/// are alike.
+/// Whether a kernel multiplies both, so that the first can gate the second: codes, groups, sizes
+/// and instructions are alike.
 bool can_gate(const PackedWeight& gate, const PackedWeight& up);
 
 /// Products of the same rows x with `count` weights of the same cols: x is rounded to bf16, the
@@ -45,20 +46,14 @@ bool can_gate(const PackedWeight& gate, const PackedWeight& up);
 /// has the same bits whatever m and the other layers are.
 struct PackedLinearArgs {
   size_t m = 0;
-  ConstElements x;  // [m, cols]
-  const PackedLayer* layers = nullptr;
+  ConstElements x;                      // [m, cols]
+  const PackedLayer* layers = nullptr;  // Instructions::kWarpgroups all of them or none
   size_t count = 0;
   /// x in bf16 with zeros up to padded_cols, where at most kFewRows of it have been rounded.
   const bf16* rounded = nullptr;
 };
 size_t packed_linears_workspace(const PackedLinearArgs& args);
 cudaError_t packed_linears(const PackedLinearArgs& args, void* workspace, cudaStream_t stream);
-
-/// Compares, once, the two kinds of matrix products of chips of compute capability 9.0, and waits
-/// for it. Where their bits are the same, packed_linears uses the faster one for many rows from
-/// then on.
-size_t compare_products_workspace();
-cudaError_t compare_products(void* workspace, cudaStream_t stream);
 
 /// dx [m, cols] = dy [m, rows] · weight + update: dy and the weight's values are rounded to bf16,
 /// the sums are float32, rows ascending. A row of dx has the same bits whatever m is.

@@ -78,6 +78,7 @@ constexpr int kMostLayers = 4;
 struct ForwardArgs {
   LayerArgs layers[kMostLayers];
   int count;
+  Instructions instructions;
   int m, cols;
   const float* float_x;  // [m, cols]; null where x was bf16
   /// Rounded, with zeros past the columns: for many rows in tiles, else [m, column_tiles * 64] or
@@ -159,12 +160,8 @@ size_t part_sums_bytes(const ForwardArgs& args);
 cudaError_t multiply_many(const ForwardArgs& args, const SliceParts& parts, PackedCode code,
                           cudaStream_t stream);
 
-/// Whether there is code with products of warpgroups for this chip (the emulated one needs as much
-/// shared memory), and whether compare_products has found that they give the bits of others.
-bool products_of_groups();
-bool products_agree();
 /// The same as multiply_many by products of warpgroups, without parts; whether there are
-/// results enough for it.
+/// results enough for it to be faster.
 cudaError_t multiply_many_by_groups(const ForwardArgs& args, PackedCode code, cudaStream_t stream);
 bool prefers_groups(const ForwardArgs& args);
 

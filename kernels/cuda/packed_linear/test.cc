@@ -9,6 +9,9 @@
 #include "cuda/packed_linear/test_gradient.h"
 #include "cuda/packed_linear/test_runs.h"
 #include "cuda/testing/shifted.h"
+#ifdef LLMKIT_EMULATED
+#include "cuda/emulator/warpgroup.h"
+#endif
 
 using namespace llmkit;
 using namespace llmkit::cuda::testing;
@@ -96,7 +99,7 @@ void check_parts(Checks& checks, const FullLayer& f, const Values& most) {
     expect(cuda::multiply_many(args, {parts, sums.data(), counters.data()}, w.code, stream()),
            "multiply_many");
     checks.same("any number of parts", y.values().data(), most.data(), size);
-    if (parts > 1 || !cuda::products_of_groups()) continue;
+    if (parts > 1 || !cuda::has_warpgroups()) continue;
     DeviceVector<float> by_groups(size);
     args.layers[0].y = by_groups.data();
     expect(cuda::multiply_many_by_groups(args, w.code, stream()), "multiply_many_by_groups");
@@ -132,6 +135,55 @@ void check_forward(Checks& checks, const WeightCase& c) {
   check_others(checks, f, most);
   check_parts(checks, f, most);
   check_cpu(checks, f, weight.view);
+}
+
+/// A weight whose products are all of warpgroups: one row has the bits of many, of float32 or bf16,
+/// and what was rounded for the kernels for few rows is not looked at.
+void check_own_type(Checks& checks, const WeightCase& c) {
+  const RandomWeight weight(c);
+  FullLayer f(weight.view);
+  const Values by_warps = multiply(checks, f.layer, kMost, f.device_x.data());
+  f.packed.use(cuda::Instructions::kWarpgroups);
+  const Values most = multiply(checks, f.layer, kMost, f.device_x.data());
+  check_values(checks, f, most);
+  check_rows(checks, f, most);
+  check_held(checks, f, most);
+  const DeviceVector<cuda::bf16> nothing(16 * f.packed.weight().padded_cols());
+  DeviceVector<float> y(2 * c.rows);
+  cuda::PackedLayer layer = f.layer;
+  layer.y = y.data();
+  const cuda::PackedLinearArgs args = {2, f.device_x.data(), &layer, 1, nothing.data()};
+  DeviceVector<char> workspace(cuda::packed_linears_workspace(args));
+  expect(cuda::packed_linears(args, workspace.data(), stream()), "packed_linears");
+  checks.same("not rounded beforehand", y.values().data(), most.data(), y.values().size());
+#ifdef LLMKIT_EMULATED
+  checks.that("bits of its own", std::memcmp(most.data(), by_warps.data(), 4 * most.size()) != 0);
+#endif
+}
+
+/// Each kind of instructions has one order of sums; two kinds never meet in a call.
+void check_instructions(Checks& checks) {
+  if (!cuda::has_warpgroups()) return;
+  using F = WeightFormat;
+#ifdef LLMKIT_EMULATED
+  cuda::emulator::warpgroups_differ = true;
+#endif
+  for (const WeightCase& c : {WeightCase{F::kInt4, 131, 1152, 128, false, true},
+                              WeightCase{F::kNf4, 70, 640, 64, true, false},
+                              WeightCase{F::kBf16, 47, 100, 0, false, false}})
+    check_own_type(checks, c);
+#ifdef LLMKIT_EMULATED
+  cuda::emulator::warpgroups_differ = false;
+#endif
+  const RandomWeight weight({F::kInt4, 33, 64, 64, false, false});
+  DeviceWeight one(weight.view), other(weight.view);
+  other.use(cuda::Instructions::kWarpgroups);
+  cuda::PackedLayer layers[2];
+  layers[0].weight = &one.weight();
+  layers[1].weight = &other.weight();
+  const cuda::PackedLinearArgs args = {3, static_cast<const float*>(nullptr), layers, 2};
+  checks.that("two kinds", cuda::packed_linears(args, nullptr, stream()) == cudaErrorInvalidValue);
+  checks.that("cannot gate", !cuda::can_gate(one.weight(), other.weight()));
 }
 
 /// Layers of all kinds in one call: the bits of each alone.
@@ -263,16 +315,12 @@ void check_tiles(Checks& checks) {
 
 void check_all(Checks& checks) {
   check_tiles(checks);
-  DeviceVector<char> workspace(cuda::compare_products_workspace());
-  expect(cuda::compare_products(workspace.data(), stream()), "compare_products");
-  if (cuda::products_of_groups())
-    std::printf("products of warpgroups give %s bits\n",
-                cuda::products_agree() ? "the same" : "other");
   for (const WeightCase& c : packed_shapes()) {
     check_forward(checks, c);
     check_gradient(checks, c);
     check_gradient_by_groups(checks, c);
   }
+  check_instructions(checks);
   check_merged(checks);
   check_rounded(checks);
   check_large(checks);

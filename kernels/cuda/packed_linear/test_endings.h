@@ -126,7 +126,7 @@ inline void check_gated_forms(Checks& checks, const GatedPair& pair, const Value
     expect(multiply_many(args, {parts, sums.data(), counters.data()}, w.code, stream()),
            "multiply_many");
     checks.same("gated, any number of parts", y.values().data(), want.data(), want.size());
-    if (parts > 1 || !products_of_groups() || !products_agree()) continue;
+    if (parts > 1 || warpgroups() != Warpgroups::kSameBits) continue;
     args.layers[0].y = by_groups.data();
     expect(multiply_many_by_groups(args, w.code, stream()), "multiply_many_by_groups");
     checks.same("gated by warpgroups", by_groups.values().data(), want.data(), want.size());

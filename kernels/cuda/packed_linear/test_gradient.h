@@ -62,7 +62,7 @@ inline void check_gradient(Checks& checks, const WeightCase& c) {
 
 /// The gradient by either kind of products: their sums have the same order.
 inline void check_gradient_by_groups(Checks& checks, const WeightCase& c) {
-  if (!cuda::products_of_groups()) return;
+  if (!cuda::has_warpgroups()) return;
   const RandomWeight weight(c);
   const DeviceWeight packed(weight.view);
   const size_t m = 150, padded = (c.rows + 63) / 64 * 64;

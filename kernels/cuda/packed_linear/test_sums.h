@@ -23,7 +23,7 @@ inline float rounded(float value) { return from_bf16(to_bf16(value)); }
 
 /// Results of products of warpgroups: the same bits where the chip gives the same for one product.
 inline void check_close(Checks& checks, const Values& got, const Values& want, size_t terms) {
-  if (cuda::products_agree())
+  if (cuda::warpgroups() == cuda::Warpgroups::kSameBits)
     checks.same("by products of warpgroups", got.data(), want.data(), want.size());
   for (size_t i = 0; i < want.size(); ++i)
     checks.near("near others", got[i], want[i], matrix_ulps(terms), 10 * std::sqrt(terms));

@@ -2,6 +2,7 @@
 
 #include "cuda/gemm_bf16/gemm_bf16.h"
 #include "cuda/rounded/rounded.h"
+#include "cuda/warpgroups/warpgroups.h"
 
 namespace llmkit::cuda {
 namespace {
@@ -30,7 +31,7 @@ size_t rounded_bytes(const Matrix& a, const Matrix& b) {
 /// warpgroups.
 cudaError_t round_operand(Bf16Operand& operand, const Matrix& matrix, bf16* rounded,
                           cudaStream_t stream) {
-  const bool turned = operand.across && gemm_bf16_has_groups();
+  const bool turned = operand.across && has_warpgroups();
   operand.values = rounded;
   operand.step = bf16_step(turned ? matrix.rows : matrix.cols);
   if (!turned && matrix.is_rounded()) {

@@ -1,6 +1,5 @@
 #include "tensorflow/gpu/device_weight.h"
 
-#include "cuda/packed_linear/packed_linear.h"
 #include "tensorflow/gpu/held.h"
 #include "tensorflow/names.h"
 
@@ -53,11 +52,10 @@ void pack(Call& call, const WeightView& host, DeviceWeight& weight) {
   const std::vector<Memory> stored = std::move(weight.memory);
   weight.packed =
       std::make_unique<cuda::PackedWeight>(cuda::packed_form(host, cuda::exact_scale_type(host)));
+  weight.packed->instructions = cuda::invariant_instructions();
   weight.memory = {call.memory(cuda::packed_bytes(*weight.packed))};
   cuda::place_packed(*weight.packed, weight.memory[0].get());
   Call::check(cuda::pack_weight(weight.view, *weight.packed, call.stream()));
-  void* const workspace = call.scratch(cuda::compare_products_workspace());
-  Call::check(cuda::compare_products(workspace, call.stream()));
   weight.view = {};
   weight.view.rows = host.rows;
   weight.view.cols = host.cols;

@@ -93,7 +93,9 @@ function statusLines(status: BackendStatus): readonly string[] {
   if (folder !== undefined) lines.push(`in ${folder}`);
   if (status.warning !== undefined) lines.push(`warning: ${status.warning}`);
   if (status.loads) lines.push(`ops with kernels: ${opNames(kernels, composed)}`);
-  if (status.cuda !== undefined) lines.push(cudaLine(status.cuda), ...otherGpus(status.cuda));
+  if (status.cuda !== undefined) {
+    lines.push(cudaLine(status.cuda), ...warpgroupLine(status.cuda), ...otherGpus(status.cuda));
+  }
   return lines;
 }
 
@@ -109,6 +111,17 @@ function cudaLine({ gpu, detail = '', tested_at: tested, never_run }: CudaStatus
       ? neverRun
       : `tests passed ${tested.slice(0, 10)}`;
   return `cuda: ${gpu.name}, ${free}, compute capability ${gpu.computeCapability}, ${versions}: ${state}`;
+}
+
+/** What a GPU of compute capability 9.0 trains and infers with. */
+function warpgroupLine({ gpu }: CudaStatus): readonly string[] {
+  if (gpu === undefined || gpu.warpgroups === 'none') return [];
+  const what = "cuda: wgmma gives mma.sync's bits";
+  return gpu.warpgroups === 'same-bits'
+    ? [`${what}: yes; it makes products of many rows in bf16`]
+    : [
+        `${what}: no; it serves training, as bf16-wgmma, and bf16 is mma.sync for any number of rows`,
+      ];
 }
 
 /** The GPUs behind the first, which is the one that is used. */

@@ -51,7 +51,7 @@ export const merge = defineCommand({
     },
   ],
   check({ onto, original, compute }, problem) {
-    if (compute === 'bf16' || compute === 'int8') {
+    if (compute !== 'f32' && compute !== 'auto') {
       problem('compute', `${compute} would hide what the merge is checked for; use f32 or auto`);
     }
     if (original !== undefined && onto !== 'original') problem('original', 'needs --onto original');

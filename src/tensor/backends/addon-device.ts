@@ -1,4 +1,4 @@
-import type { Compute } from '../compute.ts';
+import type { Compute, Warpgroups } from '../compute.ts';
 import type { WeightData, WeightFormat } from '../weight.ts';
 import type { AddonKernels, SquareSums, WeightHandle } from './addon.ts';
 import type { AddonSteps } from './addon-steps.ts';
@@ -27,6 +27,8 @@ export interface DeviceInfo {
   readonly runtime: string;
   /** The oldest driver that runs it: '580'. */
   readonly leastDriver: string;
+  /** What products of warpgroups are on it, found out when it is opened. */
+  readonly warpgroups: Warpgroups;
   /** All GPUs; the first is this one. */
   readonly shown: readonly ShownDevice[];
   /** Whether it is the host, which runs the same kernels one thread after the other. */

@@ -301,7 +301,7 @@ export interface Addon extends AddonKernels<Float32Array, Int32Array> {
   /** Instruction set in use: 'scalar', 'avx2', 'avx512', 'amx' or 'neon' (capped by LLMKIT_ISA). */
   isa(): string;
   /** The instruction set whose kernels each compute type has here: `avx512_vnni`. */
-  computeIsas(): Readonly<Record<Compute, string>>;
+  computeIsas(): Readonly<Partial<Record<Compute, string>>>;
   /** Threads in use, the caller included: LLMKIT_THREADS, else the CPUs this process may use. */
   threads(): number;
   setThreads(count: number): void;

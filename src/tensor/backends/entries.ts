@@ -34,7 +34,7 @@ export interface BackendFacts {
     readonly gpu?: DeviceInfo;
   };
   /** The instruction set of each compute type's kernels; a backend without kernels composes them. */
-  readonly compute?: Readonly<Record<Compute, string>>;
+  readonly compute?: Readonly<Partial<Record<Compute, string>>>;
   /** Where it was found, when it is no part of llmkit. */
   readonly folder?: string;
 }

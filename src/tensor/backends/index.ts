@@ -1,4 +1,5 @@
 import { LlmkitError } from '../../errors.js';
+import type { Warpgroups } from '../compute.js';
 import * as tf from '../tfjs.js';
 import type { PackedUse, Weight } from '../weight.js';
 import type { Addon } from './addon.js';
@@ -16,6 +17,8 @@ export interface BackendInUse {
   readonly name: BackendName;
   /** Where it computes. */
   readonly device: Device;
+  /** Of the GPU that `native` computes on. */
+  readonly warpgroups?: Warpgroups;
   /** For people: 'native (avx512, 2 threads)'. */
   readonly description: string;
   /** Why the best backend is not the one in use, when nobody asked for another; what it lacks. */
@@ -179,9 +182,11 @@ async function activate(engine: EngineName, { threads }: BackendOptions): Promis
   if (tf.findBackendFactory(engine) == null) register();
   await tf.setBackend(engine);
   const lacks = warning?.();
+  const { type, gpu } = facts().device;
   return {
     name: engine === 'cuda' ? 'native' : engine,
-    device: facts().device.type === 'gpu' ? 'cuda' : 'cpu',
+    device: type === 'gpu' ? 'cuda' : 'cpu',
+    ...(gpu !== undefined && { warpgroups: gpu.warpgroups }),
     description,
     ...(lacks !== undefined && { warning: lacks }),
   };

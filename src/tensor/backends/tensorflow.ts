@@ -31,7 +31,7 @@ export interface TensorflowDescription {
   /** Why there are none, and how to mend it. */
   readonly opsMissing?: string;
   /** The instruction set of each compute type's kernels, where there are ops. */
-  readonly compute?: Readonly<Record<Compute, string>>;
+  readonly compute?: Readonly<Partial<Record<Compute, string>>>;
   /** The best instruction set of the ops' kernels. */
   readonly isa?: string;
   /** Threads of the ops. */

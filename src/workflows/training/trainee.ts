@@ -8,7 +8,12 @@ import { parameterSpecs } from '../../model/layout.js';
 import { type LoadOptions, loadModel } from '../../model/load.js';
 import { transposeFloats } from '../../model/transpose.js';
 import type { StoredDtype } from '../../quant/schemes/scheme.js';
-import { computeOf } from '../../tensor/compute.js';
+import {
+  type ComputeDevice,
+  type ComputeRequest,
+  choiceOn,
+  computeOf,
+} from '../../tensor/compute.js';
 import { Variable } from '../../tensor/tfjs.js';
 import { attachLora } from '../../tune/peft/index.js';
 import { copyOtherFiles } from '../copy-files.js';
@@ -31,28 +36,34 @@ export interface Trainee {
   dispose(): void;
 }
 
-/** How the frozen weights of a run are loaded. */
-type FrozenOptions = Pick<LoadOptions, 'onWarning' | 'placement'>;
+/** Where a run computes, and how its frozen weights are loaded. */
+interface TraineeOptions extends Pick<LoadOptions, 'onWarning' | 'placement'> {
+  readonly backend: ComputeDevice;
+}
 
 /** Loads or makes the model of a run and what is trained of it. */
 export function openTrainee(
   config: TrainingConfig,
   base: Base,
-  options: FrozenOptions,
+  options: TraineeOptions,
 ): Promise<Trainee> {
-  return config.method === 'lora' ? openLora(config, base, options) : openFull(config, base);
+  const { backend, ...load } = options;
+  const choice = choiceOn(backend, config.compute ?? 'auto', 'train');
+  const compute = { choice, use: 'train' } as const;
+  return config.method === 'lora'
+    ? openLora(config, base, { ...load, compute })
+    : openFull(config, base, compute);
 }
 
 async function openLora(
   config: TrainingConfig,
   base: Base,
-  options: FrozenOptions,
+  options: LoadOptions,
 ): Promise<Trainee> {
   const checkpoint = base.checkpoint as Checkpoint;
   const quantization = quantizeOnLoad(config, checkpoint);
-  const compute = { choice: config.compute ?? 'auto', use: 'train' } as const;
   const cachePacked = config.cache_packed;
-  const model = await loadModel(checkpoint, { ...options, ...quantization, compute, cachePacked });
+  const model = await loadModel(checkpoint, { ...options, ...quantization, cachePacked });
   const adapter = attachLora(model, loraConfig(config), config.seed);
   const save = (folder: string) => adapter.save(folder, { baseModel: config.model ?? '' });
   const variables = adapter.variables;
@@ -81,9 +92,12 @@ function sizeOf(variables: ReadonlyMap<string, Variable>): number {
   return [...variables.values()].reduce((sum, variable) => sum + variable.size, 0);
 }
 
-async function openFull(config: TrainingConfig, base: Base): Promise<Trainee> {
+async function openFull(
+  config: TrainingConfig,
+  base: Base,
+  compute: ComputeRequest,
+): Promise<Trainee> {
   const { checkpoint, hfConfig } = base;
-  const compute = { choice: config.compute ?? 'auto', use: 'train' } as const;
   // Fresh weights count as what they will be written as.
   const fresh = fileDtype(config, base) === 'F32' ? 'f32' : 'bf16';
   const model = checkpoint

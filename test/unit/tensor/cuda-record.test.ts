@@ -15,6 +15,7 @@ const H200: DeviceInfo = {
   driverCuda: '13.0',
   runtime: '13.0',
   leastDriver: '580',
+  warpgroups: 'same-bits',
   shown: [{ name: 'NVIDIA H200', memoryBytes: 2 ** 37, computeCapability: '9.0' }],
   emulated: false,
 };

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { deviceChoice, driverIsThere } from '../../../src/tensor/backends/device-choice.js';
 import { useBackend } from '../../../src/tensor/backends/index.js';
-import { choiceOn } from '../../../src/tensor/compute.js';
+import { type ComputeDevice, choiceOn } from '../../../src/tensor/compute.js';
 import { temporaryFolder } from '../../helpers/temporary-folder.js';
 
 afterEach(() => vi.unstubAllEnvs());
@@ -51,8 +51,25 @@ describe('cuda that cannot be used', () => {
 });
 
 test('on a GPU auto is bf16 where the CPU takes int8, and int8 is an error', () => {
-  expect(choiceOn('cuda', 'auto', 'generate')).toBe('bf16');
-  expect(choiceOn('cuda', 'auto', 'exact')).toBe('auto');
-  expect(choiceOn('cpu', 'auto', 'generate')).toBe('auto');
-  expect(() => choiceOn('cuda', 'int8', 'generate')).toThrow('--compute int8 has no CUDA kernels');
+  expect(choiceOn({ device: 'cuda' }, 'auto', 'generate')).toBe('bf16');
+  expect(choiceOn({ device: 'cuda' }, 'auto', 'exact')).toBe('auto');
+  expect(choiceOn({ device: 'cpu' }, 'auto', 'generate')).toBe('auto');
+  const refused = () => choiceOn({ device: 'cuda' }, 'int8', 'generate');
+  expect(refused).toThrow('--compute int8 has no CUDA kernels');
+});
+
+test('training takes the products of warpgroups under a type of their own where they have other bits', () => {
+  const [same, other] = (['same-bits', 'other-bits'] as const).map((warpgroups) => ({
+    device: 'cuda',
+    warpgroups,
+  })) as [ComputeDevice, ComputeDevice];
+  expect(choiceOn(other, 'auto', 'train')).toBe('bf16-wgmma');
+  expect(choiceOn(other, 'bf16', 'train')).toBe('bf16');
+  expect(choiceOn(other, 'auto', 'generate')).toBe('bf16');
+  expect(choiceOn(same, 'auto', 'train')).toBe('bf16');
+  expect(choiceOn(same, 'bf16-wgmma', 'train')).toBe('bf16-wgmma');
+  expect(() => choiceOn(other, 'bf16-wgmma', 'generate')).toThrow('is for training; use bf16');
+  for (const without of [{ device: 'cpu' }, { device: 'cuda', warpgroups: 'none' as const }]) {
+    expect(() => choiceOn(without, 'bf16-wgmma', 'train')).toThrow('compute capability 9.0');
+  }
 });

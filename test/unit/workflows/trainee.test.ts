@@ -19,6 +19,7 @@ const configOf = (given: object): TrainingConfig => ({
   seed: 0,
 });
 
+const cpu = { device: 'cpu' };
 const unexpected = (warning: string) => expect.unreachable(warning);
 
 async function baseOf(folder: string): Promise<Base> {
@@ -29,7 +30,10 @@ async function baseOf(folder: string): Promise<Base> {
 
 test.each(tinyModels)('%s: full training writes every tensor as it was stored', async (folder) => {
   const base = await baseOf(folder);
-  const trainee = await openTrainee(configOf({ method: 'full' }), base, { onWarning: unexpected });
+  const trainee = await openTrainee(configOf({ method: 'full' }), base, {
+    backend: cpu,
+    onWarning: unexpected,
+  });
   const target = mkdtempSync(join(tmpdir(), 'full-'));
   await trainee.save(target);
   const written = await openCheckpoint(target);
@@ -51,8 +55,12 @@ test.each(tinyModels)('%s: full training writes every tensor as it was stored', 
 test('trained biases of the base are counted once', async () => {
   const base = await baseOf(join('fixtures', 'models', 'tiny-qwen2'));
   const lora = { r: 2, target_modules: ['q_proj'] };
-  const plain = await openTrainee(configOf({ lora }), base, { onWarning: unexpected });
+  const plain = await openTrainee(configOf({ lora }), base, {
+    backend: cpu,
+    onWarning: unexpected,
+  });
   const biased = await openTrainee(configOf({ lora: { ...lora, bias: 'lora_only' } }), base, {
+    backend: cpu,
     onWarning: unexpected,
   });
   expect(biased.parameters.all).toBe(plain.parameters.all);

@@ -11,6 +11,7 @@ const INSTRUCTIONS = {
   copies: { sass: /LDGSTS/, ptx: /cp\.async/ },
   matrices: { sass: /LDSM/, ptx: /ldmatrix/ },
   warpgroups: { sass: /HGMMA/, ptx: /wgmma\.mma_async/, chip: '90a' },
+  groupCopies: { sass: /LDGSTS/, ptx: /cp\.async/, chip: '90a' },
   bulkCopies: { sass: /UBLKCP/, ptx: /cp\.async\.bulk\.shared/, chip: '90a' },
   boxes: { sass: /UTMALDG/, ptx: /cp\.async\.bulk\.tensor/, chip: '90a' },
 };
@@ -24,6 +25,7 @@ export const HOT = [
   { file: 'gemm_bf16/gemm_bf16.cu', has: ['products', 'copies', 'matrices'] },
   { file: 'gemm_bf16/warpgroups.cu', has: ['warpgroups', 'boxes'] },
   { file: 'attention/forward_bf16.cu', has: ['products', 'copies', 'matrices'] },
+  { file: 'attention/forward_sm90.cu', has: ['warpgroups', 'groupCopies'] },
   { file: 'attention/backward_bf16.cu', has: ['products', 'copies', 'matrices'] },
   { file: 'attention/parts_bf16.cu', has: ['products', 'copies', 'matrices'] },
 ];

@@ -2,6 +2,7 @@
 
 #include "cuda/attention/key_rows.h"
 #include "cuda/base/cuda.h"
+#include "cuda/warpgroups/warpgroups.h"
 
 namespace llmkit::cuda {
 
@@ -29,6 +30,9 @@ struct AttentionArgs {
   const float* slopes;   // [H] or null
   float scale, softcap;  // softcap 0: none
   bool rounded;
+  /// With `rounded`, for heads of 64 and 128 values; others are made by mma.sync, and the gradient,
+  /// which has no few rows to agree with, by what is fastest.
+  Instructions instructions = Instructions::kWarps;
 };
 
 /// Bytes of workspace for attention().

@@ -21,92 +21,26 @@ constexpr size_t shared_bytes() {
   return SharedRows<kE>::bytes(Shares<kE>::kRows) + 2 * SharedRows<kE>::bytes(kBlockKeys);
 }
 
-/// What a warp has summed up of its rows, in columns from `begin` on.
-template <int kE>
-struct RowSums {
-  static constexpr int kTiles = Shares<kE>::kTiles, kColumns = Shares<kE>::kColumns;
-  float values[kTiles][kColumns / 8][4];
-  int begin;
-
-  __device__ __forceinline__ explicit RowSums(int column) : begin(column) {
+/// Adds a block of keys to what a warp has summed up of columns from `begin` on: the block's
+/// weights, and its values in shared memory.
+template <int kE, int kTiles, int kColumns>
+__device__ __forceinline__ void add_values(RowSums<kTiles, kColumns>& sums,
+                                           const WeightTile<kTiles, kBlockKeys / 8>& weights,
+                                           const Softmax (&block)[kTiles][2], uint32_t v, int begin,
+                                           int lane, Softmax* softmax) {
+  Rescale factors[kTiles][2];
+  add_softmax(block, lane, softmax, factors);
+  sums.rescale(factors);
 #pragma unroll
-    for (int i = 0; i < kTiles * kColumns / 2; ++i)
-      values[i / (kColumns / 2)][i / 4 % (kColumns / 8)][i % 4] = 0;
+  for (int n = 0; n < kColumns / 8; ++n) {
+    // Keeps the compiler from holding many values in registers.
+    if (n % 2 == 0) __syncwarp();
+    float part[kTiles][4];
+    multiply_weights<kE>(part, weights, v + 2 * begin, n, lane);
+#pragma unroll
+    for (int tile = 0; tile < kTiles; ++tile) sums.add(tile, n, part[tile], factors[tile]);
   }
-
-  /// Puts what is known on a new scale, which most blocks do not change.
-  __device__ __forceinline__ void rescale(const Rescale (&factors)[kTiles][2]) {
-    bool changed = false;
-#pragma unroll
-    for (int i = 0; i < 2 * kTiles; ++i) changed |= factors[i / 2][i % 2].before != 1;
-    if (!__any_sync(kAllLanes, changed)) return;
-#pragma unroll
-    for (int tile = 0; tile < kTiles; ++tile)
-#pragma unroll
-      for (int n = 0; n < kColumns / 8; ++n)
-#pragma unroll
-        for (int i = 0; i < 4; ++i) values[tile][n][i] *= factors[tile][i / 2].before;
-  }
-
-  /// Adds a block of keys: its weights, and its values in shared memory. `softmax` is that of the
-  /// warp's rows, which stay in shared memory for want of registers.
-  __device__ __forceinline__ void add(const WeightTile<kTiles, kBlockKeys / 8>& weights,
-                                      const Softmax (&block)[kTiles][2], uint32_t v, int lane,
-                                      Softmax* softmax) {
-    Rescale factors[kTiles][2];
-    Softmax all[kTiles][2];
-#pragma unroll
-    for (int i = 0; i < 2 * kTiles; ++i) {
-      all[i / 2][i % 2] = softmax[8 * i + tile_row(lane)];
-      factors[i / 2][i % 2] = add_block<true>(all[i / 2][i % 2], block[i / 2][i % 2]);
-    }
-    __syncwarp();
-#pragma unroll
-    for (int i = 0; i < 2 * kTiles; ++i)
-      if (lane % 4 == 0) softmax[8 * i + tile_row(lane)] = all[i / 2][i % 2];
-    rescale(factors);
-#pragma unroll
-    for (int n = 0; n < kColumns / 8; ++n) {
-      // Keeps the compiler from holding many values in registers.
-      if (n % 2 == 0) __syncwarp();
-      float sums[kTiles][4];
-      multiply_weights<kE>(sums, weights, v + 2 * begin, n, lane);
-#pragma unroll
-      for (int tile = 0; tile < kTiles; ++tile)
-#pragma unroll
-        for (int i = 0; i < 4; ++i)
-          values[tile][n][i] = fmaf(sums[tile][i], factors[tile][i / 2].block, values[tile][n][i]);
-    }
-  }
-
-  __device__ __forceinline__ void write(const AttentionParams& p, int b, int kv, int warp_row,
-                                        int lane, const Softmax* softmax, const Elements& y,
-                                        float* log_sum_exp) const {
-#pragma unroll
-    for (int tile = 0; tile < kTiles; ++tile)
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        const int row = warp_row + tile * 16 + half * 8 + tile_row(lane);
-        if (row >= p.rows()) continue;
-        const size_t query = query_of(p, b, kv, row);
-        const Softmax all = softmax[tile * 16 + half * 8 + tile_row(lane)];
-        const float inverse = inverse_total<true>(all);
-        if (log_sum_exp != nullptr && begin == 0 && lane % 4 == 0)
-          log_sum_exp[query] = log_of_sum<true>(all);
-#pragma unroll
-        for (int n = 0; n < kColumns / 8; ++n) {
-          const int column = begin + 8 * n + tile_column(lane);
-          const size_t at = query * p.E + column;
-          const float first = values[tile][n][2 * half] * inverse;
-          const float second = values[tile][n][2 * half + 1] * inverse;
-          if (column + 1 < p.E)
-            store_pair(y, at, first, second);
-          else if (column < p.E)
-            store_element(y, at, first);
-        }
-      }
-  }
-};
+}
 
 /// A block of query rows against all keys that they see. While one product is made of keys the
 /// values come, and the other way round.
@@ -136,11 +70,12 @@ __global__ __launch_bounds__(Shares<kE>::kThreads,
   const int keys = number_of_keys(p, b);
   const ScoreRule rule(p);
   const auto load = [&](const KeyRows& from, uint32_t to, int key) {
-    load_rows_async<kE, kBlockKeys>(to, from, b, kv, key, keys, thread, kThreads);
+    load_rows_async<SharedRows<kE>, kBlockKeys>(to, from, b, kv, key, keys, thread, kThreads);
     commit_copies();
   };
-  RowSums<kE> sums(Shares<kE>::kParts == 1 ? 0
-                                           : warp / Shares<kE>::kRowWarps * Shares<kE>::kColumns);
+  constexpr int kColumns = Shares<kE>::kColumns;
+  const int column = Shares<kE>::kParts == 1 ? 0 : warp / Shares<kE>::kRowWarps * kColumns;
+  RowSums<kTiles, kColumns> sums;
   SequenceKeys sequence;
   while (next_sequence(rows, lane, sequence)) {
     const SeenRows<kRows> seen(rows, limits[warp], warp_row, 16 * kTiles, sequence.start, lane);
@@ -162,10 +97,10 @@ __global__ __launch_bounds__(Shares<kE>::kThreads,
       wait_copies<0>();
       __syncthreads();
       if (key + kBlockKeys <= sequence.last) load(p.keys.keys, k, key + kBlockKeys);
-      if (works) sums.add(weights, block, v, lane, softmax);
+      if (works) add_values<kE>(sums, weights, block, v, column, lane, softmax);
     }
   }
-  sums.write(p, b, kv, begin + warp_row, lane, softmax, y, log_sum_exp);
+  sums.write(p, b, kv, begin + warp_row, column, lane, softmax, y, log_sum_exp);
 }
 
 template <int kE>

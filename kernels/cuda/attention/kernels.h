@@ -11,6 +11,11 @@ namespace llmkit::cuda {
 /// rows, or exact to float32, of any.
 cudaError_t attend_rounded(const AttentionParams& p, size_t B, size_t K, const Elements& y,
                            float* log_sum_exp, cudaStream_t stream);
+/// The same as attend_rounded by products of warpgroups, of heads of 64 or 128 values, where the
+/// chip has them; whether there are rows enough for it to be faster.
+cudaError_t attend_by_groups(const AttentionParams& p, size_t B, size_t K, const Elements& y,
+                             float* log_sum_exp, cudaStream_t stream);
+bool prefers_groups(const AttentionParams& p);
 cudaError_t attend_exact(const AttentionParams& p, size_t B, size_t K, float* y, float* log_sum_exp,
                          cudaStream_t stream);
 

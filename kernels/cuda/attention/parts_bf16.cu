@@ -40,7 +40,8 @@ template <int kE>
 __device__ inline void load_block(char* to, const KeyRows& from, int b, int head, int begin,
                                   int keys, int lane) {
   if (from.type == KvType::kBf16)
-    load_rows_async<kE, kBlockKeys>(shared_address(to), from, b, head, begin, keys, lane, kWarp);
+    load_rows_async<SharedRows<kE>, kBlockKeys>(shared_address(to), from, b, head, begin, keys,
+                                                lane, kWarp);
   else
     round_rows_to<kE>(to, from, b, head, begin, keys, lane);
 }

@@ -1,3 +1,6 @@
+#include <cstdlib>
+
+#include "cuda/attention/test_groups.h"
 #include "cuda/attention/test_held.h"
 #include "cuda/attention/test_not_finite.h"
 #include "cuda/testing/repeat.h"
@@ -215,6 +218,10 @@ void check_all(Checks& checks) {
   check_select(checks, false, KvType::kF32, false);
   check_select(checks, true, KvType::kBf16, true);
   check_select(checks, true, KvType::kInt8, false);
+  check_batches(checks, {1, 140, 140, 2, 1, 64}, {}, {});
+  check_cached(checks, {1, 150, 150, 2, 1, 64}, {}, {}, 10);
+  check_cached(checks, {1, 140, 140, 2, 1, 128}, {0, true}, {70}, 0);
+  check_groups(checks);
   check_extremes(checks);
   check_not_finite(checks);
   check_gradients_not_finite(checks);
@@ -223,4 +230,7 @@ void check_all(Checks& checks) {
 
 }  // namespace
 
-int main() { return run_on_device(check_all); }
+int main() {
+  setenv("LLMKIT_EMULATED_SHARED", "232448", 1);  // as on a chip of compute capability 9.0
+  return run_on_device(check_all);
+}

@@ -55,7 +55,7 @@ struct Problem {
   }
 };
 
-/// The same on the device.
+/// The same on the device. Products agree with those of few rows.
 struct DeviceProblem {
   DeviceVector<float> q, k, v, slopes, dy;
   DeviceVector<int32_t> first, last;
@@ -78,7 +78,8 @@ struct DeviceProblem {
             p.features.slopes ? slopes.data() : nullptr,
             p.features.scale,
             p.features.softcap,
-            rounded};
+            rounded,
+            invariant_instructions()};
   }
 };
 

@@ -130,12 +130,11 @@ __device__ __forceinline__ void load_even_rows(uint32_t to, const uint8_t* first
   }
 }
 
-/// Asks for keys [begin, begin + kRows) of a head as rows in shared memory, zeros where there is no
-/// key or column. Rows of bf16 only, in pages or not.
-template <int kE, int kRows>
+/// Asks for keys [begin, begin + kRows) of a head as rows in shared memory, where `Shared` has
+/// them, zeros where there is no key or column. Rows of bf16 only, in pages or not.
+template <class Shared, int kRows>
 __device__ __forceinline__ void load_rows_async(uint32_t to, const KeyRows& rows, int b, int head,
                                                 int begin, int keys, int thread, int threads) {
-  using Shared = SharedRows<kE>;
   // Neighbouring keys are in one page or two.
   const int most = max(keys - 1, 0), before_end = min(begin + kRows - 1, most);
   const uint8_t* const low = rows.at(b, head, min(begin, most));

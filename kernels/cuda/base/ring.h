@@ -15,8 +15,9 @@ constexpr int kUsers = 256, kGroupThreads = kUsers + 128;
 /// Registers of a thread, of what a block of 384 threads has: copying takes few.
 constexpr int kFillerRegisters = 24, kUserRegisters = 240;
 
-/// The barriers of a ring; steps are counted from 0 by all.
-template <int kStages>
+/// The barriers of a ring; steps are counted from 0 by all. A stage is full once kFillers warps say
+/// so and the copies of bytes that they expect are there.
+template <int kStages, int kFillers = 1>
 struct Ring {
   uint32_t barriers;  // [2, kStages] of 8 bytes
 
@@ -24,7 +25,7 @@ struct Ring {
   __device__ __forceinline__ void init() const {
     if (threadIdx.x != 0) return;
     for (int stage = 0; stage < kStages; ++stage) {
-      init_barrier(full(stage), 1);
+      init_barrier(full(stage), kFillers);
       init_barrier(empty(stage), kUsers / kWarp);
     }
     publish_barriers();
@@ -35,9 +36,17 @@ struct Ring {
 
   /// The filler begins a step: waits for its stage, which will get so many bytes.
   __device__ __forceinline__ void begin_fill(int step, uint32_t bytes) const {
-    wait_barrier(empty(step), parity(step) ^ 1);
+    wait_empty(step);
     if (threadIdx.x % kWarp == 0) arrive_expecting(full(step), bytes);
     __syncwarp();
+  }
+  /// The same for a filler that writes the stage itself and then says so.
+  __device__ __forceinline__ void wait_empty(int step) const {
+    wait_barrier(empty(step), parity(step) ^ 1);
+  }
+  __device__ __forceinline__ void end_fill(int step) const {
+    __syncwarp();
+    if (threadIdx.x % kWarp == 0) arrive(full(step));
   }
   __device__ __forceinline__ void wait(int step) const { wait_barrier(full(step), parity(step)); }
   /// A warp has read all that it needs.
@@ -64,17 +73,41 @@ struct Meeting {
   }
 };
 
-/// Runs `fill` in a warp of the third warpgroup of a block and `use` in the other two.
-template <class Fill, class Use>
+/// Runs `fill` in kFillers warps of the third warpgroup of a block and `use` in the other two. One
+/// that only queues copies needs few registers, more of them that copy themselves some more.
+template <int kFillers = 1, class Fill, class Use>
 __device__ __forceinline__ void fill_and_use(const Fill& fill, const Use& use) {
+  constexpr int kMore = kFillers > 1 ? 16 : 0;
   if (threadIdx.x >= kUsers) {
-    give_registers<kFillerRegisters>();
-    if (threadIdx.x < kUsers + kWarp) fill();
+    give_registers<kFillerRegisters + kMore>();
+    if (threadIdx.x < kUsers + kFillers * kWarp) fill();
   } else {
-    take_registers<kUserRegisters>();
+    take_registers<kUserRegisters - kMore / 2>();
     use();
   }
 }
+
+/// Two warpgroups that queue their products in turn, so that the products of one run while the
+/// other does what is between them.
+struct Turns {
+  uint32_t barriers;  // [2] of 8 bytes
+
+  /// All threads of the block call it; __syncthreads() follows.
+  __device__ __forceinline__ void init() const {
+    if (threadIdx.x != 0) return;
+    for (int group = 0; group < 2; ++group) init_barrier(barriers + 8 * group, kUsers / 2 / kWarp);
+    publish_barriers();
+  }
+  /// Waits for turn `turn` of a warpgroup, counted from 0; the first one's first is there at once.
+  __device__ __forceinline__ void wait(int group, int turn) const {
+    wait_barrier(barriers + 8 * group, (turn + 1 - group) & 1);
+  }
+  /// The other's turn.
+  __device__ __forceinline__ void pass(int group) const {
+    __syncwarp();
+    if (threadIdx.x % kWarp == 0) arrive(barriers + 8 * (1 - group));
+  }
+};
 
 #endif
 

@@ -31,6 +31,7 @@ struct Task {
     args.last = keep(copy_of(last.data(), tokens * sizeof(int32_t)))->as<int32_t>();
     args.scale = 0.08838835f;
     args.rounded = true;
+    args.instructions = invariant_instructions();
     y = keep(empty_memory(queries * sizeof(float)))->as<float>();
     log_sum_exp = keep(empty_memory(tokens * kHeads * sizeof(float)))->as<float>();
   }
@@ -41,8 +42,9 @@ struct Task {
   }
 };
 
-Call open_forward(bool dry) {
+Call open_forward(Instructions instructions, bool dry) {
   const auto task = std::make_shared<Task>(dry ? 70 : kTokens);
+  task->args.instructions = instructions;
   const MemoryPointer workspace = empty_memory(attention_workspace(task->args) + 1);
   return [=](size_t, cudaStream_t stream) {
     expect(attention(task->args, task->y, task->log_sum_exp, workspace->as<void>(), stream),
@@ -77,12 +79,13 @@ Call open_backward(bool dry) {
 std::vector<Work> attention_works() {
   // Two products of the forward pass, five of the backward one; a causal mask leaves half.
   const double product = 2.0 * kTokens * kTokens * kHeads * kHeadSize / 2;
-  return {
-      {"attention 4096 tokens, 32/8 heads of 128, causal", Bound::kMatrix, 2 * product,
-       open_forward},
-      {"attention's gradient 4096 tokens, 32/8 heads of 128, causal", Bound::kMatrix, 5 * product,
-       open_backward},
-  };
+  const std::string sizes = " 4096 tokens, 32/8 heads of 128, causal";
+  std::vector<Work> works;
+  for (const Timed& timed : timed_instructions())
+    works.push_back({"attention" + sizes + timed.ending, Bound::kMatrix, 2 * product,
+                     [=](bool dry) { return open_forward(timed.instructions, dry); }});
+  works.push_back({"attention's gradient" + sizes, Bound::kMatrix, 5 * product, open_backward});
+  return works;
 }
 
 }  // namespace llmkit::cuda::bench

@@ -16,13 +16,15 @@ void expect_head_size(const Arguments& args, size_t E) {
 }
 
 /// The arguments of the CPU's addon, and behind softcap whether products may be rounded to bf16:
-/// only then, and not of a cache, q, k and v are as they are held.
+/// only then, and not of a cache, q, k and v are as they are held. Products agree with those of few
+/// rows.
 AttentionArgs device_arguments(const Arguments& args, size_t shape_index, bool cached = false) {
   const llmkit::AttentionArgs p = binding::attention_arguments(args, shape_index);
   expect_head_size(args, p.E);
   AttentionArgs device = {p.B,    p.T,      p.S,     p.H,       p.K,
                           p.E,    p.q,      p.k,     p.v,       p.first,
                           p.last, p.slopes, p.scale, p.softcap, args.flag(shape_index + 3)};
+  device.instructions = invariant_instructions();
   if (device.rounded && !cached) return device;
   device.q = args.floats(0).data;
   device.k = args.floats(1).data;
@@ -40,10 +42,12 @@ llmkit::AttentionArgs sizes_of(const AttentionArgs& p) {
   return sizes;
 }
 
-/// attention(q, k, v, first, last, alibiSlopes, y, logSumExp, shape, scale, softcap, rounded)
+/// attention(q, k, v, first, last, alibiSlopes, y, logSumExp, shape, scale, softcap, rounded,
+/// training, warpgroups)
 void attention_call(const Napi::CallbackInfo& info) {
   const Arguments args(info, "attention");
-  const AttentionArgs p = device_arguments(args, 8);
+  AttentionArgs p = device_arguments(args, 8);
+  if (args.flag(13)) p.instructions = Instructions::kWarpgroups;
   const size_t size = p.B * p.T * p.H * p.E;
   const Elements y =
       p.rounded ? args.output_elements(6, size, "y") : Elements(args.floats(6, size, "y").data);

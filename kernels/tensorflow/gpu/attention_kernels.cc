@@ -41,6 +41,7 @@ struct AttentionOp {
     p.scale = scale;
     p.softcap = softcap;
     p.rounded = rounded;
+    p.instructions = cuda::invariant_instructions();
     return p;
   }
 

@@ -23,6 +23,7 @@ export interface AddonAttention<F extends Floats, I extends Ints> {
    * + slope[head]·(key - last)) · v, with q [B,T,H,E], k and v [B,S,K,E], first and last [B,T].
    * last < first gives zeros. logSumExp [B,T,H] is kept for the gradient (null: not wanted). `rounded`: what is
    * multiplied may be rounded to bf16, for matrix units; on the CPU, for the bits of `cachedAttention`, with `training` only.
+   * `warpgroups`: as bf16-wgmma multiplies, whatever the number of rows.
    */
   attention(
     q: Elements<F>,
@@ -38,6 +39,7 @@ export interface AddonAttention<F extends Floats, I extends Ints> {
     softcap: number,
     rounded: boolean,
     training: boolean,
+    warpgroups: boolean,
   ): void;
   /** An empty cache of so many rows. */
   createKvCache(rows: number, heads: number, headSize: number, dtype: KvDtype): KvCacheHandle;

@@ -13,7 +13,11 @@ type AttentionInputs = Record<'q' | 'k' | 'v' | 'first' | 'last', TensorInfo>;
 
 const attention: NativeKernel = ({ inputs, attrs }, native) => {
   const { q, k, v, first, last } = inputs as AttentionInputs;
-  const { slopes, scale, softcap, shape, rounded, training } = settings(inputs, attrs, native);
+  const { slopes, scale, softcap, shape, rounded, training, warpgroups } = settings(
+    inputs,
+    attrs,
+    native,
+  );
   const queries = native.elements(q);
   const y = native.output(q.shape, queries.length, heldOf({ attrs }));
   const logSumExp = native.output(q.shape.slice(0, 3), queries.length / shape[5]);
@@ -31,6 +35,7 @@ const attention: NativeKernel = ({ inputs, attrs }, native) => {
     softcap,
     rounded,
     training,
+    warpgroups,
   );
   return [y.info, logSumExp.info];
 };
@@ -77,7 +82,8 @@ function settings<F extends Floats, I extends Ints>(
   const options = attrs as Omit<AttentionOptions, 'first' | 'last'>;
   const { alibiSlopes, scale, softcap = 0, compute = 'f32', training = false } = options;
   const slopes = alibiSlopes === undefined ? null : native.constant(alibiSlopes);
-  return { slopes, scale, softcap, shape, rounded: compute !== 'f32', training };
+  const [rounded, warpgroups] = [compute !== 'f32', compute === 'bf16-wgmma'];
+  return { slopes, scale, softcap, shape, rounded, training, warpgroups };
 }
 
 const cachedAttention: NativeKernel = ({ inputs, attrs }, native) => {

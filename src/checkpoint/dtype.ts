@@ -1,5 +1,5 @@
 import { LlmkitError } from '../errors.js';
-import { convertNatively } from '../tensor/backends/index.js';
+import { convertNatively } from '../tensor/backends/native-services.js';
 import { fromBf16, fromF16 } from '../tensor/half-floats.js';
 
 /** Bits per element of every dtype that a safetensors file may name (safetensors 0.8). */
@@ -57,13 +57,17 @@ function asUint16(bytes: Uint8Array): Uint16Array {
   return new Uint16Array(view.buffer, view.byteOffset, view.byteLength / 2);
 }
 
+/** Fewer values are converted sooner than the addon is asked. */
+const NATIVE_VALUES = 2 ** 10;
+
 /** Makes memory of any content. */
 export type Allocate = (sizeBytes: number) => ArrayBuffer;
 
 function bf16Floats(bytes: Uint8Array, allocate: Allocate = (size) => new ArrayBuffer(size)) {
   const source = asUint16(bytes);
   const values = new Float32Array(allocate(4 * source.length));
-  return convertNatively(source, values) ? values : fromBf16(source, values);
+  if (source.length >= NATIVE_VALUES && convertNatively(source, values)) return values;
+  return fromBf16(source, values);
 }
 
 /** Values of a plain numeric array type; 64-bit integers beyond 2^53 round. */
@@ -112,7 +116,7 @@ export function toFloats(bytes: Uint8Array, dtype: Dtype, allocate?: Allocate): 
 
 function toBf16(values: Float32Array): Uint16Array {
   const out = new Uint16Array(values.length);
-  if (convertNatively(values, out)) return out;
+  if (values.length >= NATIVE_VALUES && convertNatively(values, out)) return out;
   const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
   for (let i = 0; i < out.length; i++) {
     const value = bits[i] as number;

@@ -2,14 +2,18 @@ import { LlmkitError } from '../../errors.js';
 import type { Warpgroups } from '../compute.js';
 import * as tf from '../tfjs.js';
 import type { PackedUse, Weight } from '../weight.js';
-import type { Addon } from './addon.js';
-import type { Elements } from './arrays.js';
 import { cudaIsBuilt } from './cuda.js';
 import { type Device, deviceChoice, driverIsThere, gpuIsThere } from './device-choice.js';
 import { BACKEND_NAMES, BACKENDS, type BackendName, type EngineName } from './entries.js';
-import { loadAddon } from './native.js';
 
 export type { BackendName, EngineName } from './entries.js';
+export {
+  addonLoads,
+  hashRanges,
+  mapFile,
+  releasePages,
+  threadsAtHand,
+} from './native-services.js';
 export { type BackendStatus, type CudaStatus, listBackends } from './status.js';
 
 /** The backend in use. */
@@ -89,30 +93,6 @@ async function nativeOrReference(options: BackendOptions): Promise<BackendInUse>
 }
 
 /**
- * Maps a file, or what it has of a range, into memory, privately and copy-on-write, until nothing refers to the bytes
- * any more.
- *
- * @returns undefined where the addon does not load
- */
-export function mapFile(
-  path: string,
-  ...range: [] | [offset: number, sizeBytes: number]
-): Uint8Array | undefined {
-  return addonLoads() ? new Uint8Array(loadAddon().mapFile(path, ...range)) : undefined;
-}
-
-/** Whether the native addon loads, which serves files and quantization whatever backend computes. */
-export function addonLoads(): boolean {
-  try {
-    loadAddon();
-    return true;
-  } catch (error) {
-    throwUsage(error);
-    return false;
-  }
-}
-
-/**
  * Has the backend in use pack a weight now, at load, rather than at its first product.
  *
  * @returns what the stored bytes are no longer needed for; undefined where it did not
@@ -120,37 +100,6 @@ export function addonLoads(): boolean {
 export function packWeight(weight: Weight): PackedUse | undefined {
   if (weight.compute === 'f32') return undefined;
   return BACKENDS[backendInUse()].pack?.(weight);
-}
-
-/** Threads that a computation has: the addon's, or JavaScript's one. */
-export function threadsAtHand(): number {
-  try {
-    return loadAddon().threads();
-  } catch (error) {
-    throwUsage(error);
-    return 1;
-  }
-}
-
-/**
- * Copies values between float32 and bf16 (a Uint16Array of its bits), rounded to the nearest, ties to even.
- *
- * @returns false, having done nothing, where the addon does not load
- */
-export function convertNatively(from: Elements<Float32Array>, to: Elements<Float32Array>): boolean {
-  if (!addonLoads()) return false;
-  loadAddon().convert(from, to);
-  return true;
-}
-
-/** `hashRanges` of the addon; null where it does not load, too. */
-export function hashRanges(...args: Parameters<Addon['hashRanges']>) {
-  return addonLoads() ? loadAddon().hashRanges(...args) : null;
-}
-
-/** Lets go of the memory behind bytes of a mapped file until they are read again. */
-export function releasePages(bytes: Uint8Array): void {
-  loadAddon().releasePages(bytes);
 }
 
 /** The backend that `useBackend` made ready; `cuda` is `native` on a GPU. */
@@ -161,11 +110,6 @@ export function backendInUse(): EngineName {
 /** Where the backend in use computes. */
 export function deviceInUse(): Device {
   return backendInUse() === 'cuda' ? 'cuda' : 'cpu';
-}
-
-/** A mistake of the user's is no reason to do without the addon. */
-function throwUsage(error: unknown): void {
-  if (error instanceof LlmkitError && error.code === 'usage') throw error;
 }
 
 function backendName(name: string): BackendName {

@@ -22,6 +22,13 @@ enum class Scratch {
   kPreparedColumns,
   kWidened,
   kResults,
+  kSplitA,
+  kSplitB,
+  kSplitLow,
+  kLowParts,
+  kLowSums,
+  kLowGrad,
+  kGradParts,
   kCount
 };
 float* scratch(Scratch slot, size_t count);

@@ -4,13 +4,17 @@
 
 namespace llmkit {
 
+struct LowRankParts;  // cpu/packed/packed.h
+
 /// What a product adds to its result: low [m, rank] · high, where element (r, n) of high is
-/// high[r * rank_step + n * step] and one of the steps is 1.
+/// high[r * rank_step + n * step] and one of the steps is 1. In float32, or where there are `parts`
+/// from them alone.
 struct LowRank {
   size_t rank;
   const float* low;
   const float* high;
   size_t rank_step, step;
+  const LowRankParts* parts = nullptr;
 };
 
 /// Rows [row, row + rows) and columns [col, col + cols) of the result, y being that of (row, col).

@@ -9,6 +9,7 @@
 #include "cpu/gemm/gemm.h"
 #include "cpu/gemm/low_rank.h"
 #include "cpu/linear/linear.h"
+#include "cpu/lora_linear/packed_lora.h"
 #include "cpu/packed/packed.h"
 
 namespace llmkit {
@@ -51,25 +52,36 @@ void strip_product(size_t m, size_t rank, const float* left, size_t cols,
   }
 }
 
-/// low [m, rank] = scale · dropped · aᵀ. For many rows from a copy of a, for the same reason.
-void low_product(const LoraWeight& w, const LoraArgs& p) {
+/// Rows of a, `ld` floats apart.
+struct Rows {
+  const float* values;
+  size_t ld;
+};
+/// For many rows of x a copy, for the same reason.
+Rows rows_of_a(const LoraWeight& w, size_t m) {
+  const size_t cols = w.weight.cols, ld = cols + 16;
+  if (m < kRowsForCopy) return {w.a, cols};
+  float* const copy = scratch(Scratch::kLowRank, w.rank * ld);
+  for (size_t r = 0; r < w.rank; ++r)
+    std::memcpy(copy + r * ld, w.a + r * cols, cols * sizeof(float));
+  return {copy, ld};
+}
+
+/// Rows [row, row + count) of low = scale · dropped · aᵀ, in float32.
+void low_in_floats(const LoraWeight& w, const LoraArgs& p, const Rows& a, size_t row,
+                   size_t count) {
   const size_t cols = w.weight.cols, rank = w.rank;
-  const float* a = w.a;
-  size_t lda = cols;
-  if (p.m >= kRowsForCopy) {
-    lda = cols + 16;
-    float* const copy = scratch(Scratch::kLowRank, rank * lda);
-    for (size_t r = 0; r < rank; ++r)
-      std::memcpy(copy + r * lda, w.a + r * cols, cols * sizeof(float));
-    a = copy;
-  }
-  each_strip(p.m, kRows, 2 * kRows * rank * cols / 8, [&](size_t row, size_t count) {
-    float* const out = p.low + row * rank;
-    float* const buffer = scratch(Scratch::kWidened, p.dropped.is_bf16 ? count * cols : 0);
-    const float* const x = widened(p.dropped.from(row * cols), count * cols, buffer);
-    gemm_f32().dot({count, rank, cols, x, cols, a, lda, nullptr, out, rank});
-    for (size_t i = 0; i < count * rank; ++i) out[i] *= w.scale;
-  });
+  float* const out = p.low + row * rank;
+  float* const buffer = scratch(Scratch::kWidened, p.dropped.is_bf16 ? count * cols : 0);
+  const float* const x = widened(p.dropped.from(row * cols), count * cols, buffer);
+  gemm_f32().dot({count, rank, cols, x, cols, a.values, a.ld, nullptr, out, rank});
+  for (size_t i = 0; i < count * rank; ++i) out[i] *= w.scale;
+}
+
+void low_product(const LoraWeight& w, const LoraArgs& p) {
+  const Rows a = rows_of_a(w, p.m);
+  each_strip(p.m, kRows, 2 * kRows * w.rank * w.weight.cols / 8,
+             [&](size_t row, size_t count) { low_in_floats(w, p, a, row, count); });
 }
 
 /// dlow [m, rank] = scale · dy · b
@@ -105,7 +117,7 @@ void b_gradient(const LoraWeight& w, const LoraGradArgs& p) {
 LowRank update_of(const LoraWeight& w, const LoraArgs& p) {
   const size_t rows = w.weight.rows, rank = w.rank;
   if (p.m < kRowsForCopy) return {rank, p.low, w.b, 1, rank};
-  float* const turned = scratch(Scratch::kLowRank, rank * rows);
+  float* const turned = scratch(Scratch::kSplitB, rank * rows);
   each_strip(rows, kStrip, kStrip * rank, [&](size_t row, size_t count) {
     for (size_t r = 0; r < rank; ++r)
       for (size_t i = row; i < row + count; ++i) turned[r * rows + i] = w.b[i * rank + r];
@@ -116,26 +128,34 @@ LowRank update_of(const LoraWeight& w, const LoraArgs& p) {
 }  // namespace
 
 void lora_linear(const LoraWeight& w, const LoraArgs& p) {
-  low_product(w, p);
+  if (w.packed != nullptr && w.packed->compute == Compute::kBf16) return packed_lora(w, p);
   const LowRank update = update_of(w, p);
-  if (w.packed != nullptr)
-    packed_linear(*w.packed, p.m, p.x, p.bias, p.y, &update);
-  else
-    linear(w.weight, p.m, p.x.floats(), p.bias, p.y.floats(), &update);
+  if (w.packed == nullptr) {
+    low_product(w, p);
+    return linear(w.weight, p.m, p.x.floats(), p.bias, p.y.floats(), &update);
+  }
+  // x becomes integers; low is made of the same rows meanwhile, in float32.
+  const bool whole = p.dropped.data == p.x.data;
+  if (!whole) low_product(w, p);
+  const Rows a = rows_of_a(w, p.m);
+  const auto low = [&](const PreparedRows&, size_t row, size_t count) {
+    low_in_floats(w, p, a, row, count);
+  };
+  const PreparedRows rows =
+      prepare_rows(*w.packed, p.m, p.x, w.weight.cols, whole ? WithRows(low) : nullptr);
+  packed_multiply({w.packed, p.bias, p.y, &update}, rows);
 }
 
 void lora_linear_grad(const LoraWeight& w, const LoraGradArgs& p) {
-  const size_t rows = w.weight.rows, cols = w.weight.cols, rank = w.rank;
+  if (w.packed != nullptr) return packed_lora_grad(w, p);
+  const size_t cols = w.weight.cols, rank = w.rank;
   float* const dlow = scratch(Scratch::kLowRank, p.m * rank);
   low_gradient(w, p, dlow);
   a_gradient(w, p, dlow);
   b_gradient(w, p);
   const LowRank update = {rank, dlow, w.a, cols, 1};
   const LowRank* const in_dx = p.ddropped == nullptr ? &update : nullptr;
-  if (w.packed != nullptr)
-    packed_grad_input(*w.packed, {p.m, p.dy, rows, 0, w.packed->tiles, p.dx, false, in_dx});
-  else
-    linear_grad_input(w.weight, p.m, p.dy, p.dx, in_dx);
+  linear_grad_input(w.weight, p.m, p.dy, p.dx, in_dx);
   if (p.ddropped == nullptr) return;
   each_strip(p.m, kRows, 2 * kRows * rank * cols / 8, [&](size_t row, size_t count) {
     gemm_f32().axpy({count, cols, rank, dlow + row * rank, rank, 1, w.a, cols,

@@ -9,7 +9,10 @@
 namespace llmkit {
 
 /// A frozen weight [rows, cols] with a low-rank one beside it, https://arxiv.org/abs/2106.09685:
-/// scale · b · a. What the pair adds is in float32 whatever the compute type of the weight.
+/// scale · b · a. Beside float32 and integers the pair is multiplied in float32; under kBf16 x is
+/// rounded for it as for the weight, and a, b and low are taken as sums of two bf16 values
+/// (cpu/split), with float32 sums. Gradients beside a packed weight round dy and x and split the rest
+/// in the same way.
 struct LoraWeight {
   WeightView weight;
   const PackedWeight* packed;  // null: products with the weight are in float32

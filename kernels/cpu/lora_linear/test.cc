@@ -1,9 +1,12 @@
+#include <algorithm>
+
 #include "base/parallel.h"
 #include "cpu/gemm/low_rank.h"
 #include "cpu/gemm/reference.h"
 #include "cpu/linear/linear.h"
 #include "cpu/lora_linear/lora_linear.h"
 #include "cpu/packed/packed.h"
+#include "cpu/packed_grad/reference.h"
 #include "cpu/weight/reference.h"
 #include "testing/held.h"
 
@@ -13,6 +16,10 @@ using namespace llmkit::testing;
 namespace {
 
 constexpr float kScale = 0.75f;
+
+/// What may be left out where one or both factors are sums of two bf16 values: 2^-17 of each, and
+/// of the product of both low parts.
+constexpr double kOneSplit = 128, kBothSplit = 384;
 
 /// Everything of one layer and one batch; dropped is x where `rate` is 0.
 struct Layer {
@@ -31,6 +38,9 @@ struct Layer {
         dy(m * view.rows, 6) {
     w = {view, packed, rank, a.data(), b.data(), kScale};
   }
+  /// Whether the forward pair is multiplied in bf16, x rounded and a, b and low in two parts; so
+  /// are gradients beside every packed weight.
+  bool splits() const { return w.packed != nullptr && w.packed->compute == Compute::kBf16; }
   LoraArgs forward(float* y, float* low) const {
     return {m, x.data(), dropped.data(), bias.data(), y, low};
   }
@@ -49,22 +59,31 @@ void gradient(const Layer& l, float* dx) {
   linear_grad_input(l.w.weight, l.m, l.dy.data(), dx);
 }
 
+std::vector<float> rounded_if(bool rounds, const Buffer& x) {
+  std::vector<float> values(x.data(), x.data() + x.size());
+  if (rounds) std::transform(values.begin(), values.end(), values.begin(), bf16_reference);
+  return values;
+}
+
 /// y and low: low against double, y against the frozen product, bit for bit what is added to it.
 void check_forward(Checks& checks, const Layer& l) {
   const size_t rows = l.w.weight.rows, cols = l.w.weight.cols, rank = l.w.rank;
   Buffer y(l.m * rows, 7), low(l.m * rank, 8), want(l.m * rows, 9);
+  const std::vector<float> x = rounded_if(l.splits(), l.dropped);
+  const double split = l.splits() ? kOneSplit : 0, both_split = l.splits() ? kBothSplit : 0;
   lora_linear(l.w, l.forward(y.data(), low.data()));
   for (size_t i = 0; i < l.m * rank; ++i) {
     const Sum sum =
-        dot_reference(cols, l.dropped.data() + i / rank * cols, 1, l.a.data() + i % rank * cols, 1);
-    checks.near("low", low[i], kScale * sum.value, ulps_of(cols), kScale * sum.scale());
+        dot_reference(cols, x.data() + i / rank * cols, 1, l.a.data() + i % rank * cols, 1);
+    checks.near("low", low[i], kScale * sum.value, ulps_of(cols) + split, kScale * sum.scale());
   }
   product(l, want.data());
   for (size_t i = 0; i < l.m * rows; ++i) {
     const Sum sum = dot_reference(rank, low.data() + i / rows * rank, 1,
                                   l.b.data() + i % rows * rank, 1, want[i]);
-    checks.near("y", y[i], sum.value, ulps_of(rank), sum.scale());
+    checks.near("y", y[i], sum.value, ulps_of(rank) + both_split, sum.scale());
   }
+  if (l.splits()) return;
   add_low_rank({rank, low.data(), l.b.data(), 1, rank}, {0, l.m, 0, rows, want.data(), rows});
   checks.same("y as a whole", y.data(), want.data(), l.m * rows);
 }
@@ -81,16 +100,19 @@ void check_gradient(Checks& checks, const Layer& l, bool drops) {
   Buffer dx(m * cols, 1), ddropped(m * cols, 2), da(rank * cols, 3), db(rows * rank, 4);
   lora_linear_grad(l.w, {m, l.dy.data(), l.dropped.data(), low.data(), dx.data(),
                          drops ? ddropped.data() : nullptr, da.data(), db.data()});
+  const bool packed = l.w.packed != nullptr;
+  const std::vector<float> dy = rounded_if(packed, l.dy), x = rounded_if(packed, l.dropped);
+  const double split = packed ? kOneSplit : 0, both_split = packed ? kOneSplit + kBothSplit : 0;
   // dlow, and what its rounding errors grow with: they go on into dx and da.
   std::vector<float> dlow(m * rank), scales(m * rank), want(m * cols);
   for (size_t i = 0; i < dlow.size(); ++i) {
     const Sum sum =
-        dot_reference(rows, l.dy.data() + i / rank * rows, 1, l.b.data() + i % rank, rank);
+        dot_reference(rows, dy.data() + i / rank * rows, 1, l.b.data() + i % rank, rank);
     dlow[i] = static_cast<float>(kScale * sum.value);
     scales[i] = static_cast<float>(kScale * sum.scale());
   }
   gradient(l, want.data());
-  const double ulps = ulps_of(rank) + ulps_of(rows);
+  const double ulps = ulps_of(rank) + ulps_of(rows) + both_split;
   for (size_t i = 0; i < m * cols; ++i) {
     const Sum sum = dot_reference(rank, dlow.data() + i / cols * rank, 1, l.a.data() + i % cols,
                                   cols, drops ? 0 : want[i]);
@@ -100,14 +122,13 @@ void check_gradient(Checks& checks, const Layer& l, bool drops) {
   }
   if (drops) checks.same("dx of the frozen weight", dx.data(), want.data(), m * cols);
   for (size_t i = 0; i < rank * cols; ++i) {
-    const Sum sum = over_rows(m, dlow.data() + i / cols, rank, l.dropped.data() + i % cols, cols);
-    const Sum most =
-        over_rows(m, scales.data() + i / cols, rank, l.dropped.data() + i % cols, cols);
-    checks.near("da", da[i], sum.value, ulps_of(m) + ulps_of(rows), most.scale());
+    const Sum sum = over_rows(m, dlow.data() + i / cols, rank, x.data() + i % cols, cols);
+    const Sum most = over_rows(m, scales.data() + i / cols, rank, x.data() + i % cols, cols);
+    checks.near("da", da[i], sum.value, ulps_of(m) + ulps_of(rows) + 2 * split, most.scale());
   }
   for (size_t i = 0; i < rows * rank; ++i) {
-    const Sum sum = over_rows(m, l.dy.data() + i / rank, rows, low.data() + i % rank, rank);
-    checks.near("db", db[i], sum.value, ulps_of(m), sum.scale());
+    const Sum sum = over_rows(m, dy.data() + i / rank, rows, low.data() + i % rank, rank);
+    checks.near("db", db[i], sum.value, ulps_of(m) + split, sum.scale());
   }
 }
 
@@ -149,7 +170,34 @@ void check_bits(Checks& checks, const WeightView& view, const PackedWeight* pack
   }
 }
 
-/// What LoRA adds counts below the normal numbers too, for every number of rows.
+/// The same bits of gradients for every number of threads, and of a row's for every number of rows.
+void check_gradient_bits(Checks& checks, const WeightView& view, const PackedWeight* packed) {
+  const size_t rows = view.rows, cols = view.cols, rank = 5, most = 150;
+  const Layer all(view, packed, rank, most, false);
+  const Buffer low(most * rank, 8);
+  Buffer dx(most * cols, 1), da(rank * cols, 2), db(rows * rank, 3);
+  Buffer want_dx(most * cols, 4), want_da(rank * cols, 5), want_db(rows * rank, 6);
+  const auto run = [&](size_t skip, Buffer& dx, Buffer& da, Buffer& db) {
+    lora_linear_grad(all.w,
+                     {most - skip, all.dy.data() + skip * rows, all.dropped.data() + skip * cols,
+                      low.data() + skip * rank, dx.data(), nullptr, da.data(), db.data()});
+  };
+  set_thread_count(1);
+  run(0, want_dx, want_da, want_db);
+  for (size_t threads = 1; threads <= 3; ++threads) {
+    set_thread_count(threads);
+    run(0, dx, da, db);
+    checks.same("dx, any threads", dx.data(), want_dx.data(), most * cols);
+    checks.same("da, any threads", da.data(), want_da.data(), rank * cols);
+    checks.same("db, any threads", db.data(), want_db.data(), rows * rank);
+    for (const size_t m : {1, 2, 17, 33, 64, 97}) {
+      run(most - m, dx, da, db);
+      checks.same("dx, any m", dx.data(), want_dx.data() + (most - m) * cols, m * cols);
+    }
+  }
+}
+
+/// What LoRA adds counts, or does not, below the normal numbers alike for every number of rows.
 void check_tiny(Checks& checks) {
   const size_t rows = 32, cols = 64, most = 16;
   const std::vector<uint16_t> zeros(rows * cols);
@@ -160,11 +208,14 @@ void check_tiny(Checks& checks) {
   view.codes = reinterpret_cast<const uint8_t*>(zeros.data());
   const PackedWeight packed = pack_weight(view, Compute::kBf16);
   const std::vector<float> x(most * cols, 1.0f), a(cols, 1e-20f / cols), b(rows, 1e-19f);
+  float first = -1;
   for (const size_t m : {size_t{1}, size_t{4}, size_t{5}, most}) {
     std::vector<float> y(m * rows), low(m);
     lora_linear({view, &packed, 1, a.data(), b.data(), 1.0f},
                 {m, x.data(), x.data(), nullptr, y.data(), low.data()});
-    for (const float value : y) checks.that("tiny", value == low[0] * b[0] && value > 0);
+    if (first < 0) first = y[0];
+    for (const float value : y)
+      checks.that("tiny", value == first && (value == 0 || value == low[0] * b[0]));
   }
 }
 
@@ -184,7 +235,7 @@ void check_all(Checks& checks) {
           compute == Compute::kF32 ? PackedWeight{} : pack_weight(random.view, compute);
       const PackedWeight* const packed = compute == Compute::kF32 ? nullptr : &weight;
       for (const size_t m : {1, 5, 70})
-        for (const size_t rank : {1, 8, 16, 70})
+        for (const size_t rank : {1, 8, 12, 16, 70})
           for (const bool drops : {false, true}) {
             const Layer layer(random.view, packed, rank, m, drops);
             check_forward(checks, layer);
@@ -192,7 +243,18 @@ void check_all(Checks& checks) {
             if (packed != nullptr) check_held(checks, layer, drops);
           }
       check_bits(checks, random.view, packed);
+      check_gradient_bits(checks, random.view, packed);
     }
+  }
+  // More rows of dy than a panel has, more parts of the rank than rows of a weight that are decoded
+  // at a time, more columns of dy than a strip.
+  const RandomWeight tall({F::kNf4, 1100, 64, 64, true, false});
+  const PackedWeight weight = pack_weight(tall.view, Compute::kBf16);
+  for (const size_t rank : {3, 100, 256}) {
+    const Layer layer(tall.view, &weight, rank, 300, false);
+    check_forward(checks, layer);
+    check_gradient(checks, layer, false);
+    check_held(checks, layer, false);
   }
 }
 

@@ -4,6 +4,7 @@
 
 #include "base/simd/amx.h"
 #include "base/simd/loops.h"
+#include "cpu/packed/amx_low_rank.h"
 #include "cpu/packed/kernels.h"
 
 // Results of products in tile registers, on their way between memory of the thread and y: include
@@ -99,6 +100,9 @@ class Results {
     const size_t first = std::max(block.row, args_.range.first);
     const size_t end = std::min(block.row + block.rows, end_.row);
     if (first >= end) return;
+    if (args_.update->parts != nullptr)
+      return add_parts(*args_.update->parts,
+                       {block.row, block.rows, block.col, block.cols, block.values, block.ld});
     const KeepSubnormals keep;  // LoRA's sums are float32's, whatever the product's are
     add_low_rank(*args_.update,
                  {first, end - first, block.col, std::min(block.cols, end_.col - block.col),

@@ -32,6 +32,14 @@ struct PackedProductArgs {
   uint16_t* halves = nullptr;
 };
 
+/// How LoRA's update is added in tiles.
+struct LowRankKernels {
+  size_t row_block;  // rows of low that are prepared together
+  /// Rows of low's parts into the form of LowRankParts, in bf16.
+  void (*prepare)(const PackedWeight& high, const PrepareArgs& args);
+  void (*add)(const LowRankParts& parts, const LowRankBlock& block);
+};
+
 /// One compute type on one instruction set, on one thread. `few` and `many` give the same bits and
 /// both take any range: `few` reads the packed bytes once for every few rows, `many` first unpacks
 /// tiles into the second-level cache and takes all rows from there.
@@ -51,6 +59,10 @@ struct PackedKernels {
   bool (*takes)(const PackedWeight& weight, size_t m) = nullptr;
   /// Whether `prepare` reads rows of bf16.
   bool takes_halves = false;
+  /// Whether `prepare` puts columns into the order of the lines of 4-bit codes.
+  bool code_order = false;
+  /// Null: updates are added in float32.
+  const LowRankKernels* low_rank = nullptr;
 };
 
 /// Rows of x in tiles, and bytes of each, that stay in the second-level cache.

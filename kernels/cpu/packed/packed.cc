@@ -76,47 +76,81 @@ const char* packed_isa(Compute compute) {
   __builtin_unreachable();  // the scalar kernels run everywhere
 }
 
-PreparedRows prepare_rows(const PackedWeight& weight, size_t m, const ConstElements& x,
-                          size_t ldx) {
+namespace {
+
+/// Rows of x at a time of which something else is made: they stay in the second-level cache.
+constexpr size_t kRowsAtOnce = 32;
+
+/// Rows on their way into the form of PreparedRows; the pointers are those of row 0.
+struct Preparation {
+  const PackedWeight& weight;
+  const PackedKernels& kernels;
+  ConstElements x;
+  size_t ldx;
+  uint8_t* values;
+  float *scales, *totals;
+  int32_t* starts;
+
+  /// Rows [first, first + count), `first` being the first of a block. What is bf16 becomes float32
+  /// a block at a time, unless the kernels take it.
+  void prepare(size_t first, size_t count) const {
+    const bool widens = x.is_bf16 && !kernels.takes_halves;
+    const size_t step = widens ? kernels.row_block : count;
+    float* const buffer = scratch(Scratch::kWidened, widens ? step * weight.cols : 0);
+    for (size_t row = first; row < first + count; row += step)
+      prepare_block(row, std::min(step, first + count - row), buffer);
+  }
+
+ private:
+  void prepare_block(size_t row, size_t count, float* buffer) const {
+    const size_t group = row * weight.groups;
+    const ConstElements from = x.from(row * ldx);
+    const bool as_halves = x.is_bf16 && kernels.takes_halves;
+    const FloatRows floats =
+        as_halves ? FloatRows{nullptr, ldx} : widened_rows(from, count, weight.cols, ldx, buffer);
+    kernels.prepare(
+        weight,
+        {count, floats.values, floats.ld, values + row * weight.padded_cols() * kernels.value_bytes,
+         scales == nullptr ? nullptr : scales + group, starts == nullptr ? nullptr : starts + group,
+         totals == nullptr ? nullptr : totals + group, as_halves ? from.halves() : nullptr});
+  }
+};
+
+}  // namespace
+
+PreparedRows prepare_rows(const PackedWeight& weight, size_t m, const ConstElements& x, size_t ldx,
+                          const WithRows& with_rows) {
   const bool integers = weight.compute == Compute::kInt8;
   const bool totals = !integers && weight.has_zeros;
   const PackedKernels& kernels = packed_kernels(weight, m);
-  const size_t stride = weight.padded_cols(), groups = weight.groups, size = kernels.value_bytes;
-  const size_t blocks = divide_up(m, kernels.row_block), all = blocks * kernels.row_block;
-  const size_t values_size = floats_of(all * stride * size);
-  const size_t groups_size = integers || totals ? floats_of(all * groups * sizeof(float)) : 0;
+  const size_t stride = weight.padded_cols(), block = kernels.row_block;
+  const size_t blocks = divide_up(m, block), all = blocks * block;
+  const size_t values_size = floats_of(all * stride * kernels.value_bytes);
+  const size_t groups_size =
+      integers || totals ? floats_of(all * weight.groups * sizeof(float)) : 0;
   float* const values = scratch(Scratch::kPrepared, values_size + 2 * groups_size);
   float* const factors = values + values_size;
   int32_t* const starts = reinterpret_cast<int32_t*>(factors + groups_size);
-  const size_t work = 8 * stride * kernels.row_block;
-  parallel_for(blocks, grain_for(work), [&](size_t first, size_t last) {
-    // What is bf16 becomes float32 a few rows at a time, unless the kernels take it.
-    const bool widens = x.is_bf16 && !kernels.takes_halves;
-    const size_t step = widens ? kernels.row_block : (last - first) * kernels.row_block;
-    float* const buffer = scratch(Scratch::kWidened, widens ? step * weight.cols : 0);
-    for (size_t row = first * kernels.row_block; row < last * kernels.row_block; row += step) {
-      const size_t count = std::min(step, m - row), group = row * groups;
-      const ConstElements from = x.from(row * ldx);
-      const bool as_halves = x.is_bf16 && !widens;
-      const FloatRows floats =
-          as_halves ? FloatRows{nullptr, ldx} : widened_rows(from, count, weight.cols, ldx, buffer);
-      const PrepareArgs args = {count,
-                                floats.values,
-                                floats.ld,
-                                reinterpret_cast<uint8_t*>(values) + row * stride * size,
-                                integers ? factors + group : nullptr,
-                                integers ? starts + group : nullptr,
-                                totals ? factors + group : nullptr,
-                                as_halves ? from.halves() : nullptr};
-      kernels.prepare(weight, args);
+  const Preparation preparation = {weight,
+                                   kernels,
+                                   x,
+                                   ldx,
+                                   reinterpret_cast<uint8_t*>(values),
+                                   integers ? factors : nullptr,
+                                   totals ? factors : nullptr,
+                                   integers ? starts : nullptr};
+  const PreparedRows rows = {
+      m, stride, values, preparation.scales, preparation.starts, preparation.totals};
+  parallel_for(blocks, grain_for(8 * stride * block), [&](size_t first, size_t last) {
+    const size_t end = std::min(last * block, m);
+    const size_t step = with_rows == nullptr ? end : kRowsAtOnce;
+    for (size_t row = first * block; row < end; row += step) {
+      const size_t count = std::min(step, end - row);
+      preparation.prepare(row, count);
+      if (with_rows != nullptr) with_rows(rows, row, count);
     }
   });
-  return {m,
-          stride,
-          values,
-          integers ? factors : nullptr,
-          integers ? starts : nullptr,
-          totals ? factors : nullptr};
+  return rows;
 }
 
 namespace {
@@ -127,7 +161,11 @@ void run_product(const PackedWeight& weight, const PackedProductArgs& args) {
   (range.count <= kernels.few_rows ? kernels.few : kernels.many)(weight, args);
   if (args.update == nullptr || kernels.cached_rows > 0) return;
   const size_t col = range.tile * 16, cols = std::min(range.tiles * 16, weight.rows - col);
-  add_low_rank(*args.update, {range.first, range.count, col, cols, args.y, args.ldy});
+  const LowRankBlock block = {range.first, range.count, col, cols, args.y, args.ldy};
+  if (args.update->parts != nullptr)
+    kernels.low_rank->add(*args.update->parts, block);
+  else
+    add_low_rank(*args.update, block);
 }
 
 }  // namespace
@@ -193,9 +231,10 @@ void multiply_alike(const PackedLayer* layers, size_t count, const PreparedRows&
                    size_t block = begin % split.blocks, all;
                    for (; block >= (all = blocks_of(*layer->weight, split.block)); ++layer)
                      block -= all;
-                   // What is added or rounded afterwards is one block, still in the cache.
+                   // What is added or rounded afterwards is still in the cache: few rows, or one
+                   // block of many.
                    const bool again = layer->update != nullptr || layer->y.is_bf16;
-                   const bool one = again && kernels.cached_rows == 0;
+                   const bool one = again && kernels.cached_rows == 0 && !split.few;
                    const size_t taken = one ? 1 : std::min(end - begin, all - block);
                    multiply_blocks(*layer, rows, split, begin / split.blocks * split.rows, block,
                                    taken);

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 
 #include "base/elements.h"
 #include "base/packed_weight.h"
@@ -37,9 +38,20 @@ struct PreparedRows {
                                     // codes) or 128 where the weight has no zero points of its own
   const float* totals = nullptr;    // kBf16 with zero points: [m, groups], the sums of values
 };
+/// What else is made of rows [first, first + count) of x, on the thread that has just prepared them
+/// and has them in its cache.
+using WithRows = std::function<void(const PreparedRows& rows, size_t first, size_t count)>;
 /// With all threads. kFourBit in bf16 bits: each 8 columns in the order 0 2 4 6 1 3 5 7, the pairs
 /// that one shift and one table lookup of a line give.
-PreparedRows prepare_rows(const PackedWeight& weight, size_t m, const ConstElements& x, size_t ldx);
+PreparedRows prepare_rows(const PackedWeight& weight, size_t m, const ConstElements& x, size_t ldx,
+                          const WithRows& with_rows = nullptr);
+
+/// A LowRank sum as kernels that multiply in tiles want it: of bf16 parts (cpu/split), of which
+/// `high` holds those of its transpose side by side and `low` those of its rows.
+struct LowRankParts {
+  PackedWeight high;  // [rows of the weight, 3 * split_width(rank)]
+  PreparedRows low;
+};
 
 /// The arithmetic of kInt8, the same bits on every instruction set that has a fused multiply-add:
 /// c = sum over a group of (code - zero) * value in int32, acc = fma(c, weight scale * row scale,
@@ -79,6 +91,21 @@ inline void packed_linear(const PackedWeight& weight, size_t m, const ConstEleme
 /// The product of rows that are prepared already.
 void packed_multiply(const PackedLayer& layer, const PreparedRows& rows);
 
+/// A pair of low rank beside the whole weight, as in cpu/lora_linear: what it was multiplied with,
+/// and its gradients. Its products are made within the passes over dy, in bf16: x and dy rounded,
+/// the small factors in two parts (cpu/split).
+struct PackedGradPair {
+  size_t rank;
+  float scale;
+  const float* a;    // [rank, cols]
+  const float* b;    // [rows, rank]
+  ConstElements x;   // [m, cols]
+  const float* low;  // [m, rank] = scale · x · aᵀ
+  float* da;
+  float* db;
+  float* dx;  // [m, cols]: of the pair alone; null: added to dx of the weight
+};
+
 /// dx [m, cols] (+)= dy [m, tiles * 16] · rows [tile * 16, (tile + tiles) * 16) of the weight, with
 /// all threads, in bf16: dy and code * scale rounded to bf16, float32 sums, rows of the weight
 /// ascending. A row's bits do not depend on m.
@@ -89,7 +116,7 @@ struct PackedGradArgs {
   size_t tile, tiles;
   float* dx;  // rows of cols
   bool accumulate;
-  const LowRank* update = nullptr;  // added to dx block by block
+  const PackedGradPair* pair = nullptr;
 };
 void packed_grad_input(const PackedWeight& weight, const PackedGradArgs& args);
 

@@ -1,4 +1,5 @@
 #include "base/simd/avx512.h"
+#include "cpu/packed/amx_low_rank.h"
 #include "cpu/packed/amx_plain.h"
 #include "cpu/packed/amx_product.h"
 #include "cpu/packed_bf16/amx_few.h"
@@ -114,11 +115,13 @@ void product(const PackedWeight& weight, const PackedProductArgs& args) {
   PlainProduct(weight, args).run();
 }
 
+const LowRankKernels kLowRankInTiles = {kBlockRows, prepare<TileRows>, add_low_rank_in_tiles};
+
 }  // namespace
 
 const PackedKernels packed_bf16_amx = {
-    prepare<TileRows>, product,    product,     kBlockRows, kPanelTiles,
-    sizeof(Value),     kBlockRows, kCachedRows, takes,      true};
+    prepare<TileRows>, product,     product, kBlockRows, kPanelTiles, sizeof(Value),
+    kBlockRows,        kCachedRows, takes,   true,       true,        &kLowRankInTiles};
 const PackedKernels packed_bf16_amx_few = {prepare<FloatRows>,
                                            few_without_tiles,
                                            few_without_tiles,
@@ -128,6 +131,8 @@ const PackedKernels packed_bf16_amx_few = {prepare<FloatRows>,
                                            1,
                                            0,
                                            takes_few,
-                                           true};
+                                           true,
+                                           true,
+                                           &kLowRankInTiles};
 
 }  // namespace llmkit

@@ -1,5 +1,4 @@
 #include "base/simd/avx512.h"
-
 #include "cpu/packed_bf16/columns_avx512_bf16.h"
 #include "cpu/packed_bf16/few.h"
 #include "cpu/packed_bf16/many.h"
@@ -7,7 +6,7 @@
 
 namespace llmkit {
 
-const PackedKernels packed_bf16_avx512_bf16 = {prepare,  few,         many,
-                                               kFewRows, kPlainTiles, sizeof(Value)};
+const PackedKernels packed_bf16_avx512_bf16 = {
+    prepare, few, many, kFewRows, kPlainTiles, sizeof(Value), 1, 0, nullptr, false, true};
 
 }  // namespace llmkit

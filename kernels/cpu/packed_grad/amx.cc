@@ -65,7 +65,7 @@ inline void product(const GradProduct& p) {
 
 }  // namespace
 
-const PackedGradKernels packed_grad_amx = {sizeof(uint16_t), pack_bf16, decode_bf16, product,
-                                           transpose_block_512};
+const PackedGradKernels packed_grad_amx = {sizeof(uint16_t), pack_bf16, pack_columns_bf16,
+                                           decode_bf16,      product,   transpose_block_512};
 
 }  // namespace llmkit

@@ -4,7 +4,7 @@
 
 namespace llmkit {
 
-const PackedGradKernels packed_grad_avx512 = {sizeof(float), pack_floats, decode_floats,
-                                          product_of_floats, transpose_block};
+const PackedGradKernels packed_grad_avx512 = {sizeof(float), pack_floats,       pack_float_columns,
+                                              decode_floats, product_of_floats, transpose_block};
 
 }  // namespace llmkit

@@ -12,8 +12,7 @@ inline void tile(const GradProduct& p, size_t col, size_t row) {
   for (int i = 0; i < kCols; ++i)
 #pragma GCC unroll 4
     for (int j = 0; j < kVecs; ++j)
-      acc[i][j] =
-          p.accumulate ? _mm512_loadu_ps(sums + i * p.ld + 16 * j) : _mm512_setzero_ps();
+      acc[i][j] = p.accumulate ? _mm512_loadu_ps(sums + i * p.ld + 16 * j) : _mm512_setzero_ps();
   const uint16_t* block = static_cast<const uint16_t*>(p.block) + 2 * row;
   for (size_t step = 0; step < p.depth / kGradStep; ++step) {
     const uint16_t* const piece = piece_of(p.panel, col, step) + col % 16 * kGradStep;
@@ -42,8 +41,7 @@ inline void product(const GradProduct& p) {
   for (size_t row = 0; row < p.width; row += 64) {
     const size_t vecs = p.width - row < 64 ? (p.width - row) / 16 : 4;
     for (size_t col = 0; col < p.cols; col += 16)
-      for (size_t i = 0; i < 16; i += vecs == 1 ? 16 : vecs == 2 ? 8 : 4)
-        switch (vecs) {
+      for (size_t i = 0; i < 16; i += vecs == 1 ? 16 : vecs == 2 ? 8 : 4) switch (vecs) {
           case 1:
             tile<16, 1>(p, col + i, row);
             break;
@@ -61,7 +59,7 @@ inline void product(const GradProduct& p) {
 
 }  // namespace
 
-const PackedGradKernels packed_grad_avx512_bf16 = {sizeof(uint16_t), pack_bf16, decode_bf16,
-                                                   product, transpose_block_512};
+const PackedGradKernels packed_grad_avx512_bf16 = {
+    sizeof(uint16_t), pack_bf16, pack_columns_bf16, decode_bf16, product, transpose_block_512};
 
 }  // namespace llmkit

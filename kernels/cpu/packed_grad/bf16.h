@@ -1,7 +1,6 @@
 #pragma once
 
 #include "base/simd/avx512.h"
-
 #include "cpu/packed_grad/decode.h"
 
 // What the kernels with bf16 instructions share. A block is [depth / 2, width, 2]: pairs of values
@@ -84,6 +83,39 @@ inline void pack_bf16(const GradRows& p, void* block) {
       } else {
         pack_tile({p.dy, p.ld, 0, p.width, p.depth}, 0, n, out + n * p.width + 2 * row);
       }
+}
+
+/// Up to 16 values, rounded to bf16.
+inline __m256i load_rounded(const float* p, __mmask16 mask) {
+  return (__m256i)_mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(mask, p));
+}
+inline __m256i load_rounded(const uint16_t* p, __mmask16 mask) {
+  return _mm256_maskz_loadu_epi16(mask, p);
+}
+
+template <typename Input>
+void pack_columns_of(const GradColumns& p, const Input* values, uint16_t* out) {
+  const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24,
+                                         8, 23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+  const size_t depth = (p.rows + kGradStep - 1) / kGradStep * kGradStep;
+  for (size_t row = 0; row < depth; row += 2)
+    for (size_t col = 0; col < p.width; col += 16, out += 32) {
+      const size_t left = col < p.cols ? p.cols - col : 0;
+      const __mmask16 mask = left < 16 ? (1u << left) - 1 : 0xffff;
+      const Input* const at = values + row * p.ld + col;
+      const __m256i even = load_rounded(at, row < p.rows ? mask : 0);
+      const __m256i odd = load_rounded(at + p.ld, row + 1 < p.rows ? mask : 0);
+      const __m512i both = _mm512_inserti64x4(_mm512_castsi256_si512(even), odd, 1);
+      _mm512_storeu_si512(out, _mm512_permutexvar_epi16(order, both));
+    }
+}
+
+inline void pack_columns_bf16(const GradColumns& p, void* block) {
+  uint16_t* const out = static_cast<uint16_t*>(block);
+  if (p.values.is_bf16)
+    pack_columns_of(p, p.values.halves(), out);
+  else
+    pack_columns_of(p, p.values.floats(), out);
 }
 
 inline void transpose_block_512(const float* sums, size_t ld, float* rows) {

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "base/simd/bf16.h"
+#include "base/simd/loops.h"
 #include "cpu/gemm/gemm.h"
 #include "cpu/packed_grad/decode.h"
 
@@ -34,6 +34,24 @@ inline void pack_floats(const GradRows& p, void* block) {
       store(values, round_to_bf16(load_partial(p.dy + row * p.ld + n, count)));
       for (size_t i = 0; i < count; ++i) out[(n + i) * p.width + row] = values[i];
     }
+}
+
+template <typename Input>
+void pack_columns_of(const GradColumns& p, const Input* values, float* out) {
+  const size_t depth = (p.rows + kGradStep - 1) / kGradStep * kGradStep;
+  for (size_t i = 0; i < depth * p.width; ++i) out[i] = 0;
+  for (size_t row = 0; row < p.rows; ++row)
+    each_chunk(p.cols, [&](auto c) {
+      c.put(out + row * p.width, round_to_bf16(c.get(values + row * p.ld)));
+    });
+}
+
+inline void pack_float_columns(const GradColumns& p, void* block) {
+  float* const out = static_cast<float*>(block);
+  if (p.values.is_bf16)
+    pack_columns_of(p, p.values.halves(), out);
+  else
+    pack_columns_of(p, p.values.floats(), out);
 }
 
 inline void product_of_floats(const GradProduct& p) {

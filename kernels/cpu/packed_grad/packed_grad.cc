@@ -2,22 +2,27 @@
 
 #include <algorithm>
 #include <cstring>
+#include <optional>
 
 #include "base/cpu_features.h"
 #include "base/parallel.h"
 #include "base/scratch.h"
 #include "cpu/packed/packed.h"
+#include "cpu/packed_grad/pair.h"
 
 namespace llmkit {
-namespace {
 
-const PackedGradKernels& kernels() {
+const PackedGradKernels& packed_grad_kernels() {
 #define PACKED_GRAD_KERNELS(isa, name) \
   if (runs_here(isa)) return name;
 #include "cpu/packed_grad/kernels.inc"
 #undef PACKED_GRAD_KERNELS
   __builtin_unreachable();  // the scalar kernels run everywhere
 }
+
+namespace {
+
+const PackedGradKernels& kernels() { return packed_grad_kernels(); }
 
 /// Rows of dy that share a decoded panel: their sums of a strip stay in the second-level cache.
 constexpr size_t kRowsPerTask = 512;
@@ -36,13 +41,14 @@ class Gradient {
       : weight_(weight),
         p_(args),
         depth_(std::min(args.tiles * 16, weight.rows - args.tile * 16)),
-        padded_depth_(divide_up(depth_, kGradStep) * kGradStep),
         element_(kernels().element),
-        blocks_(bytes_of(Scratch::kGradRows, divide_up(args.m, 16) * 16 * padded_depth_,
-                         element_)) {}
+        dy_(blocks_of(args.m, divide_up(depth_, kGradStep) * kGradStep, element_)) {}
 
-  void run() const {
-    pack_all();
+  void run() {
+    if (p_.pair == nullptr)
+      pack_all();
+    else
+      pair_.emplace(weight_, p_, dy_).run();
     const size_t cols = strip_cols(), strips = divide_up(weight_.padded_cols(), cols);
     const size_t parts = divide_up(p_.m, kRowsPerTask);
     const size_t work = 2 * cols * depth_ * std::min(p_.m, kRowsPerTask) / 64;
@@ -60,9 +66,9 @@ class Gradient {
     const size_t share = divide_up(weight_.padded_cols(), 2 * thread_count());
     return std::clamp<size_t>(divide_up(share, 32) * 32, 64, kGradCols);
   }
-  size_t width(size_t row) const { return std::min(divide_up(p_.m - row, 16) * 16, kGradRows); }
-  uint8_t* block(size_t row, size_t n) const {
-    return blocks_ + (row * padded_depth_ + n * width(row)) * element_;
+  static GradBlocks blocks_of(size_t m, size_t depth, size_t element) {
+    return {bytes_of(Scratch::kGradRows, GradBlocks::bytes(m, depth, element), 1), m, depth,
+            element};
   }
 
   void pack_all() const {
@@ -71,8 +77,8 @@ class Gradient {
       for (size_t task = begin; task < end; ++task) {
         const size_t row = task / pieces * kGradRows, n = task % pieces * kGradDepth;
         kernels().pack({p_.dy + row * p_.lddy + n, p_.lddy, std::min(kGradRows, p_.m - row),
-                        width(row), std::min(kGradDepth, depth_ - n)},
-                       block(row, n));
+                        dy_.width(row), std::min(kGradDepth, depth_ - n)},
+                       dy_.at(row, n));
       }
     });
   }
@@ -86,17 +92,28 @@ class Gradient {
       const size_t depth = std::min(kGradDepth, depth_ - n);
       kernels().decode(weight_, {col, cols, p_.tile + n / 16, divide_up(depth, 16)}, panel);
       for (size_t row = 0; row < rows; row += kGradRows)
-        kernels().product({divide_up(cols, 16) * 16, width(first + row),
-                           divide_up(depth, kGradStep) * kGradStep, panel, block(first + row, n),
+        kernels().product({divide_up(cols, 16) * 16, dy_.width(first + row),
+                           divide_up(depth, kGradStep) * kGradStep, panel, dy_.at(first + row, n),
                            sums + row, ld, n > 0});
     }
-    for (size_t row = 0; row < rows; row += 16)
-      for (size_t i = 0; i < cols; i += kGradRows)
-        store(sums + i * ld + row, ld, {col + i, std::min(kGradRows, cols - i), first + row});
+    const GradStrip strip = {col, cols, first, rows, sums, ld};
+    if (p_.pair != nullptr && p_.pair->dx == nullptr) pair_->add(strip, true);
+    store(strip, p_.dx);
+    if (p_.pair == nullptr || p_.pair->dx == nullptr) return;
+    pair_->add(strip, false);
+    store(strip, p_.pair->dx);
+  }
+
+  void store(const GradStrip& s, float* dx) const {
+    for (size_t row = 0; row < s.rows; row += 16)
+      for (size_t i = 0; i < s.cols; i += kGradRows)
+        store(s.sums + i * s.ld + row, s.ld,
+              {s.col + i, std::min(kGradRows, s.cols - i), s.first + row, dx});
   }
 
   struct Place {
     size_t col, cols, row;
+    float* dx;
   };
   /// At most 16 rows by kGradRows columns of dx, from sums [cols, ld].
   void store(const float* sums, size_t ld, const Place& place) const {
@@ -108,30 +125,28 @@ class Gradient {
       const size_t next = std::min(end, (group + 1) * weight_.group_stride);
       const size_t to = group * weight_.group + skip;
       const size_t last = std::min((group + 1) * weight_.group, weight_.cols);
-      if (to < last)
-        put(values + i - place.col, to, std::min(next - i, last - to), place.row);
+      if (to < last) put(values + i - place.col, to, std::min(next - i, last - to), place);
       i = next;
     }
   }
 
   /// `count` columns of 16 rows of dx, or of those that are left.
-  void put(const float* values, size_t col, size_t count, size_t first) const {
-    for (size_t row = first; row < std::min(first + 16, p_.m); ++row, values += kGradRows) {
-      float* const dx = p_.dx + row * weight_.cols + col;
+  void put(const float* values, size_t col, size_t count, const Place& place) const {
+    const size_t end = std::min(place.row + 16, p_.m);
+    for (size_t row = place.row; row < end; ++row, values += kGradRows) {
+      float* const dx = place.dx + row * weight_.cols + col;
       if (p_.accumulate)
         for (size_t i = 0; i < count; ++i) dx[i] += values[i];
       else
         std::memcpy(dx, values, count * sizeof(float));
     }
-    if (p_.update != nullptr)
-      add_low_rank(*p_.update, {first, std::min<size_t>(16, p_.m - first), col, count,
-                                p_.dx + first * weight_.cols + col, weight_.cols});
   }
 
   const PackedWeight& weight_;
   const PackedGradArgs& p_;
-  const size_t depth_, padded_depth_, element_;
-  uint8_t* const blocks_;
+  const size_t depth_, element_;
+  const GradBlocks dy_;
+  std::optional<PairGradient> pair_;
 };
 
 }  // namespace

@@ -35,7 +35,8 @@ export interface LoraOptions {
 
 /**
  * A linear layer with LoRA: y = x · Wᵀ + bias + scale · (dropped · Aᵀ) · Bᵀ, in one pass over x and y.
- * The low-rank part is in float32 whatever the weight's compute type.
+ * The low-rank part is in float32, or close to it: on the CPU, beside a weight that computes in bf16, x and dy are
+ * rounded for it too, while a, b and low keep 16 bits of their values.
  *
  * @param x [..., cols]
  * @returns [..., rows]

@@ -9,16 +9,16 @@
 //
 // Every group has a sum of its own, and a sum leaves its tile register only by way of memory, where
 // vectors scale it and add it to the results. Vectors multiply at half their speed while tiles are
-// at work, so the two take turns: tiles make the sums of a few groups, then vectors add all of
-// them, with the results in registers meanwhile.
+// at work. Where that would take longer than the tiles, the two take turns: tiles make the sums of
+// a few groups, then vectors add all of them, with the results in registers meanwhile. Else the
+// sums of the group before are added between the products of the next one.
 
 namespace llmkit {
 namespace {  // a copy per file: built with its flags
 
 constexpr size_t kBlockRows = 16, kSumFloats = 256, kResultCols = 64;
-/// Groups whose sums lie in memory together: those of 2 x 2 products fill a third of the
-/// first-level cache.
-constexpr size_t kBatchGroups = 4;
+/// Groups of a turn: the sums of 2 x 2 products fill a third of the first-level cache.
+constexpr size_t kTurnGroups = 4;
 /// Rows of a block whose results are in registers together.
 constexpr size_t kHalfRows = kBlockRows / 2;
 
@@ -45,10 +45,6 @@ struct GroupRun {
   size_t rows;     // of the first block; a second one has 16 less
 };
 
-/// Sums of a batch, as tiles leave them: those of product p of group g at [g][p].
-template <int kProducts>
-using BatchSums = float[kBatchGroups][kProducts][kSumFloats];
-
 /// Product p is that of block p / kTiles and tile p % kTiles: its sums are made in tile register p.
 template <typename Kind, int kBlocks, int kTiles>
 class GroupProducts {
@@ -57,15 +53,21 @@ class GroupProducts {
 
   void run() const {
     alignas(64) Sums sums;
-    size_t group = 0;
-    for (; group + kBatchGroups <= run_.count; group += kBatchGroups)
-      batch<kBatchGroups>(group, sums);
-    for (; group < run_.count; ++group) batch<1>(group, sums);
+    if constexpr (Kind::kTakesTurns) {
+      size_t group = 0;
+      for (; group + kTurnGroups <= run_.count; group += kTurnGroups)
+        turn<kTurnGroups>(group, sums);
+      for (; group < run_.count; ++group) turn<1>(group, sums);
+    } else {
+      mix(sums[0]);
+    }
   }
 
  private:
-  static constexpr int kProducts = kBlocks * kTiles;
-  using Sums = BatchSums<kProducts>;
+  static constexpr int kProducts = kBlocks * kTiles, kHalves = 2 * kBlocks;
+  /// Of a group, as tiles leave them, and of a turn.
+  using Group = float[kProducts][kSumFloats];
+  using Sums = Group[kTurnGroups];
   template <int kValue>
   using Number = std::integral_constant<int, kValue>;
 
@@ -87,35 +89,66 @@ class GroupProducts {
     }
   };
 
-  template <size_t kCount>
-  void batch(size_t first, Sums& sums) const {
-    const size_t bytes = first * steps_.group_bytes();
-    Place place = {run_.x + bytes, run_.lines + bytes, run_.next_x, run_.next_lines};
-    const size_t steps = steps_.of_group;
-    float* at = sums[0][0];
-    multiply_group<false>(place, steps, at);
-#pragma GCC unroll 4
-    for (size_t i = 1; i < kCount; ++i, at += kProducts * kSumFloats)
-      multiply_group<true>(place, steps, at);
-    each_product([&](auto p) { store_sum<p>(at); });
-#pragma GCC unroll 2
-    for (size_t block = 0; block < kBlocks; ++block)
-#pragma GCC unroll 2
-      for (size_t row = 0; row < kBlockRows; row += kHalfRows)
-        if (block * kBlockRows + row < run_.rows) add_sums<kCount>(first, block, row, sums);
+  Place place_of(size_t group) const {
+    const size_t bytes = group * steps_.group_bytes();
+    return {run_.x + bytes, run_.lines + bytes, run_.next_x, run_.next_lines};
   }
 
+  template <size_t kCount>
+  void turn(size_t first, Sums& sums) const {
+    Place place = place_of(first);
+    multiply_group<false>(place, sums[0]);
+#pragma GCC unroll 4
+    for (size_t i = 1; i < kCount; ++i) multiply_group<true>(place, sums[i - 1]);
+    each_product([&](auto p) { store_sum<p>(sums[kCount - 1]); });
+#pragma GCC unroll 4
+    for (size_t half = 0; half < kHalves; ++half) add_sums<kCount>(first, half, sums);
+  }
   /// A group, after the sums of the one before, which take until then, were stored.
   template <bool kAfterGroup>
-  static void multiply_group(Place& place, size_t steps, float* before) {
+  void multiply_group(Place& place, Group& before) const {
     each_product([&](auto p) {
       load_operands<p>(place);
       if constexpr (kAfterGroup) store_sum<p>(before);
       tile_zero<p>();
       multiply<p>();
     });
+    other_steps(place);
+  }
+
+  void mix(Group& sums) const {
+    Place place = place_of(0);
+    mix_group<false>(0, place, sums);
+    for (size_t group = 1; group < run_.count; ++group) mix_group<true>(group, place, sums);
+    each_product([&](auto p) {
+      if constexpr (p > 0) store_sum<p>(sums);
+    });
+    each_product([&](auto p) { add_halves_of<p>(run_.count - 1, sums); });
+  }
+  /// A sum of the group before is stored when three other products were begun after its own.
+  template <bool kAfterGroup>
+  void mix_group(size_t group, Place& place, Group& sums) const {
+    each_product([&](auto p) {
+      load_operands<p>(place);
+      if constexpr (kAfterGroup && p + 1 < kProducts) store_sum<p + 1>(sums);
+      tile_zero<p>();
+      multiply<p>();
+      if constexpr (kAfterGroup) add_halves_of<p>(group - 1, sums);
+    });
+    other_steps(place);
+    store_sum<0>(sums);
+  }
+  /// As many halves of blocks, by all tiles, as are a product's share.
+  template <int kProduct>
+  void add_halves_of(size_t group, const Group& sums) const {
+    constexpr size_t kShare = kHalves / kProducts;
+#pragma GCC unroll 2
+    for (size_t i = 0; i < kShare; ++i) add_sums<1>(group, kProduct * kShare + i, &sums);
+  }
+
+  void other_steps(Place& place) const {
     place.advance();
-    for (size_t step = 1; step < steps; ++step, place.advance())
+    for (size_t step = 1; step < steps_.of_group; ++step, place.advance())
       each_product([&](auto p) {
         load_operands<p>(place);
         multiply<p>();
@@ -135,14 +168,16 @@ class GroupProducts {
     Kind::template multiply<kProduct, 4 + kProduct / kTiles, 6 + kProduct % kTiles>();
   }
   template <int kProduct>
-  static void store_sum(float* sums) {
-    tile_store<kProduct>(sums + kProduct * kSumFloats, 64);
+  static void store_sum(Group& sums) {
+    tile_store<kProduct>(sums[kProduct], 64);
   }
 
-  /// Adds the sums of a batch, groups ascending, to the results of half a block.
+  /// Adds the sums of kCount groups, ascending, to the results of half a block.
   template <size_t kCount>
-  void add_sums(size_t first, size_t block, size_t row, const Sums& sums) const {
-    float* const results = run_.results + (block * kBlockRows + row) * kResultCols;
+  void add_sums(size_t first, size_t half, const Group* sums) const {
+    const size_t block = half / 2, row = half % 2 * kHalfRows;
+    if (block * kBlockRows + row >= run_.rows) return;
+    float* const results = run_.results + half * kHalfRows * kResultCols;
     Vec acc[kHalfRows][kTiles];
 #pragma GCC unroll 8
     for (size_t r = 0; r < kHalfRows; ++r)
@@ -155,7 +190,7 @@ class GroupProducts {
 #pragma GCC unroll 2
       for (size_t t = 0; t < kTiles; ++t) store(results + r * kResultCols + t * 16, acc[r][t]);
   }
-  void add_group(size_t group, size_t block, size_t row, const float (&sums)[kProducts][kSumFloats],
+  void add_group(size_t group, size_t block, size_t row, const Group& sums,
                  Vec (&acc)[kHalfRows][kTiles]) const {
     const float* const factors = run_.factors + block * run_.next_factors + group * 16 + row;
     const float* const scales = run_.scales + group * 16;

@@ -2,6 +2,7 @@
 #include <optional>
 
 #include "binding/arguments.h"
+#include "binding/quantize_spec.h"
 #include "cpu/quantize/quantize.h"
 
 namespace llmkit::binding {
@@ -15,10 +16,7 @@ class MatrixWorker : public Napi::AsyncWorker {
         values_(args, args.value(0)),
         quantized_(args, args.value(1)),
         deferred_(Napi::Promise::Deferred::New(args.env())) {
-    const WeightView &from = values_.view(), &to = quantized_.view();
-    if (from.format >= WeightFormat::kInt8) args.range_error("argument 1 is quantized already");
-    if (to.format < WeightFormat::kInt8) args.range_error("argument 2 is not quantized");
-    if (from.rows != to.rows || from.cols != to.cols) args.range_error("the shapes differ");
+    check_quantized_pair(args, values_.view(), quantized_.view());
   }
 
   Napi::Promise promise() const { return deferred_.Promise(); }
@@ -41,25 +39,13 @@ Napi::Value pair_of(Napi::Env env, const SquareSums& sums) {
   return pair;
 }
 
-constexpr const char* kScaleNames[] = {"f32", "bf16", "f16"};
-constexpr ScaleType kScaleTypes[] = {ScaleType::kF32, ScaleType::kBf16, ScaleType::kF16};
-
-/// quantize(values, quantized, scaleType)
+/// quantize(values, quantized, scaleType, method)
 class QuantizeWorker final : public MatrixWorker {
  public:
-  explicit QuantizeWorker(const Arguments& args) : MatrixWorker(args) {
-    const WeightView& to = quantized();
-    spec_ = {to.format, to.group_size, kScaleTypes[args.choice(2, kScaleNames)],
-             to.zeros != nullptr};
-    const bool integers = to.format == WeightFormat::kInt8 || to.format == WeightFormat::kInt4;
-    if (to.scales == nullptr) args.range_error("the scales must be a Float32Array");
-    if (integers && to.cols % to.group_size != 0)
-      args.range_error("the group size must divide a row");
-    if (!integers && spec_.zero_points) args.range_error("nf4 and fp4 have no zero points");
-    // The arrays are the caller's to be filled; a view of a weight is only for reading otherwise.
-    parts_ = {const_cast<uint8_t*>(to.codes), const_cast<float*>(to.scales),
-              const_cast<uint8_t*>(to.zeros)};
-  }
+  explicit QuantizeWorker(const Arguments& args)
+      : MatrixWorker(args),
+        spec_(quantize_spec(args, quantized())),
+        parts_(parts_to_fill(quantized())) {}
 
   void Execute() override { change_ = quantize(values(), spec_, parts_); }
   void OnOK() override { resolve(change_ ? pair_of(Env(), *change_) : Env().Null()); }

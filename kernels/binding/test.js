@@ -265,7 +265,7 @@ async function checkQuantization() {
     scales: new Float32Array(2),
   };
   const quantized = addon.createWeight(data, 'f32');
-  const done = addon.quantize(values(2), quantized, 'f32');
+  const done = addon.quantize(values(2), quantized, 'f32', 'rtn');
   assert.throws(() => addon.disposeWeight(quantized), RangeError);
   const [errors, squares] = await done;
   assert.deepEqual(data.scales, floats(1, Math.fround(3 / 7.5)));
@@ -273,16 +273,17 @@ async function checkQuantization() {
   assert.ok(squares > 148 && squares < 149.6 && errors > 0.4 && errors < 0.7, `${errors}`);
   assert.deepEqual(await addon.quantizationError(values(2), quantized), [errors, squares]);
   const bad = [
-    () => addon.quantize(values(1), quantized, 'f32'),
-    () => addon.quantize(quantized, quantized, 'f32'),
-    () => addon.quantize(values(2), values(2), 'f32'),
-    () => addon.quantize(values(2), quantized, 'f64'),
-    () => addon.quantize(values(2), addon.createWeight(data, 'bf16'), 'f32'),
+    () => addon.quantize(values(1), quantized, 'f32', 'rtn'),
+    () => addon.quantize(quantized, quantized, 'f32', 'rtn'),
+    () => addon.quantize(values(2), values(2), 'f32', 'rtn'),
+    () => addon.quantize(values(2), quantized, 'f64', 'rtn'),
+    () => addon.quantize(values(2), quantized, 'f32', 'gptq'),
+    () => addon.quantize(values(2), addon.createWeight(data, 'bf16'), 'f32', 'rtn'),
   ];
   for (const call of bad) assert.throws(call, RangeError, String(call));
   assert.throws(() => addon.quantize(values(2)), TypeError);
   addon.disposeWeight(quantized);
-  assert.throws(() => addon.quantize(values(2), quantized, 'f32'), RangeError);
+  assert.throws(() => addon.quantize(values(2), quantized, 'f32', 'rtn'), RangeError);
 }
 
 async function checkHashing() {

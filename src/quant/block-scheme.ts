@@ -1,5 +1,5 @@
 import type { CodeTable } from '../tensor/code-tables.js';
-import { blockMaxima, codebook, codesOfBlocks } from './codebook.js';
+import { blockMaxima, codebook, codesOfBlocks, nearestRank } from './codebook.js';
 import { nestScales } from './nested-scales.js';
 import type { QuantScheme } from './schemes/scheme.js';
 
@@ -16,10 +16,19 @@ export function blockScheme(format: 'nf4' | 'fp4', table: CodeTable): QuantSchem
     supports: { doubleQuant: true, asymmetric: false },
     maxError: book.maxError,
 
-    quantize(values, [rows, cols], { groupSize, doubleQuant }) {
-      const maxima = blockMaxima(values, groupSize);
-      const codes = codesOfBlocks(values, maxima, { book, blockSize: groupSize });
-      const scales = doubleQuant ? nestScales(maxima) : maxima;
+    levels: {
+      codes: 16,
+      zeroCode: 0, // no scheme of this family has zero points
+      steps: (value, scale) => Math.fround(value * Math.fround(1 / scale)),
+      nearest: (steps) => book.values[nearestRank(steps, book)] as number,
+      stored: (scales) => scales,
+    },
+
+    grid: (values, { groupSize }) => ({ scales: blockMaxima(values, groupSize) }),
+
+    encode(values, [rows, cols], grid, { groupSize, doubleQuant }) {
+      const codes = codesOfBlocks(values, grid.scales, { book, blockSize: groupSize });
+      const scales = doubleQuant ? nestScales(grid.scales) : grid.scales;
       return { format, rows, cols, codes, groupSize, scales };
     },
   };

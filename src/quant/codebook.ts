@@ -8,6 +8,8 @@ export interface Codebook {
   readonly maxError: number;
   /** The code of 0. */
   readonly zeroCode: number;
+  /** In ascending order. */
+  readonly values: Float32Array;
   /** Code of the i-th smallest value. */
   readonly codes: Uint8Array;
   /** midpoints[i] lies between the i-th and the next value; the last is infinite. */
@@ -38,6 +40,7 @@ export function codebook(table: ArrayLike<number>): Codebook {
   return {
     maxError: Math.max(...gaps) / 2,
     zeroCode: sorted.find(({ value }) => value === 0)?.code ?? 0,
+    values: Float32Array.from(sorted, ({ value }) => value),
     codes: Uint8Array.from(sorted, ({ code }) => code),
     midpoints,
     firstRank,
@@ -59,26 +62,33 @@ export function blockMaxima(values: Float32Array, blockSize: number): Float32Arr
   return maxima;
 }
 
+/** Rank of the value nearest to t; of two equally near, that of the lower. */
+export function nearestRank(t: number, { midpoints, firstRank }: Codebook): number {
+  const cell = ((t + 1) * (CELLS / 2)) | 0;
+  const rank = firstRank[Math.max(0, Math.min(cell, CELLS))] as number;
+  return t > (midpoints[rank] as number) ? rank + 1 : rank;
+}
+
 /**
- * Nearest codes of blocks scaled to [-1, 1] by their largest magnitude, two per byte, the first in
- * the high nibble. As bitsandbytes: multiplies by the reciprocal in float32, and of two values
- * equally near takes the lower.
+ * Nearest codes of blocks divided by their scales, two per byte, the first in the high nibble. As
+ * bitsandbytes: multiplies by the reciprocal in float32, and of two values equally near takes the
+ * lower.
  *
- * @param maxima of blockMaxima
+ * @param scales one per block: those of blockMaxima bring all values to [-1, 1]
  */
 export function codesOfBlocks(
   values: Float32Array,
-  maxima: Float32Array,
+  scales: Float32Array,
   { book, blockSize }: { readonly book: Codebook; readonly blockSize: number },
 ): Uint8Array {
   if (blockSize % 2 !== 0) {
     throw new LlmkitError('shape', `quantize: block size must be even, got ${blockSize}`);
   }
   const packed = new Uint8Array(Math.ceil(values.length / 2));
-  const { codes, midpoints, firstRank, zeroCode } = book;
-  for (let block = 0, start = 0; block < maxima.length; block++, start += blockSize) {
+  const { codes, zeroCode } = book;
+  for (let block = 0, start = 0; block < scales.length; block++, start += blockSize) {
     const end = Math.min(start + blockSize, values.length);
-    const reciprocal = Math.fround(1 / (maxima[block] as number));
+    const reciprocal = Math.fround(1 / (scales[block] as number));
     // A block of zeros, or of numbers too small to have a reciprocal in float32.
     if (reciprocal === Infinity) {
       packed.fill((zeroCode << 4) | zeroCode, start / 2, Math.ceil(end / 2));
@@ -86,9 +96,7 @@ export function codesOfBlocks(
     }
     for (let i = start; i < end; i++) {
       const t = Math.fround((values[i] as number) * reciprocal);
-      let rank = firstRank[((t + 1) * (CELLS / 2)) | 0] as number;
-      if (t > (midpoints[rank] as number)) rank++;
-      const code = codes[rank] as number;
+      const code = codes[nearestRank(t, book)] as number;
       packed[i >> 1] = i & 1 ? (packed[i >> 1] as number) | code : code << 4;
     }
   }

@@ -1,6 +1,6 @@
 import type { WeightData } from '../tensor/weight.js';
 import { blockMaxima } from './codebook.js';
-import type { QuantScheme, SchemeOptions, StoredDtype } from './schemes/scheme.js';
+import type { Grid, QuantScheme, SchemeOptions, StoredDtype } from './schemes/scheme.js';
 import { roundToDtype } from './stored-dtype.js';
 
 /** 1.5 · 2^23: adding and taking it off rounds a float32 to the nearest integer, ties to even. */
@@ -17,6 +17,7 @@ export function integerScheme(
   defaultGroupSizes: readonly (number | 'row')[],
 ): QuantScheme {
   const bits = format === 'int4' ? 4 : 8;
+  const half = 2 ** (bits - 1);
   return {
     format,
     bits,
@@ -27,26 +28,26 @@ export function integerScheme(
     supports: { doubleQuant: false, asymmetric: true },
     maxError: 1 / (2 ** bits - 1),
 
-    quantize(values, [rows, cols], options) {
-      const grid = options.asymmetric ? asymmetricGrid : symmetricGrid;
-      const { scales, zeros } = grid(values, bits, options);
-      const codes = codesOfGroups(values, scales, { bits, groupSize: options.groupSize, zeros });
-      const data: WeightData = {
-        format,
-        rows,
-        cols,
-        codes: bits === 4 ? packNibbles(codes) : codes,
-        groupSize: options.groupSize,
-        scales,
-      };
+    levels: {
+      codes: 2 * half,
+      zeroCode: half,
+      steps: (value, scale) => Math.fround(value / scale),
+      nearest: (steps, zero) => nearestInteger(steps, zero - half, half) - (zero - half),
+      stored: storedScales,
+    },
+
+    grid: (values, options) =>
+      options.asymmetric
+        ? asymmetricGrid(values, bits, options)
+        : symmetricGrid(values, bits, options),
+
+    encode(values, [rows, cols], { scales, zeros }, { groupSize }) {
+      const codes = codesOfGroups(values, scales, { half, groupSize, zeros });
+      const packed = bits === 4 ? packNibbles(codes) : codes;
+      const data: WeightData = { format, rows, cols, codes: packed, groupSize, scales };
       return zeros ? { ...data, zeros } : data;
     },
   };
-}
-
-interface Grid {
-  readonly scales: Float32Array;
-  readonly zeros?: Uint8Array;
 }
 
 function symmetricGrid(values: Float32Array, bits: number, options: SchemeOptions): Grid {
@@ -89,31 +90,35 @@ function zeroPoint(lowestStep: number, bits: number): number {
 }
 
 interface CodeOptions {
-  readonly bits: number;
+  readonly half: number;
   readonly groupSize: number;
   readonly zeros: Uint8Array | undefined;
 }
 
-/** One code per value: round(w / scale + zero) on the signed range, ties to even, shifted up. */
+/** One code per value: round(w / scale + zero) on the signed range, shifted up. */
 function codesOfGroups(
   values: Float32Array,
   scales: Float32Array,
-  options: CodeOptions,
+  { half, groupSize, zeros }: CodeOptions,
 ): Uint8Array {
-  const { bits, groupSize, zeros } = options;
   const codes = new Uint8Array(values.length);
-  const half = 2 ** (bits - 1);
   for (let group = 0, start = 0; group < scales.length; group++, start += groupSize) {
     const scale = scales[group] as number;
     const zero = zeros ? (zeros[group] as number) - half : 0;
     for (let i = start; i < start + groupSize; i++) {
-      let steps = Math.fround(Math.fround((values[i] as number) / scale) + zero);
-      if (steps < -half) steps = -half;
-      if (steps > half - 1) steps = half - 1;
-      codes[i] = Math.fround(Math.fround(steps + ROUNDER) - ROUNDER) + half;
+      const steps = Math.fround((values[i] as number) / scale);
+      codes[i] = nearestInteger(steps, zero, half) + half;
     }
   }
   return codes;
+}
+
+/** round(steps + zero) within -half … half - 1, ties to even. */
+function nearestInteger(steps: number, zero: number, half: number): number {
+  let shifted = Math.fround(steps + zero);
+  if (shifted < -half) shifted = -half;
+  if (shifted > half - 1) shifted = half - 1;
+  return Math.fround(Math.fround(shifted + ROUNDER) - ROUNDER);
 }
 
 /** Two codes per byte, the first in the low nibble. */

@@ -2,6 +2,7 @@ import type { HfConfig } from '../checkpoint/checkpoint.js';
 import { LlmkitError } from '../errors.js';
 import { HEAD } from '../model/layout.js';
 import { layouts, type PlannedCheckpoint, type PlannedMatrix } from './layouts.js';
+import type { MethodName } from './methods/index.js';
 import { schemes } from './schemes/index.js';
 import type { QuantScheme } from './schemes/scheme.js';
 import {
@@ -32,6 +33,8 @@ export interface PlanRequest {
   readonly groupSize?: number | undefined;
   readonly doubleQuant: boolean;
   readonly asymmetric: boolean;
+  /** How scales are chosen; left out: `rtn`. */
+  readonly method?: MethodName | undefined;
   /** Module paths, their endings or globs. */
   readonly skip: readonly string[];
   /** How the output head is stored, whether or not `skip` names it; left out: as the other layers. */
@@ -48,6 +51,7 @@ export interface PlannedTensor extends PlannedMatrix {
 /** Which matrices become what. */
 export interface QuantPlan {
   readonly scheme: QuantScheme;
+  readonly method: MethodName;
   readonly checkpoint: PlannedCheckpoint;
   /** By module path as the file names it. */
   readonly matrices: ReadonlyMap<string, PlannedTensor>;
@@ -68,7 +72,7 @@ export function planQuantization(
   tensors: ReadonlyMap<string, Header>,
   request: PlanRequest,
 ): QuantPlan {
-  const { scheme, doubleQuant, asymmetric, head, names = FLAGS } = request;
+  const { scheme, doubleQuant, asymmetric, method = 'rtn', head, names = FLAGS } = request;
   checkOptions(request, names);
   if (head) checkHead(head, scheme);
   const untied = head && tiedHead(config, tensors);
@@ -96,6 +100,7 @@ export function planQuantization(
   if (!linears.some(({ module }) => module === HEAD)) skipped.add(HEAD);
   return {
     scheme,
+    method,
     matrices,
     untied,
     notes: [...groups.notes, ...(untied ? [untiedNote(untied, matrices)] : [])],

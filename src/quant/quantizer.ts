@@ -8,7 +8,7 @@ import {
 import type { ReusedMemory } from '../tensor/reused-memory.js';
 import { dequantize, type WeightData } from '../tensor/weight.js';
 import { type MatrixRows, quantizeMatrix, relativeError } from './matrix.js';
-import { rtn } from './methods/rtn.js';
+import { type MethodName, methods } from './methods/index.js';
 import { nestScales } from './nested-scales.js';
 import type { QuantScheme, SchemeOptions } from './schemes/scheme.js';
 
@@ -22,6 +22,7 @@ export interface NamedMatrix {
 /** How a matrix is to be rounded. */
 export interface RoundingOptions extends SchemeOptions {
   readonly scheme: QuantScheme;
+  readonly method: MethodName;
   /** Where the parts may lie; the caller gives them back. */
   readonly memory?: ReusedMemory | undefined;
 }
@@ -34,7 +35,7 @@ export interface Rounded {
 }
 
 /**
- * Rounds a matrix to the nearest codes; whichever quantizer does it, the bytes are the same.
+ * Rounds a matrix to codes; whichever quantizer does it, the bytes are the same.
  *
  * @throws LlmkitError `checkpoint` when a value is not finite
  */
@@ -43,7 +44,7 @@ export type Quantizer = (matrix: NamedMatrix, options: RoundingOptions) => Promi
 /** In plain TypeScript, some rows at a time. */
 export const portableQuantizer: Quantizer = async (matrix, options) => {
   const rows = rowsOf(matrix);
-  const data = quantizeMatrix(rows, { ...options, method: rtn });
+  const data = quantizeMatrix(rows, { ...options, method: methods[options.method] });
   return { data, relativeError: async () => relativeError(rows, data) };
 };
 
@@ -56,12 +57,13 @@ const SCALE_TYPES = { F32: 'f32', F16: 'f16', BF16: 'bf16' } as const;
 
 /** By the addon, beside JavaScript: with all threads, or on the GPU where that computes. */
 export const nativeQuantizer: Quantizer = async ({ name, values }, options) => {
-  const { scheme, groupSize, dtype, doubleQuant, asymmetric, memory } = options;
+  const { scheme, method, groupSize, dtype, doubleQuant, asymmetric, memory } = options;
   const spec: RoundingSpec = {
     format: scheme.format as RoundingSpec['format'],
     groupSize,
     scaleType: SCALE_TYPES[dtype],
     zeroPoints: asymmetric === true,
+    method,
   };
   const allocate = memory && ((sizeBytes: number) => memory.take(sizeBytes));
   const rounded = await quantizeNative(values, spec, deviceInUse(), allocate);

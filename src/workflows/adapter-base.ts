@@ -60,12 +60,13 @@ function denseDifference(
 
 /** The flags of `llmkit quantize` that do the same. */
 function flagsOf(record: QuantizationRecord): string {
-  const { scheme, group_size: size, double_quant: nested, asymmetric, skip, head } = record;
+  const { scheme, group_size: size, double_quant: nested, asymmetric, method, skip, head } = record;
   const flags = [
     `--scheme ${scheme}`,
     size ? `--group-size ${size}` : '',
     nested ? '--double-quant' : '',
     asymmetric ? '--asymmetric' : '',
+    method === 'search' ? '--search' : '',
     skip && skip.join() !== 'lm_head' ? `--skip ${skip.join()}` : '',
     head ? `--head ${head}` : '',
   ];
@@ -101,10 +102,11 @@ function differingSettings(
   trained: QuantizationRecord,
   given: QuantizationRecord,
 ): readonly [string, string] {
-  // Of what a record does not name nothing is known, but a head that was chosen is always named.
-  const keys = [...new Set([...Object.keys(trained), 'head'])] as (keyof QuantizationRecord)[];
+  // Of what a record does not name nothing is known, but a head or a method that was chosen is always named.
+  const named = [...Object.keys(trained), 'head', 'method'];
+  const keys = [...new Set(named)] as (keyof QuantizationRecord)[];
   const text = (record: QuantizationRecord, key: keyof QuantizationRecord) =>
-    String(record[key] ?? 'none');
+    String({ method: 'rtn', ...record }[key] ?? 'none');
   const different = keys.filter((key) => text(trained, key) !== text(given, key));
   const inWords = (record: QuantizationRecord) =>
     different.map((key) => `${key} ${text(record, key)}`).join(', ');

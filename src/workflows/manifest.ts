@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import * as z from 'zod';
 import { writeFileAtomic } from '../checkpoint/output.js';
 import { LlmkitError } from '../errors.js';
+import { methodNames } from '../quant/methods/index.js';
 import { VERSION } from './version.js';
 
 /** Name of the manifest in every output folder. */
@@ -15,6 +16,8 @@ const quantizationSchema = z.object({
   group_size: z.number().nullish(),
   double_quant: z.boolean().optional(),
   asymmetric: z.boolean().optional(),
+  /** How the scales were chosen; left out: `rtn`. */
+  method: z.enum(methodNames).optional(),
   skip: z.array(z.string()).optional(),
   /** Scheme of the output head, where it was given one. */
   head: z.string().nullish(),

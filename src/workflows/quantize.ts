@@ -7,6 +7,7 @@ import { checkFreeDisk, checkTarget, writeFolder } from '../checkpoint/output.js
 import { readText } from '../data/text.js';
 import { LlmkitError } from '../errors.js';
 import { layouts } from '../quant/layouts.js';
+import type { MethodName } from '../quant/methods/index.js';
 import type { ComputeChoice } from '../tensor/compute.js';
 import { copyOtherFiles } from './copy-files.js';
 import { sha256OfFile, writeManifest } from './manifest.js';
@@ -33,6 +34,8 @@ export interface QuantizeOptions {
   readonly groupSize?: number | undefined;
   readonly doubleQuant: boolean;
   readonly asymmetric: boolean;
+  /** How scales are chosen; left out: `rtn`, to the nearest code of the largest weight's scale. */
+  readonly method?: MethodName | undefined;
   readonly skip: readonly string[];
   /** A name of `schemes` for the output head; left out: as the other layers, unless skipped. */
   readonly head?: string | undefined;
@@ -164,6 +167,7 @@ async function manifestOf(
       group_size: groupSize ?? plan.checkpoint.groupSize ?? null,
       double_quant: doubleQuant,
       asymmetric,
+      method: plan.method,
       skip,
       head: head ?? null,
     },

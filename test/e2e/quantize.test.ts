@@ -7,6 +7,7 @@ import { writeTinyCheckpoint } from './tiny-checkpoint.js';
 
 const ROOT = temporaryFolder();
 const MODEL = await writeTinyCheckpoint(join(ROOT, 'tiny'));
+const BUNDLED = 'fixtures/models/tales-2m';
 const output = (name: string) => join(ROOT, name);
 
 describe.each([
@@ -33,6 +34,39 @@ describe.each([
     expect(text.choices[0].ids).toHaveLength(4);
   });
 });
+
+describe.each([
+  { flags: ['--bits', '4'], left: 0.95 },
+  { flags: ['--double-quant'], left: 0.95 },
+  { flags: ['--scheme', 'fp4'], left: 0.96 },
+  { flags: ['--scheme', 'int4'], left: 0.95 },
+  { flags: ['--scheme', 'int4', '--asymmetric', '--head', 'int8'], left: 0.97 },
+  { flags: ['--bits', '8'], left: 1 },
+])('--search $flags', ({ flags, left }) => {
+  test('the same tensors of the same sizes, with a smaller error', async () => {
+    const name = ['tales', ...flags].join('_');
+    const [before, after] = [output(name), output(`${name}_search`)];
+    const nearest = await runJson(['quantize', BUNDLED, '-o', before, ...flags]);
+    const searched = await runJson(['quantize', BUNDLED, '-o', after, ...flags, '--search']);
+    expect([nearest.method, searched.method]).toEqual(['rtn', 'search']);
+    expect(searched.bits_per_weight).toBeCloseTo(nearest.bits_per_weight, 2);
+    expect(await layoutOf(after)).toEqual(await layoutOf(before));
+    const mean = ({ tensors }: { tensors: { relative_error: number }[] }) =>
+      tensors.reduce((sum, tensor) => sum + tensor.relative_error, 0) / tensors.length;
+    expect(mean(searched)).toBeLessThan(left * mean(nearest));
+    const manifest = JSON.parse(readFileSync(join(after, 'llmkit.json'), 'utf8'));
+    expect(manifest.config.method).toBe('search');
+  });
+});
+
+/** Names, types and shapes of a checkpoint's tensors, but for the text of numbers in bitsandbytes' records. */
+async function layoutOf(folder: string): Promise<unknown[]> {
+  const file = await readSafetensors(join(folder, 'model.safetensors'));
+  file.close();
+  return [...file.tensors.values()]
+    .filter(({ name }) => !name.includes('.quant_state.'))
+    .map(({ name, dtype, shape }) => ({ name, dtype, shape }));
+}
 
 test('copies every other file byte for byte and records where the weights came from', async () => {
   const out = output('copies');

@@ -246,6 +246,14 @@ inline __m256 lookup_8(Vec table, __m256i index) {
 inline Vec lookup(Vec table, Index index) {
   return {lookup_8(table, index.lo), lookup_8(table, index.hi)};
 }
+inline __m256 lookup_8(Vec lower, Vec upper, __m256i index) {
+  const __m256 in_upper = _mm256_castsi256_ps(_mm256_slli_epi32(index, 27));
+  return _mm256_blendv_ps(lookup_8(lower, index), lookup_8(upper, index), in_upper);
+}
+/// The entry index mod 32 of every lane, of a table whose second half is `upper`.
+inline Vec lookup(Vec lower, Vec upper, Index index) {
+  return {lookup_8(lower, upper, index.lo), lookup_8(lower, upper, index.hi)};
+}
 
 inline Index nibbles(const uint8_t* p, __m256i shifts) {
   int32_t words[2];

@@ -182,6 +182,10 @@ inline float sum(Vec a) {
 
 /// table[index mod 16] of every lane
 inline Vec lookup(Vec table, Index index) { return {_mm512_permutexvar_ps(index.v, table.v)}; }
+/// The entry index mod 32 of every lane, of a table whose second half is `upper`.
+inline Vec lookup(Vec lower, Vec upper, Index index) {
+  return {_mm512_permutex2var_ps(lower.v, index.v, upper.v)};
+}
 
 inline Index nibbles(const uint8_t* p, __m512i shifts) {
   const __m512i low = _mm512_broadcastd_epi32(_mm_loadu_si32(p));

@@ -239,6 +239,13 @@ inline Vec lookup(Vec table, Index index) {
   return {lookup_4(bytes, index.a), lookup_4(bytes, index.b), lookup_4(bytes, index.c),
           lookup_4(bytes, index.d)};
 }
+/// The entry index mod 32 of every lane, of a table whose second half is `upper`.
+inline Vec lookup(Vec lower, Vec upper, Index index) {
+  const Index in_upper = shift_right_signed<31>(shift_left<27>(index));
+  const Vec a = lookup(lower, index), b = lookup(upper, index);
+  return {vbslq_f32(in_upper.a, b.a, a.a), vbslq_f32(in_upper.b, b.b, a.b),
+          vbslq_f32(in_upper.c, b.c, a.c), vbslq_f32(in_upper.d, b.d, a.d)};
+}
 
 inline Index widen(uint8x16_t bytes) {
   const uint16x8_t low = vmovl_u8(vget_low_u8(bytes)), high = vmovl_u8(vget_high_u8(bytes));

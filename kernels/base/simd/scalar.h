@@ -171,6 +171,10 @@ inline Vec sums(const Vec* a) { LLMKIT_LANES(Vec, sum(a[i])); }
 
 /// table[index mod 16] of every lane
 inline Vec lookup(Vec table, Index index) { LLMKIT_LANES(Vec, table.v[index.v[i] & 15]); }
+/// The entry index mod 32 of every lane, of a table whose second half is `upper`.
+inline Vec lookup(Vec lower, Vec upper, Index index) {
+  LLMKIT_LANES(Vec, (index.v[i] & 16 ? upper : lower).v[index.v[i] & 15]);
+}
 /// 16 nibbles of 8 bytes, the low one of a byte first; only bits 0..3 of a lane count.
 inline Index nibbles_low_first(const uint8_t* p) {
   LLMKIT_LANES(Index, static_cast<uint32_t>(p[i / 2] >> (i % 2 * 4)));

@@ -5,19 +5,12 @@
 #include "base/weight_view.h"
 #include "cpu/quantize/kernels.h"
 #include "cpu/quantize/rounding.h"
+#include "cpu/quantize/search.h"
 
 namespace llmkit {
 namespace {  // a copy per instruction set; include base/simd/<isa>.h first
 
-constexpr uint32_t kMagnitude = 0x7fffffff, kInfinity = 0x7f800000;
-
-/// Calls body(load(x), index) for whole vectors, then once for what is left, with zeros after it.
-template <typename Body>
-inline void each_vector(const float* x, size_t n, const Body& body) {
-  size_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) body(load(x + i), i);
-  if (i < n) body(load_partial(x + i, n - i), i);
-}
+constexpr uint32_t kMagnitude = 0x7fffffff;
 
 /// The largest lane of numbers >= 0, whose bits have their order.
 inline float largest_lane(Vec v) { return float_of(largest_lane(as_int(v))); }
@@ -37,19 +30,12 @@ struct Change {
 inline float magnitude_of(const float* x, size_t n) {
   Index most = splat_int(0);
   // As integers NaN is above infinity, which is above all numbers.
-  each_vector(x, n, [&](Vec v, size_t) {
-    most = larger(most, bit_and(as_int(v), splat_int(kMagnitude)));
-  });
+  each_vector(
+      x, n, [&](Vec v, size_t) { most = larger(most, bit_and(as_int(v), splat_int(kMagnitude))); });
   return float_of(largest_lane(most));
 }
 
 inline bool is_finite(float magnitude) { return bits_of(magnitude) < kInfinity; }
-
-/// The grid of one group: value = (code - zero) * scale.
-struct Grid {
-  float scale;
-  float zero;  // on the signed range
-};
 
 /// Rounds to the nearest integer, ties to even; |x| < 2^22.
 inline float nearest_integer(float x) {
@@ -57,10 +43,8 @@ inline float nearest_integer(float x) {
   return x + kRounder - kRounder;
 }
 
-inline float stored_scale(float scale, ScaleType type) {
-  constexpr float kSmallest = 0x1p-23f;  // so that nothing is divided by 0
-  const float stored = as_stored(scale, type);
-  return stored == 0 ? kSmallest : stored;
+inline float half_of(const QuantizeSpec& spec) {
+  return spec.format == WeightFormat::kInt8 ? 128 : 8;
 }
 
 inline Grid asymmetric_grid(const float* x, size_t n, float half, ScaleType type) {
@@ -70,8 +54,7 @@ inline Grid asymmetric_grid(const float* x, size_t n, float half, ScaleType type
     high = larger(high, v);
   });
   const float lowest = 0.0f - largest_lane(low);
-  const float scale =
-      stored_scale((largest_lane(high) - lowest) / (2 * half - 1), type);
+  const float scale = stored_scale((largest_lane(high) - lowest) / (2 * half - 1), type);
   float point = -half - lowest / scale;
   point = point < -half ? -half : point > half - 1 ? half - 1 : point;
   return {scale, nearest_integer(point)};
@@ -94,62 +77,38 @@ inline void integer_codes(const float* x, size_t n, Grid grid, float half, uint8
   });
 }
 
+inline Grid searched_integers(const float* x, size_t n, float magnitude, Grid nearest,
+                              const QuantizeSpec& spec) {
+  const float half = half_of(spec);
+  if (spec.zero_points)
+    return searched_grid(x, n, magnitude, nearest, IntegerLevels<true>{half, spec.scale_type});
+  return searched_grid(x, n, magnitude, nearest, IntegerLevels<false>{half, spec.scale_type});
+}
+
 inline bool integer_groups(const QuantizeSpec& spec, const QuantizeRun& run, Change& change) {
-  const float half = spec.format == WeightFormat::kInt8 ? 128 : 8;
+  const float half = half_of(spec);
   const size_t size = spec.group_size;
   for (size_t group = 0, at = 0; at < run.count; ++group, at += size) {
     const float* const x = run.values + at;
     const float magnitude = magnitude_of(x, size);
     if (!is_finite(magnitude)) return false;
     Grid grid = {0, 0};
-    if (spec.zero_points) {
+    if (spec.zero_points)
       grid = asymmetric_grid(x, size, half, spec.scale_type);
-      run.parts.zeros[group] = static_cast<uint8_t>(grid.zero + half);
-    } else {
+    else
       grid.scale = stored_scale(magnitude / ((2 * half - 1) / 2), spec.scale_type);
-    }
+    if (spec.method == QuantizeMethod::kSearch)
+      grid = searched_integers(x, size, magnitude, grid, spec);
+    if (spec.zero_points) run.parts.zeros[group] = static_cast<uint8_t>(grid.zero + half);
     run.parts.scales[group] = grid.scale;
     integer_codes(x, size, grid, half, run.parts.codes + at, change);
   }
   return true;
 }
 
-/// Sixteen values in ascending order: their codes, and what lies halfway to the next one.
-struct Codebook {
-  Vec values, codes, midpoints;
-  uint8_t zero_code;
-};
-
-inline Codebook codebook_of(WeightFormat format) {
-  const float* const values = format == WeightFormat::kNf4 ? kNf4Values : kFp4Values;
-  float sorted[16], codes[16], midpoints[16];
-  for (int code = 0; code < 16; ++code) {
-    int rank = 0;  // of two zeros, the lower code comes first
-    for (int other = 0; other < 16; ++other)
-      rank += values[other] < values[code] || (values[other] == values[code] && other < code);
-    sorted[rank] = values[code];
-    codes[rank] = static_cast<float>(code);
-  }
-  for (int i = 0; i < 15; ++i) midpoints[i] = (sorted[i] + sorted[i + 1]) / 2;
-  midpoints[15] = float_of(kInfinity);
-  return {load(sorted), load(codes), load(midpoints),
-          static_cast<uint8_t>(format == WeightFormat::kNf4 ? 7 : 0)};
-}
-
-/// Number of midpoints below t, by halving.
-inline Index rank_of(Vec t, Vec midpoints) {
-  Index rank = splat_int(0);
-  for (uint32_t step = 8; step > 0; step /= 2) {
-    const Index above = add(rank, splat_int(step));
-    const Mask passed = less(lookup(midpoints, sub(above, splat_int(1))), t);
-    rank = as_int(select(passed, as_float(above), as_float(rank)));
-  }
-  return rank;
-}
-
-inline void codebook_codes(const float* x, size_t n, float magnitude, const Codebook& book,
+inline void codebook_codes(const float* x, size_t n, float scale_of_all, const Codebook& book,
                            uint8_t* codes, Change& change) {
-  const Vec factor = splat(1 / magnitude), scale = splat(magnitude);
+  const Vec factor = splat(1 / scale_of_all), scale = splat(scale_of_all);
   each_vector(x, n, [&](Vec v, size_t i) {
     const Index rank = rank_of(mul(v, factor), book.midpoints);
     const Index code = to_int(lookup(book.codes, rank));
@@ -163,16 +122,20 @@ inline void codebook_codes(const float* x, size_t n, float magnitude, const Code
 
 inline bool codebook_blocks(const QuantizeSpec& spec, const QuantizeRun& run, Change& change) {
   const Codebook book = codebook_of(spec.format);
+  const Cells cells = cells_of(book);
   for (size_t block = 0, at = 0; at < run.count; ++block, at += spec.group_size) {
     const size_t rest = run.count - at, size = rest < spec.group_size ? rest : spec.group_size;
     const float magnitude = magnitude_of(run.values + at, size);
     if (!is_finite(magnitude)) return false;
-    run.parts.scales[block] = magnitude;
+    Grid grid = {magnitude, 0};
+    if (spec.method == QuantizeMethod::kSearch)
+      grid = searched_grid(run.values + at, size, magnitude, grid, CodebookLevels{cells});
+    run.parts.scales[block] = grid.scale;
     // A block of zeros, or of numbers too small to have a reciprocal in float32.
-    if (!is_finite(1 / magnitude))
+    if (!is_finite(1 / grid.scale))
       std::memset(run.parts.codes + at, book.zero_code, size);
     else
-      codebook_codes(run.values + at, size, magnitude, book, run.parts.codes + at, change);
+      codebook_codes(run.values + at, size, grid.scale, book, run.parts.codes + at, change);
   }
   return true;
 }

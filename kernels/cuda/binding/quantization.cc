@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/parallel.h"
+#include "binding/quantize_spec.h"
 #include "binding/weight_reader.h"
 #include "cuda/binding/arguments.h"
 #include "cuda/binding/pipeline.h"
@@ -157,29 +158,14 @@ class Quantizing {
   bool finite_ = true;
 };
 
-constexpr const char* kScaleNames[] = {"f32", "bf16", "f16"};
-constexpr ScaleType kScaleTypes[] = {ScaleType::kF32, ScaleType::kBf16, ScaleType::kF16};
-
-/// quantize(values, quantized, scaleType), on a thread of Node's pool.
+/// quantize(values, quantized, scaleType, method), on a thread of Node's pool.
 class QuantizeWorker final : public Napi::AsyncWorker {
  public:
   explicit QuantizeWorker(const Arguments& args)
       : Napi::AsyncWorker(args.env()), deferred_(Napi::Promise::Deferred::New(args.env())) {
     const WeightView from = read(args, 0), to = read(args, 1);
-    if (from.format >= WeightFormat::kInt8) args.range_error("argument 1 is quantized already");
-    if (to.format < WeightFormat::kInt8) args.range_error("argument 2 is not quantized");
-    if (from.rows != to.rows || from.cols != to.cols) args.range_error("the shapes differ");
-    const QuantizeSpec spec = {to.format, to.group_size, kScaleTypes[args.choice(2, kScaleNames)],
-                               to.zeros != nullptr};
-    const bool integers = to.format == WeightFormat::kInt8 || to.format == WeightFormat::kInt4;
-    if (to.scales == nullptr) args.range_error("the scales must be a Float32Array");
-    if (integers && to.cols % to.group_size != 0)
-      args.range_error("the group size must divide a row");
-    if (!integers && spec.zero_points) args.range_error("nf4 and fp4 have no zero points");
-    // The arrays are the caller's to be filled; a view of a weight is only for reading otherwise.
-    work_.emplace(from, spec,
-                  QuantizedParts{const_cast<uint8_t*>(to.codes), const_cast<float*>(to.scales),
-                                 const_cast<uint8_t*>(to.zeros)});
+    binding::check_quantized_pair(args, from, to);
+    work_.emplace(from, binding::quantize_spec(args, to), binding::parts_to_fill(to));
     pipeline_.emplace(work_->in_bytes(), work_->out_bytes(), "quantize");
   }
 

@@ -1,73 +1,13 @@
 #include <algorithm>
 
 #include "cuda/base/launch.h"
-#include "cuda/packed/stored_weight.h"
-#include "cuda/quantize/quantize.h"
+#include "cuda/quantize/codes.h"
 
 namespace llmkit::cuda {
 namespace {
 
-constexpr unsigned kThreads = 256;
-/// The lanes of a sum, as of the vectors of kernels/README.md.
-constexpr unsigned kLanes = 16;
 /// Elements of a run, unless a group is larger.
 constexpr size_t kRunSize = 8192;
-
-/// Sixteen values in ascending order: their codes, and what lies halfway to the next one.
-struct Codebook {
-  float midpoints[16];
-  uint8_t codes[16];
-  uint8_t zero_code;
-  float values[16];  // by code
-};
-
-Codebook codebook_of(WeightFormat format) {
-  const bool nf4 = format == WeightFormat::kNf4;
-  const float* const values = nf4 ? kNf4Values : kFp4Values;
-  float sorted[16];
-  Codebook book = {};
-  for (int code = 0; code < 16; ++code) {
-    int rank = 0;  // of two zeros, the lower code comes first
-    for (int other = 0; other < 16; ++other)
-      rank += values[other] < values[code] || (values[other] == values[code] && other < code);
-    sorted[rank] = values[code];
-    book.codes[rank] = static_cast<uint8_t>(code);
-    book.values[code] = values[code];
-  }
-  for (int i = 0; i < 15; ++i) book.midpoints[i] = (sorted[i] + sorted[i + 1]) / 2;
-  book.midpoints[15] = __builtin_huge_valf();
-  book.zero_code = nf4 ? 7 : 0;
-  return book;
-}
-
-__device__ bool is_integer(WeightFormat format) {
-  return format == WeightFormat::kInt8 || format == WeightFormat::kInt4;
-}
-
-/// The values to be quantized.
-__device__ WeightView values_of(const QuantizeArgs& p) {
-  WeightView view;
-  view.format = p.format;
-  view.codes = p.values;
-  return view;
-}
-
-__device__ float rounded_scale(float scale, ScaleType type) {
-  constexpr float kSmallest = 0x1p-23f;  // so that nothing is divided by 0
-  if (type == ScaleType::kBf16) scale = __bfloat162float(__float2bfloat16_rn(scale));
-  if (type == ScaleType::kF16) scale = __half2float(__float2half_rn(scale));
-  return scale == 0 ? kSmallest : scale;
-}
-
-/// Rounds to the nearest integer, ties to even; |x| < 2^22.
-__device__ float nearest_integer(float x) {
-  constexpr float kRounder = 12582912.0f;  // 1.5 * 2^23
-  return x + kRounder - kRounder;
-}
-
-__device__ float half_of(WeightFormat format) {
-  return format == WeightFormat::kInt8 ? 128.0f : 8.0f;
-}
 
 /// What lies furthest from zero below it, above it and on either side. NaN makes `magnitude` NaN.
 struct Extent {
@@ -113,9 +53,9 @@ __device__ void write_group(const QuantizeArgs& p, size_t group, const Extent& e
   p.parts.zeros[group] = static_cast<uint8_t>(nearest_integer(point) + half);
 }
 
-/// Scales and zero points: a warp for each group.
-__global__ void __launch_bounds__(kThreads) groups_kernel(QuantizeArgs p, size_t groups) {
-  const size_t group = (size_t{blockIdx.x} * kThreads + threadIdx.x) / kWarp;
+/// Scales and zero points of rounding to nearest: a warp for each group.
+__global__ void __launch_bounds__(kQuantizeThreads) groups_kernel(QuantizeArgs p, size_t groups) {
+  const size_t group = (size_t{blockIdx.x} * kQuantizeThreads + threadIdx.x) / kWarp;
   if (group >= groups) return;
   const WeightView values = values_of(p);
   const size_t begin = group * p.spec.group_size;
@@ -136,15 +76,11 @@ __device__ uint8_t integer_code(const QuantizeArgs& p, float value, size_t group
   return static_cast<uint8_t>(nearest_integer(low < half - 1 ? low : half - 1) + half);
 }
 
-__device__ uint8_t codebook_code(const Codebook& book, float value, float magnitude) {
-  const float factor = 1 / magnitude;
+__device__ uint8_t codebook_code(const Codebook& book, float value, float scale) {
+  const float factor = 1 / scale;
   // A block of zeros, or of numbers too small to have a reciprocal in float32.
   if (!(factor < __builtin_huge_valf())) return book.zero_code;
-  const float t = value * factor;
-  unsigned rank = 0;  // the number of midpoints below t
-  for (unsigned step = 8; step > 0; step /= 2)
-    if (book.midpoints[rank + step - 1] < t) rank += step;
-  return book.codes[rank];
+  return book.codes[rank_of(value * factor, book.midpoints)];
 }
 
 __device__ uint8_t code_of(const QuantizeArgs& p, const Codebook& book, size_t i) {
@@ -157,12 +93,12 @@ __device__ uint8_t code_of(const QuantizeArgs& p, const Codebook& book, size_t i
 }
 
 /// A byte of codes for each thread.
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kQuantizeThreads)
     codes_kernel(QuantizeArgs p, Codebook constants, size_t bytes) {
   __shared__ Codebook book;  // threads look up different entries
   if (threadIdx.x == 0) book = constants;
   __syncthreads();
-  const size_t byte = size_t{blockIdx.x} * kThreads + threadIdx.x;
+  const size_t byte = size_t{blockIdx.x} * kQuantizeThreads + threadIdx.x;
   if (byte >= bytes) return;
   if (p.spec.format == WeightFormat::kInt8) {
     p.parts.codes[byte] = code_of(p, book, byte);
@@ -171,13 +107,6 @@ __global__ void __launch_bounds__(kThreads)
   const uint8_t first = code_of(p, book, 2 * byte), second = code_of(p, book, 2 * byte + 1);
   p.parts.codes[byte] = static_cast<uint8_t>(
       p.spec.format == WeightFormat::kInt4 ? first | second << 4 : first << 4 | second);
-}
-
-/// The sum of the lanes: lanes i and i + 8, then 4, 2, 1 apart.
-__device__ float add_lanes(float sum) {
-  for (unsigned apart = kLanes / 2; apart > 0; apart /= 2)
-    sum += __shfl_xor_sync(kAllLanes, sum, static_cast<int>(apart));
-  return sum;
 }
 
 /// What was made, to be compared with the values.
@@ -192,19 +121,19 @@ __device__ WeightView quantized_of(const QuantizeArgs& p) {
 }
 
 /// Sixteen threads for each run; element i of a group is added to lane i % 16.
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kQuantizeThreads)
     sums_kernel(QuantizeArgs p, Codebook constants, size_t run_size) {
   __shared__ float table[16];
   if (threadIdx.x < 16) table[threadIdx.x] = constants.values[threadIdx.x];
   __syncthreads();
   const WeightView values = values_of(p), quantized = quantized_of(p);
-  const size_t run = (size_t{blockIdx.x} * kThreads + threadIdx.x) / kLanes;
+  const size_t run = (size_t{blockIdx.x} * kQuantizeThreads + threadIdx.x) / kSumLanes;
   const size_t begin = run * run_size;
   const size_t end = begin + run_size < p.count ? begin + run_size : p.count;
   float squares = 0, errors = 0;
   for (size_t group = begin; group < end; group += p.spec.group_size) {
     const size_t last = group + p.spec.group_size < end ? group + p.spec.group_size : end;
-    for (size_t i = group + threadIdx.x % kLanes; i < last; i += kLanes) {
+    for (size_t i = group + threadIdx.x % kSumLanes; i < last; i += kSumLanes) {
       const float value = stored_float(values, i);
       const float error = value - stored_value(quantized, table, i);
       squares = fmaf(value, value, squares);
@@ -213,7 +142,7 @@ __global__ void __launch_bounds__(kThreads)
   }
   squares = add_lanes(squares);
   errors = add_lanes(errors);
-  if (begin < end && threadIdx.x % kLanes == 0) p.sums[run] = {squares, errors};
+  if (begin < end && threadIdx.x % kSumLanes == 0) p.sums[run] = {squares, errors};
 }
 
 }  // namespace
@@ -229,11 +158,13 @@ cudaError_t quantize(const QuantizeArgs& p, cudaStream_t stream) {
   const size_t bytes = p.spec.format == WeightFormat::kInt8 ? p.count : (p.count + 1) / 2;
   const size_t run = quantize_run(p.spec.group_size), runs = (p.count + run - 1) / run;
   const auto threads = [&](size_t count) {
-    return Launch{dim3(blocks_of(count, kThreads)), dim3(kThreads), 0, stream};
+    return Launch{dim3(blocks_of(count, kQuantizeThreads)), dim3(kQuantizeThreads), 0, stream};
   };
   cudaError_t error = launch(groups_kernel, threads(groups * kWarp), p, groups);
+  if (error == cudaSuccess && p.spec.method == QuantizeMethod::kSearch)
+    error = search_grids(p, book, groups, stream);
   if (error == cudaSuccess) error = launch(codes_kernel, threads(bytes), p, book, bytes);
-  if (error == cudaSuccess) error = launch(sums_kernel, threads(runs * kLanes), p, book, run);
+  if (error == cudaSuccess) error = launch(sums_kernel, threads(runs * kSumLanes), p, book, run);
   return error;
 }
 

@@ -108,8 +108,9 @@ Made by_device(const Case& c, const QuantizeSpec& spec, F stored,
   return made;
 }
 
-void check_case(Checks& checks, const Case& c, ScaleType type, F stored, float spread) {
-  const QuantizeSpec spec = {c.format, c.group_size, type, c.zero_points};
+void check_case(Checks& checks, const Case& c, ScaleType type, F stored, float spread,
+                QuantizeMethod method = QuantizeMethod::kNearest) {
+  const QuantizeSpec spec = {c.format, c.group_size, type, c.zero_points, method};
   const std::vector<uint8_t> bytes = dense_bytes(c, stored, spread);
   const Made got = by_device(c, spec, stored, bytes), want = by_cpu(c, spec, stored, bytes);
   checks.that("finite", got.finite && want.finite);
@@ -143,8 +144,12 @@ void check_all(Checks& checks) {
         check_case(checks, c, type, stored, 1);
         check_case(checks, c, type, stored, 3e4f);
       }
+      for (const float spread : {1.0f, 3e4f})
+        check_case(checks, c, ScaleType::kBf16, stored, spread, QuantizeMethod::kSearch);
       check_not_finite(checks, c, stored);
     }
+  for (const ScaleType type : {ScaleType::kF32, ScaleType::kF16})
+    check_case(checks, {F::kInt4, 30, 96, 32, true}, type, F::kF32, 3e4f, QuantizeMethod::kSearch);
 }
 
 }  // namespace

@@ -19,6 +19,7 @@ const shape = {
   group_size: z.int().min(1).optional(),
   double_quant: z.boolean().default(false),
   asymmetric: z.boolean().default(false),
+  search: z.boolean().default(false),
   skip: z.array(z.string()).default(['lm_head']),
   head: z.enum(Object.keys(schemes)).optional(),
   calib: z.string().optional(),
@@ -48,6 +49,9 @@ export const quantize = defineCommand({
     group_size: { value: 'N', description: 'weights that share one scale' },
     double_quant: { description: 'nf4, fp4: store the scales in 8 bits too' },
     asymmetric: { description: 'int4, int8: one zero point per group' },
+    search: {
+      description: 'choose each scale for the least error: the same files, closer weights',
+    },
     skip: { value: 'NAMES', description: 'layers left as they are: names, endings or globs' },
     head: {
       value: 'NAME',
@@ -67,6 +71,10 @@ export const quantize = defineCommand({
     {
       command: 'llmkit quantize ./model --bits 4 --scheme int4 --head int8',
       does: 'the head in 8 bits, also one that is the embedding',
+    },
+    {
+      command: 'llmkit quantize ./model --bits 4 --search',
+      does: 'nf4 nearer to the original, in the same files',
     },
     {
       command: 'llmkit quantize ./model --bits 8 --calib text.txt',
@@ -116,6 +124,7 @@ function optionsOf(config: QuantizeConfig) {
     groupSize: config.group_size,
     doubleQuant: config.double_quant,
     asymmetric: config.asymmetric,
+    method: config.search ? ('search' as const) : ('rtn' as const),
     skip: skip.filter((name) => name !== ''),
     head: config.head,
     maxShardBytes: sizeInBytes(config.max_shard_size),

@@ -2,4 +2,4 @@ import type { QuantMethod } from './method.js';
 
 /** Round to nearest: every weight takes the closest value of its group's grid. */
 export const rtn: QuantMethod = (scheme, values, shape, options) =>
-  scheme.quantize(values, shape, options);
+  scheme.encode(values, shape, scheme.grid(values, options), options);

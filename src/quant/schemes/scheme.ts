@@ -14,6 +14,26 @@ export interface SchemeOptions {
   readonly asymmetric?: boolean;
 }
 
+/** The scale and, where there are any, the zero point of each group. */
+export interface Grid {
+  readonly scales: Float32Array;
+  readonly zeros?: Uint8Array;
+}
+
+/** What the codes of a group stand for in units of its scale, all in float32. */
+export interface Levels {
+  /** Codes and zero points are 0 … codes − 1. */
+  readonly codes: number;
+  /** The zero point of a group that stores none. */
+  readonly zeroCode: number;
+  /** A value in units of the scale, rounded as it is when its code is chosen. */
+  steps(value: number, scale: number): number;
+  /** The level of the nearest code; that of the zero point is 0. */
+  nearest(steps: number, zero: number): number;
+  /** The scales as a file gives them back. */
+  stored(scales: Float32Array, dtype: StoredDtype): Float32Array;
+}
+
 /** A way to store a weight matrix in few bits. Schemes know nothing of models, LoRA or files. */
 export interface QuantScheme {
   readonly format: WeightFormat;
@@ -30,10 +50,23 @@ export interface QuantScheme {
   readonly supports: { readonly doubleQuant: boolean; readonly asymmetric: boolean };
   /** Largest rounding error of a symmetric group, as a fraction of the group's largest magnitude. */
   readonly maxError: number;
-  /** @param values [rows, cols] row-major, all finite */
-  quantize(
+  readonly levels: Levels;
+  /**
+   * The grid whose ends are the largest values of each group: what rounding to nearest takes.
+   *
+   * @param values [rows · cols] row-major, all finite
+   */
+  grid(values: Float32Array, options: SchemeOptions): Grid;
+  /**
+   * The nearest codes of a grid.
+   *
+   * @param values [rows, cols] row-major, all finite
+   * @param grid its scales as they are stored
+   */
+  encode(
     values: Float32Array,
     shape: readonly [rows: number, cols: number],
+    grid: Grid,
     options: SchemeOptions,
   ): WeightData;
 }

@@ -1,6 +1,6 @@
 import type { Compute, Warpgroups } from '../compute.ts';
 import type { WeightData, WeightFormat } from '../weight.ts';
-import type { AddonKernels, SquareSums, WeightHandle } from './addon.ts';
+import type { AddonKernels, RoundingMethod, SquareSums, WeightHandle } from './addon.ts';
 import type { AddonSteps } from './addon-steps.ts';
 import type { DeviceFloats, DeviceInts } from './arrays.ts';
 
@@ -143,6 +143,7 @@ export interface AddonDevice {
     values: WeightData,
     quantized: WeightData,
     scaleType: 'f32' | 'bf16' | 'f16',
+    method: RoundingMethod,
   ): Promise<SquareSums | null>;
 }
 

@@ -45,6 +45,9 @@ export interface PackedForm {
 /** Sums of (w - restored)² and of w², in float32 over a few thousand elements, then in float64. */
 export type SquareSums = readonly [errors: number, values: number];
 
+/** How scales are chosen (kernels/cpu/quantize/quantize.h): the names of src/quant/methods. */
+export type RoundingMethod = 'rtn' | 'search';
+
 /**
  * The raw functions that kernels call, of the addon (kernels/binding) and of the GPU's (kernels/cuda/binding).
  * Arguments are positional to keep a call cheap.
@@ -358,9 +361,9 @@ export interface Addon extends AddonKernels<Float32Array, Int32Array> {
   releasePages(bytes: Uint8Array): void;
 
   /**
-   * Fills the codes, scales and zero points (where it has them) of `quantized` with the nearest to the
-   * f32, bf16 or f16 matrix `values`: the bytes of src/quant/schemes. Scales of int4 and int8 are
-   * rounded to scaleType first. Runs beside JavaScript, which must leave the arrays alone meanwhile.
+   * Fills the codes, scales and zero points (where it has them) of `quantized` with those that the method
+   * chooses for the f32, bf16 or f16 matrix `values`: the bytes of src/quant/methods. Scales of int4 and
+   * int8 are rounded to scaleType first. Runs beside JavaScript, which must leave the arrays alone meanwhile.
    *
    * @returns what it changed, or null when a value is not finite: the arrays are then of no use
    */
@@ -368,6 +371,7 @@ export interface Addon extends AddonKernels<Float32Array, Int32Array> {
     values: WeightHandle,
     quantized: WeightHandle,
     scaleType: 'f32' | 'bf16' | 'f16',
+    method: RoundingMethod,
   ): Promise<SquareSums | null>;
   /** What the quantized matrix lost. */
   quantizationError(values: WeightHandle, quantized: WeightHandle): Promise<SquareSums>;

@@ -1,10 +1,10 @@
 import type { WeightData } from '../weight.js';
-import type { SquareSums } from './addon.js';
+import type { RoundingMethod, SquareSums } from './addon.js';
 import { loadCuda } from './cuda.js';
 import type { Device } from './device-choice.js';
 import { loadAddon } from './native.js';
 
-/** What a matrix is rounded to. */
+/** What a matrix is rounded to, and how. */
 export interface RoundingSpec {
   readonly format: 'int4' | 'int8' | 'nf4' | 'fp4';
   readonly groupSize: number;
@@ -12,10 +12,12 @@ export interface RoundingSpec {
   readonly scaleType: 'f32' | 'bf16' | 'f16';
   /** int4, int8: one zero point per group. */
   readonly zeroPoints: boolean;
+  /** How the scales and zero points are chosen: a method of src/quant/methods. */
+  readonly method: RoundingMethod;
 }
 
 /**
- * Rounds a dense matrix to the nearest codes on the addon's threads or on a GPU: the bytes of src/quant/schemes
+ * Rounds a dense matrix to codes on the addon's threads or on a GPU: the bytes of src/quant/schemes and methods
  * either way.
  *
  * @param values f32, bf16 or f16
@@ -28,7 +30,7 @@ export async function quantizeNative(
   device: Device,
   allocate = (sizeBytes: number) => new ArrayBuffer(sizeBytes),
 ): Promise<{ data: WeightData; relativeError: number } | undefined> {
-  const { format, groupSize, scaleType, zeroPoints } = spec;
+  const { format, groupSize, scaleType, zeroPoints, method } = spec;
   const { rows, cols } = values;
   const groups = Math.ceil((rows * cols) / groupSize);
   const data: WeightData = {
@@ -42,21 +44,22 @@ export async function quantizeNative(
   };
   const sums =
     device === 'cuda'
-      ? await loadCuda().addon.quantize(values, data, scaleType)
-      : await quantizeOnThreads(values, data, scaleType);
+      ? await loadCuda().addon.quantize(values, data, scaleType, method)
+      : await quantizeOnThreads(values, data, spec);
   return sums ? { data, relativeError: rootRatio(sums) } : undefined;
 }
 
 function quantizeOnThreads(
   values: WeightData,
   data: WeightData,
-  scaleType: RoundingSpec['scaleType'],
+  { scaleType, method }: RoundingSpec,
 ): Promise<SquareSums | null> {
   const addon = loadAddon();
   return addon.quantize(
     addon.createWeight(values, 'f32'),
     addon.createWeight(data, 'f32'),
     scaleType,
+    method,
   );
 }
 

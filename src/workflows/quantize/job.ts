@@ -4,6 +4,7 @@ import type { TensorSpec } from '../../checkpoint/writer.js';
 import { LlmkitError } from '../../errors.js';
 import { HEAD } from '../../model/layout.js';
 import { layouts } from '../../quant/layouts.js';
+import type { MethodName } from '../../quant/methods/index.js';
 import {
   type PlannedTensor,
   type PlanRequest,
@@ -29,6 +30,8 @@ export interface QuantizedTensor {
 /** Sizes and matrices of a job; the keys are those of `--json`. */
 export interface JobSummary {
   readonly scheme: string;
+  /** How scales were chosen. */
+  readonly method: MethodName;
   readonly bytes_before: number;
   readonly bytes_after: number;
   /** Bits of all stored parts of the quantized matrices, per weight. */
@@ -132,6 +135,7 @@ export function describeJob({ checkpoint, plan, parts, bytesAfter }: QuantizeJob
   }));
   return {
     scheme: plan.scheme.format,
+    method: plan.method,
     bytes_before: sizeOf([...checkpoint.tensors.values()]),
     bytes_after: bytesAfter,
     bits_per_weight: bitsPerWeight(tensors),

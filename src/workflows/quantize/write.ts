@@ -106,7 +106,8 @@ async function writeMatrix(
   const { scheme, groupSize, dtype } = planned;
   const { doubleQuant, asymmetric } = plan.checkpoint;
   const matrix = { name: tensor.name, values: valuesOf(bytes, planned) };
-  const options = { scheme, groupSize, dtype, doubleQuant, asymmetric, memory };
+  const { method } = plan;
+  const options = { scheme, method, groupSize, dtype, doubleQuant, asymmetric, memory };
   const { data, relativeError } = await quantizer(matrix, options);
   const parts = layouts[scheme.layout].encode(planned, data);
   const [relative_error] = await Promise.all([

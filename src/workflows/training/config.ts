@@ -1,5 +1,6 @@
 import * as z from 'zod';
 import { dataFormats, type FormatName } from '../../data/formats/index.js';
+import { methodNames } from '../../quant/methods/index.js';
 import { schemes } from '../../quant/schemes/index.js';
 import type { ComputeChoice } from '../../tensor/compute.js';
 import { schedulerNames } from '../../tune/schedule.js';
@@ -38,6 +39,7 @@ const quantizationSchema = z.strictObject({
   group_size: z.int().min(1).optional(),
   double_quant: z.boolean().default(false),
   asymmetric: z.boolean().default(false),
+  method: z.enum(methodNames).default('rtn'),
   skip: z.array(z.string().min(1)).default(['lm_head']),
 });
 

@@ -43,13 +43,14 @@ export function quantizeOnLoad(
 ): QuantizeOnLoad | undefined {
   if (!load_in_4bit || checkpoint.quantized.size > 0) return undefined;
   const wish = quantization ?? { scheme: 'nf4' };
-  const { scheme: name, group_size, double_quant = false, asymmetric = false } = wish;
+  const { scheme: name, group_size, double_quant = false, asymmetric = false, method } = wish;
   const scheme = schemeNamed(name);
   const plan = planQuantization(checkpoint.config, checkpoint.tensors, {
     scheme,
     groupSize: group_size ?? undefined,
     doubleQuant: double_quant,
     asymmetric,
+    method,
     skip: wish.skip ?? DEFAULT_SKIP,
     head: wish.head ? schemeNamed(wish.head) : undefined,
     names: NAMES,
@@ -66,7 +67,10 @@ export function quantizeOnLoad(
       const { scheme, groupSize, dtype } = planned;
       const { data } = await quantizerInUse()(
         { name: weight, values: read() },
-        { scheme, groupSize, dtype, doubleQuant: double_quant, asymmetric },
+        {
+          ...{ scheme, groupSize, dtype, doubleQuant: double_quant, asymmetric },
+          method: plan.method,
+        },
       );
       const parts = layouts[scheme.layout].encode(planned, data);
       const hash = async ({ bytes, ...tensor }: (typeof parts)[number]) => ({

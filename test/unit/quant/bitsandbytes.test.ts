@@ -1,5 +1,6 @@
 import { afterAll, describe, expect, test } from 'vitest';
 import { readSafetensors } from '../../../src/checkpoint/checkpoint.js';
+import { rtn } from '../../../src/quant/methods/rtn.js';
 import { dynamicMap } from '../../../src/quant/nested-scales.js';
 import { schemes } from '../../../src/quant/schemes/index.js';
 import { dequantize, type NestedScales, type WeightData } from '../../../src/tensor/weight.js';
@@ -26,9 +27,9 @@ function quantize(key: string, scheme: string): WeightData {
   const values = file?.floats(`${matrix}|x`) ?? new Float32Array();
   const doubleQuant = scheme === 'nf4dq';
   const options = { groupSize: Number(groupSize), dtype: 'F32', doubleQuant } as const;
-  const data = schemes[scheme.slice(0, 3)]?.quantize(values, [1, values.length], options);
-  if (data === undefined) throw new Error(`no scheme ${scheme}`);
-  return data;
+  const found = schemes[scheme.slice(0, 3)];
+  if (found === undefined) throw new Error(`no scheme ${scheme}`);
+  return rtn(found, values, [1, values.length], options);
 }
 
 describe.skipIf(file === undefined)('the same bytes as bitsandbytes on real matrices', () => {

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { encodeCompressedTensors } from '../../../src/checkpoint/formats/compressed-tensors.js';
+import { rtn } from '../../../src/quant/methods/rtn.js';
 import { schemes } from '../../../src/quant/schemes/index.js';
 import type { QuantScheme } from '../../../src/quant/schemes/scheme.js';
 import { dequantize } from '../../../src/tensor/weight.js';
@@ -25,7 +26,7 @@ describe('the same bytes as compressed-tensors', () => {
     ({ num_bits, symmetric, group_size, dtype, tensors, dequantized }) => {
       const scheme = schemes[`int${num_bits}`] as QuantScheme;
       const stored = dtype === 'float32' ? 'F32' : 'BF16';
-      const data = scheme.quantize(goldenInput(dtype), [8, 64], {
+      const data = rtn(scheme, goldenInput(dtype), [8, 64], {
         groupSize: group_size ?? 64,
         dtype: stored,
         asymmetric: !symmetric,

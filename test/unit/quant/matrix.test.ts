@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { type MatrixRows, quantizeMatrix, relativeError } from '../../../src/quant/matrix.js';
 import { methods } from '../../../src/quant/methods/index.js';
 import { schemes } from '../../../src/quant/schemes/index.js';
+import { nf4 } from '../../../src/quant/schemes/nf4.js';
 import { dequantize, type WeightData } from '../../../src/tensor/weight.js';
 
 /** Larger than what is quantized at one time. */
@@ -36,22 +37,16 @@ describe.each(Object.entries(schemes))('%s', (_name, scheme) => {
   test.each(variants)('by rows gives the codes of the whole matrix %j', (variant) => {
     const groupSize = scheme.groupsCrossRows ? 128 : 64;
     const options = { groupSize, dtype: 'BF16', ...variant } as const;
-    const method = methods.rtn;
-    if (!method) throw new Error('no rtn');
-    const byRows = quantizeMatrix(matrix, { ...options, scheme, method });
-    const whole = scheme.quantize(values, [ROWS, COLS], options);
+    const byRows = quantizeMatrix(matrix, { ...options, scheme, method: methods.rtn });
+    const whole = methods.rtn(scheme, values, [ROWS, COLS], options);
     expect(partsOf(byRows).map(sha256)).toEqual(partsOf(whole).map(sha256));
   });
 });
 
 test('the relative error is that of the restored matrix', () => {
   const small = { ...matrix, rows: 3 };
-  const data = schemes.nf4?.quantize(values.subarray(0, 3 * COLS), [3, COLS], {
-    groupSize: 64,
-    dtype: 'F32',
-    doubleQuant: true,
-  });
-  if (!data) throw new Error('no nf4');
+  const options = { groupSize: 64, dtype: 'F32', doubleQuant: true } as const;
+  const data = methods.rtn(nf4, values.subarray(0, 3 * COLS), [3, COLS], options);
   const restored = dequantize(data);
   const norm = (of: (i: number) => number) =>
     Math.sqrt(restored.reduce((sum, _, i) => sum + of(i) ** 2, 0));
@@ -63,8 +58,8 @@ test('the relative error is that of the restored matrix', () => {
 test.each([Number.NaN, Infinity, -Infinity])('%s in a matrix is an error that names it', (bad) => {
   const read = () => Float32Array.from({ length: 64 }, (_, i) => (i === 9 ? bad : 1));
   const options = { groupSize: 64, dtype: 'F32' } as const;
-  const [scheme, method] = [schemes.nf4, methods.rtn];
-  if (!scheme || !method) throw new Error('no scheme');
   const broken = { name: 'broken', rows: 1, cols: 64, read };
-  expect(() => quantizeMatrix(broken, { ...options, scheme, method })).toThrow(/broken: .*finite/);
+  expect(() => quantizeMatrix(broken, { ...options, scheme: nf4, method: methods.rtn })).toThrow(
+    /broken: .*finite/,
+  );
 });

@@ -1,5 +1,6 @@
 import { beforeAll, describe, expect, test } from 'vitest';
 import { toDtype } from '../../../src/checkpoint/writer.js';
+import { methodNames } from '../../../src/quant/methods/index.js';
 import { nativeQuantizer, portableQuantizer } from '../../../src/quant/quantizer.js';
 import { schemes } from '../../../src/quant/schemes/index.js';
 import type { StoredDtype } from '../../../src/quant/schemes/scheme.js';
@@ -9,13 +10,15 @@ import { isInvariant, testedBackends, useTestBackend } from '../../helpers/backe
 
 const FORMATS = { F32: 'f32', F16: 'f16', BF16: 'bf16' } as const;
 
-/** Ordinary weights, a row of zeros, one of numbers too small for a reciprocal, and exact ties. */
+/** Ordinary weights, rows of zeros, of numbers too small for a reciprocal or a search, and of exact ties. */
 function matrixOf(rows: number, cols: number, dtype: StoredDtype): WeightData {
   const values = Float32Array.from({ length: rows * cols }, (_, i) => {
-    const row = Math.floor(i / cols) % 5;
+    const row = Math.floor(i / cols) % 7;
     if (row === 1) return 0;
     if (row === 2) return (i % 7) * 1e-40;
     if (row === 3) return ((i % 31) - 15) / 2;
+    if (row === 4) return (i % 5) * 1e-14;
+    if (row === 5) return Math.sin(i * i) ** 9 * 3e4;
     return Math.sin(i * i) * 0.1;
   });
   return { format: FORMATS[dtype], rows, cols, codes: toDtype(values, dtype) };
@@ -49,7 +52,8 @@ const VARIANTS: readonly Variant[] = [
 describe.each(testedBackends.filter(isInvariant))('the quantizer of %s', (backend) => {
   beforeAll(() => useTestBackend(backend));
 
-  for (const { scheme: name, cols, ...options } of VARIANTS) {
+  const each = VARIANTS.flatMap((variant) => methodNames.map((method) => ({ method, ...variant })));
+  for (const { scheme: name, cols, ...options } of each) {
     for (const dtype of ['F32', 'BF16', 'F16'] as const) {
       const what = `${name} ${JSON.stringify(options)} of ${cols} columns in ${dtype}`;
       test(`gives the portable one's bytes: ${what}`, async () => {
@@ -70,10 +74,12 @@ describe.each(testedBackends.filter(isInvariant))('the quantizer of %s', (backen
     if (!int4) throw new Error('int4');
     const values = matrixOf(2, 32, 'F32');
     new DataView(values.codes.buffer).setFloat32(40, Number.NaN, true);
-    const settings = { scheme: int4, dtype: 'F32', groupSize: 32 } as const;
-    await expect(nativeQuantizer({ name: 'm', values }, settings)).rejects.toThrow(
-      'm: holds a value that is not finite',
-    );
+    for (const method of methodNames) {
+      const settings = { scheme: int4, method, dtype: 'F32', groupSize: 32 } as const;
+      await expect(nativeQuantizer({ name: 'm', values }, settings)).rejects.toThrow(
+        'm: holds a value that is not finite',
+      );
+    }
   });
 });
 
@@ -81,7 +87,8 @@ test.skipIf(!testedBackends.includes('cuda'))(
   'a matrix that goes through the GPU in pieces is quantized as in one',
   async () => {
     const values = matrixOf(521, 4096, 'F32');
-    const spec = { format: 'nf4', groupSize: 64, scaleType: 'f32', zeroPoints: false } as const;
+    const format = { format: 'nf4', groupSize: 64, scaleType: 'f32', zeroPoints: false } as const;
+    const spec = { ...format, method: 'rtn' } as const;
     const got = await quantizeNative(values, spec, 'cuda');
     const want = await quantizeNative(values, spec, 'cpu');
     if (!got || !want) throw new Error('not finite');

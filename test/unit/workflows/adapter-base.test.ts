@@ -24,7 +24,7 @@ let identity = '';
 async function quantize(
   output: string,
   scheme: string,
-  options: { groupSize?: number; head?: string } = {},
+  options: { groupSize?: number; head?: string; method?: 'search' } = {},
 ): Promise<void> {
   const flags = { doubleQuant: false, asymmetric: false, skip: ['lm_head'] };
   const fixed = { ...flags, force: false, dryRun: false, backend };
@@ -39,6 +39,7 @@ beforeAll(async () => {
   await quantize(NF4, 'nf4');
   await quantize(join(ROOT, 'nf4-32'), 'nf4', { groupSize: 32 });
   await quantize(join(ROOT, 'nf4-head'), 'nf4', { head: 'nf4' });
+  await quantize(join(ROOT, 'nf4-search'), 'nf4', { method: 'search' });
   await quantize(join(ROOT, 'int4'), 'int4');
 });
 
@@ -94,6 +95,8 @@ describe('a doubt names both and the fix', () => {
     expect(await doubt(onLoad(), DENSE, { quantization })).toContain(
       `llmkit quantize ${DENSE} --scheme nf4 --group-size 32 --skip lm_head,o_proj\``,
     );
+    const searched = { quantization: { scheme: 'nf4', method: 'search' } };
+    expect(await doubt(onLoad(), DENSE, searched)).toContain('--scheme nf4 --search`');
   });
 
   test('the fix names the scheme of the head', async () => {
@@ -111,6 +114,7 @@ describe('a doubt names both and the fix', () => {
     expect(await doubt(nf4(), join(ROOT, 'int4'))).toContain('is in int4; quantize with --scheme');
     expect(await doubt(nf4(), join(ROOT, 'nf4-32'))).toContain('group_size 64, and');
     expect(await doubt(nf4(), join(ROOT, 'nf4-head'))).toContain('head none, and');
+    expect(await doubt(nf4(), join(ROOT, 'nf4-search'))).toContain('method rtn, and');
     expect(await doubt({ ...nf4(), identity: 'another' }, NF4)).toContain('from another model');
   });
 

@@ -22,16 +22,21 @@ import { temporaryFolder } from '../../helpers/temporary-folder.js';
 const backend = firstBackendFlag();
 await useTestBackend(testedBackends[0] ?? 'reference');
 
-const SETTINGS = { scheme: 'int4', asymmetric: true, skip: ['o_proj', 'layers.0.mlp.*'] };
+const SETTINGS = {
+  scheme: 'int4',
+  asymmetric: true,
+  method: 'search' as const,
+  skip: ['o_proj', 'layers.0.mlp.*'],
+};
 
 /** A model, and a copy of it that `quantize` wrote. */
 async function models() {
   const root = temporaryFolder();
   const dense = await writeTinyCheckpoint(join(root, 'dense'));
   const output = join(root, 'quantized');
-  const { scheme, skip } = SETTINGS;
+  const { scheme, method, skip } = SETTINGS;
   await quantizeModel({
-    ...{ model: dense, output, scheme, skip, backend },
+    ...{ model: dense, output, scheme, method, skip, backend },
     ...{ doubleQuant: false, asymmetric: true, force: false, dryRun: false },
   });
   const identity = async (folder: string) => {
@@ -43,7 +48,7 @@ async function models() {
   return { root, dense, output, of: await identity(dense), quantized: await identity(output) };
 }
 
-test('skips and shifts zero points as quantize does: the same identity', async () => {
+test('skips, shifts zero points and searches as quantize does: the same identity', async () => {
   const { dense, of, quantized } = await models();
   const checkpoint = await openCheckpoint(dense);
   const wish = { load_in_4bit: true, quantization: SETTINGS };

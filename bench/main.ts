@@ -7,6 +7,7 @@ import type { BenchContext } from './context.js';
 import { cudaWorks, runCuda } from './cuda/run.js';
 import { interleave, type Runs } from './measure/interleave.js';
 import { buildLimits, type Limits, type LimitsProgram } from './measure/limits.js';
+import { hostProbe } from './measure/probe.js';
 import type { Work } from './measure/work.js';
 import { openModelCache } from './models/cache.js';
 import { parseOptions, USAGE } from './options.js';
@@ -94,8 +95,7 @@ async function measureAll(
   const rows: Row[] = [];
   for (const work of works) {
     note(work.name);
-    const probe = async () => program?.readBandwidth(work.threads);
-    const runs = await runWork(work, rounds, probe);
+    const runs = await runWork(work, rounds, program);
     for (const { error } of runs) if (error !== undefined) leftOut(error);
     const found = rowsOf(work, runs, limits?.[work.threads]);
     note(tableOf(found));
@@ -108,10 +108,10 @@ async function measureAll(
 async function runWork(
   work: Work,
   rounds: number,
-  probe: () => Promise<number | undefined>,
+  program: LimitsProgram | undefined,
 ): Promise<Runs[]> {
   try {
-    return await interleave(await work.open(), { rounds, probe });
+    return await interleave(await work.open(), { rounds, probe: await hostProbe(work, program) });
   } catch (error) {
     note(`failed: ${(error as Error).message}`);
     process.exitCode = 1;

@@ -1,5 +1,7 @@
 import type { BenchContext } from '../context.js';
 import { interleave } from '../measure/interleave.js';
+import { buildLimits } from '../measure/limits.js';
+import { fileProbe } from '../measure/probe.js';
 import type { Work } from '../measure/work.js';
 import { type Row, rowsOf } from '../report/rows.js';
 import { tableOf } from '../report/table.js';
@@ -33,12 +35,17 @@ export async function runCuda(
     note(`left out: PyTorch: ${error.message.split('\n').at(-1)}`);
     return undefined;
   });
+  const program = await buildLimits(context.root).catch((error: Error) => {
+    note(`no limit of reading files: ${error.message}`);
+    return undefined;
+  });
   const rows = device.rows.map(rowOfKernel);
   for (const work of cudaWorks(context, pyTorch)) {
     note(work.name);
     try {
-      const options = { rounds: context.options.rounds, probe: async () => undefined };
-      const runs = await interleave(await work.open(), options);
+      const contenders = await work.open();
+      const probe = await fileProbe(work, program);
+      const runs = await interleave(contenders, { rounds: context.options.rounds, probe });
       for (const { error } of runs) if (error !== undefined) note(`left out: ${error}`);
       const found = rowsOf(work, runs, peaksOf(device));
       note(tableOf(found));

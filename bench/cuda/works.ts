@@ -7,7 +7,7 @@ import type { Contender, Work } from '../measure/work.js';
 import type { Weights } from '../models/cache.js';
 import { parameterCount } from '../models/shape.js';
 import { gigabytes } from '../works/generation.js';
-import { bytesPerToken, decodeLimit, prefillLimit } from '../works/variants.js';
+import { bytesPerToken, cacheBytes, decodeLimit, prefillLimit } from '../works/variants.js';
 import type { PyTorchCuda } from './pytorch.js';
 
 /** The host's threads matter little: the GPU computes. */
@@ -18,6 +18,8 @@ export function modelWorks(context: BenchContext, pyTorch: PyTorchCuda | undefin
   const { shape, groupSize, quick } = context.options;
   const promptTokens = quick ? 128 : 512;
   const newTokens = quick ? 32 : 256;
+  // Half of the new tokens are there on average.
+  const kept = cacheBytes(shape, promptTokens + newTokens / 2);
   const generation = (['int4', 'nf4', 'bf16'] as const).map((weights): Work => {
     const name = `${shape.name} ${weights}`;
     return {
@@ -29,7 +31,7 @@ export function modelWorks(context: BenchContext, pyTorch: PyTorchCuda | undefin
           work: `decode ${newTokens} after ${promptTokens}, ${name}`,
           unit: 'tok/s',
           better: 'higher',
-          limit: decodeLimit(bytesPerToken(shape, weights, groupSize)),
+          limit: decodeLimit(bytesPerToken(shape, weights, groupSize) + kept),
         },
         {
           key: 'prefill',
@@ -38,17 +40,19 @@ export function modelWorks(context: BenchContext, pyTorch: PyTorchCuda | undefin
           better: 'higher',
           limit: prefillLimit(shape, 'bf16'),
         },
-        { key: 'load', work: `load ${name}`, unit: 'GB/s', better: 'higher', limit: uploadLimit },
+        { key: 'load', work: `load ${name}`, unit: 'GB/s', better: 'higher', limit: passLimit },
       ],
+      reads: () => context.models.checkpoint(shape, weights, groupSize),
       open: () => generators(context, { weights, promptTokens, newTokens, pyTorch }),
     };
   });
   return [...generation, quantizing(context)];
 }
 
-/** Whatever is loaded or quantized passes from the host to the GPU. */
-function uploadLimit({ upload }: Peaks): number {
-  return upload ?? Number.POSITIVE_INFINITY;
+/** Whatever is loaded or quantized is read from files and passes from the host to the GPU. */
+function passLimit({ upload, files }: Peaks): number | undefined {
+  const known = [upload, files].filter((rate) => rate !== undefined);
+  return known.length === 0 ? undefined : Math.min(...known);
 }
 
 interface Generation {
@@ -99,6 +103,7 @@ async function generators(
 /** A bf16 checkpoint to 4 bits, from a warm page cache. */
 function quantizing(context: BenchContext): Work {
   const { shape, groupSize } = context.options;
+  const base = () => context.models.checkpoint(shape, 'bf16', groupSize);
   return {
     name: `quantize ${shape.name}`,
     threads: HOST_THREADS,
@@ -108,11 +113,12 @@ function quantizing(context: BenchContext): Work {
         work: `quantize ${shape.name} to nf4`,
         unit: 'GB/s in',
         better: 'higher',
-        limit: uploadLimit,
+        limit: passLimit,
       },
     ],
+    reads: base,
     async open() {
-      const source = await context.models.checkpoint(shape, 'bf16', groupSize);
+      const source = await base();
       const target = join(context.models.folder, 'quantized-cuda');
       const args = ['quantize', source, '-o', target, '--scheme', 'nf4', '--json'];
       return [

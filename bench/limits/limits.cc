@@ -1,8 +1,11 @@
 // What this machine can do at most, as one line of JSON:
 //   limits all T1,T2   {"1": {"read": GB/s, "fp32": GFLOP/s, …}, "2": {…}}
 //   limits read T      the read bandwidth alone, {"T": {"read": GB/s}}
-// Rates are of all threads together. Read bandwidth is the median of its repetitions, since it
-// changes with the neighbours; a peak is the best of them, since it can only be disturbed.
+//   limits files T PATH...   how fast files are read that the system has in memory, {"T": {"files":
+//   GB/s}}
+// Rates are of all threads together. What is read, from memory or from files, is the median of its
+// repetitions, since it changes with the neighbours; a peak is the best of them, since it can only
+// be disturbed.
 
 #include <algorithm>
 #include <atomic>
@@ -17,7 +20,7 @@
 
 namespace {
 
-constexpr int kRepetitions = 7;
+constexpr int kRepetitions = 7, kFileRepetitions = 3;
 
 using Clock = std::chrono::steady_clock;
 
@@ -42,11 +45,11 @@ class Barrier {
 };
 
 /** Rates of the repetitions in 1e9 per second, ascending; one warm-up is dropped. */
-std::vector<double> Rates(const Work& work, int threads) {
+std::vector<double> Rates(const Work& work, int threads, int repetitions = kRepetitions) {
   Barrier barrier(threads);
   std::vector<double> rates;
   auto run = [&](int thread) {
-    for (int i = 0; i <= kRepetitions; ++i) {
+    for (int i = 0; i <= repetitions; ++i) {
       barrier.Wait();
       const auto begun = Clock::now();
       work.call(thread);
@@ -77,6 +80,13 @@ void PrintLimits(int threads, bool only_read) {
   std::printf("}");
 }
 
+/** The warm-up brings the files into memory. */
+void PrintFiles(const std::vector<std::string>& paths, int threads) {
+  const double rate =
+      Rates(FileWork(paths, threads), threads, kFileRepetitions)[kFileRepetitions / 2];
+  std::printf("{\"%d\": {\"files\": %.2f}}\n", threads, rate);
+}
+
 /** `1,2` as numbers; empty when one of them is none. */
 std::vector<int> ThreadCounts(const std::string& text) {
   std::vector<int> counts;
@@ -93,10 +103,16 @@ std::vector<int> ThreadCounts(const std::string& text) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const std::string what = argc == 3 ? argv[1] : "";
-  const std::vector<int> counts = argc == 3 ? ThreadCounts(argv[2]) : std::vector<int>{};
-  if ((what != "all" && what != "read") || counts.empty()) {
-    std::fprintf(stderr, "usage: limits all|read THREADS[,THREADS...]\n");
+  const std::string what = argc >= 3 ? argv[1] : "";
+  const std::vector<int> counts = argc >= 3 ? ThreadCounts(argv[2]) : std::vector<int>{};
+  if (what == "files" && counts.size() == 1 && argc > 3) {
+    PrintFiles({argv + 3, argv + argc}, counts[0]);
+    return 0;
+  }
+  if ((what != "all" && what != "read") || counts.empty() || argc > 3) {
+    std::fprintf(stderr,
+                 "usage: limits all|read THREADS[,THREADS...]\n"
+                 "       limits files THREADS PATH...\n");
     return 2;
   }
   std::printf("{");

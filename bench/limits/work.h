@@ -18,6 +18,9 @@ struct Work {
 /** Streams a buffer per thread, large enough that no cache holds it. */
 Work ReadWork(int threads);
 
+/** Reads files a piece at a time, each thread its part of every file. Ends the process where one cannot be opened. */
+Work FileWork(const std::vector<std::string>& paths, int threads);
+
 /** Multiply-adds in vector registers: fp32, and bf16 and int8 dot products where there are. */
 std::vector<Work> VectorWorks();
 

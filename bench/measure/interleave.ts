@@ -1,14 +1,18 @@
+import type { Peaks } from './limits.js';
 import type { Contender, Figures } from './work.js';
 
 /** All runs of a contender. */
 export interface Runs {
   readonly name: string;
   readonly figures: Figures[];
-  /** Read bandwidth just before and just after each run, GB/s. */
-  readonly probes: number[];
+  /** What the machine gave just before and just after each run. */
+  readonly probes: Partial<Peaks>[];
   /** Why it did not finish. */
   error?: string;
 }
+
+/** Measures what moves with the neighbours; nothing where it cannot. */
+export type Probe = () => Promise<Partial<Peaks>>;
 
 /**
  * Runs contenders in turns, A B C A B C, so that a slower minute of the machine hits all of them.
@@ -16,7 +20,7 @@ export interface Runs {
  */
 export async function interleave(
   contenders: readonly Contender[],
-  { rounds, probe }: { rounds: number; probe: () => Promise<number | undefined> },
+  { rounds, probe }: { rounds: number; probe: Probe },
 ): Promise<Runs[]> {
   const runs = contenders.map(({ name }): Runs => ({ name, figures: [], probes: [] }));
   for (let round = 0; round < rounds; round++) {
@@ -29,11 +33,7 @@ export async function interleave(
   return runs;
 }
 
-async function runOnce(
-  contender: Contender,
-  runs: Runs,
-  probe: () => Promise<number | undefined>,
-): Promise<void> {
+async function runOnce(contender: Contender, runs: Runs, probe: Probe): Promise<void> {
   const before = await probe();
   try {
     runs.figures.push(await contender.measure());
@@ -41,6 +41,5 @@ async function runOnce(
     runs.error = `${contender.name}: ${(error as Error).message}`;
     return;
   }
-  const probes = [before, await probe()];
-  runs.probes.push(...probes.filter((value) => value !== undefined));
+  runs.probes.push(before, await probe());
 }

@@ -1,9 +1,12 @@
+import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { runChild } from './child.js';
 
 /** Peaks of the machine with some threads, or of its GPU: GB/s read, and 1e9 operations per second. */
 export interface Peaks {
   readonly read: number;
+  /** GB/s of files that the system has in memory. */
+  readonly files?: number;
   /** GB/s from the host's memory to the GPU's. */
   readonly upload?: number;
   readonly fp32: number;
@@ -19,8 +22,10 @@ export type Limits = Readonly<Record<string, Peaks>>;
 /** Measures what the machine can do. */
 export interface LimitsProgram {
   all(threads: readonly number[]): Promise<Limits>;
-  /** Read bandwidth alone, GB/s. */
-  readBandwidth(threads: number): Promise<number>;
+  /** Read bandwidth alone. */
+  read(threads: number): Promise<Pick<Peaks, 'read'>>;
+  /** How fast the files of a checkpoint are read. */
+  files(threads: number, checkpoint: string): Promise<Pick<Peaks, 'files'>>;
 }
 
 /**
@@ -33,12 +38,21 @@ export async function buildLimits(root: string): Promise<LimitsProgram> {
   await runChild('cmake', ['-S', join(root, 'bench', 'limits'), '-B', folder]);
   await runChild('cmake', ['--build', folder]);
   const program = join(folder, 'limits');
-  const run = async (what: string, threads: string): Promise<Limits> =>
-    JSON.parse((await runChild(program, [what, threads])).stdout);
+  const run = async <T>(...args: readonly string[]): Promise<Readonly<Record<string, T>>> =>
+    JSON.parse((await runChild(program, args)).stdout);
+  const one = async <T>(what: string, threads: number, paths: readonly string[] = []) =>
+    (await run<T>(what, String(threads), ...paths))[threads] as T;
   return {
-    all: (threads) => run('all', threads.join(',')),
-    readBandwidth: async (threads) => (await run('read', String(threads)))[threads]?.read ?? 0,
+    all: (threads) => run<Peaks>('all', threads.join(',')),
+    read: (threads) => one<Pick<Peaks, 'read'>>('read', threads),
+    files: (threads, checkpoint) =>
+      one<Pick<Peaks, 'files'>>('files', threads, weightFiles(checkpoint)),
   };
+}
+
+function weightFiles(checkpoint: string): string[] {
+  const names = readdirSync(checkpoint).filter((name) => name.endsWith('.safetensors'));
+  return names.map((name) => join(checkpoint, name));
 }
 
 /** The arithmetic that bounds a product: the fastest unit that computes it. */

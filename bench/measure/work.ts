@@ -11,8 +11,8 @@ export interface Metric {
   readonly work: string;
   readonly unit: string;
   readonly better: 'higher' | 'lower';
-  /** The figure that the machine allows, in the row's unit. @param peaks with the bandwidth probed around the runs */
-  readonly limit?: (peaks: Peaks) => number;
+  /** The figure that the machine allows, in the row's unit; undefined where it was not measured. @param peaks with the bandwidth probed around the runs */
+  readonly limit?: (peaks: Peaks) => number | undefined;
 }
 
 /** One that can do the work: llmkit or a peer. */
@@ -28,6 +28,8 @@ export interface Work {
   readonly name: string;
   readonly threads: number;
   readonly metrics: readonly Metric[];
+  /** The checkpoint whose files llmkit reads: how fast that is possible is probed, too. */
+  readonly reads?: () => Promise<string>;
   /** Makes the models that are missing, and then the contenders, llmkit first. */
   open(): Promise<readonly Contender[]>;
 }

@@ -20,7 +20,7 @@ export interface Row {
 export function rowsOf(work: Work, runs: readonly Runs[], peaks: Peaks | undefined): Row[] {
   const [own, ...peers] = runs;
   if (!own) return [];
-  const around = peaks && own.probes.length > 0 ? { ...peaks, read: median(own.probes) } : peaks;
+  const around = peaks && { ...peaks, ...medians(own.probes) };
   return work.metrics.flatMap((metric) => {
     const llmkit = figureOf(own, metric.key);
     if (llmkit === undefined) return [];
@@ -30,6 +30,13 @@ export function rowsOf(work: Work, runs: readonly Runs[], peaks: Peaks | undefin
     });
     return [rowOf(metric, { llmkit, figures, limit: around && metric.limit?.(around) })];
   });
+}
+
+function medians(probes: Runs['probes']): Partial<Peaks> {
+  const keys = ['read', 'files'] as const;
+  const found = keys.map((key) => [key, probes.flatMap((probe) => probe[key] ?? [])] as const);
+  const known = found.filter(([, values]) => values.length > 0);
+  return Object.fromEntries(known.map(([key, values]) => [key, median(values)]));
 }
 
 function figureOf({ figures }: Runs, key: string): number | undefined {

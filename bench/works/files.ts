@@ -6,11 +6,13 @@ import type { Contender, Work } from '../measure/work.js';
 import { parameterCount } from '../models/shape.js';
 import { llamaFirstToken, llamaQuantize } from '../peers/llama-cpp.js';
 import { gigabytes } from './generation.js';
-import { threadsName } from './variants.js';
+import { bytesPerToken, threadsName } from './variants.js';
 
 /** Quantizing a bf16 checkpoint, and opening a 4-bit one. */
 export function fileWorks(context: BenchContext): Work[] {
-  const threads = Math.max(...context.options.threads);
+  const { models, options } = context;
+  const { shape, groupSize } = options;
+  const threads = Math.max(...options.threads);
   const suffix = threadsName(threads);
   return [
     {
@@ -22,18 +24,27 @@ export function fileWorks(context: BenchContext): Work[] {
           work: `quantize bf16 to int4, ${suffix}`,
           unit: 'GB/s in',
           better: 'higher',
+          limit: ({ files }) => files,
         },
       ],
+      reads: () => models.checkpoint(shape, 'bf16', groupSize),
       open: () => quantizers(context, threads),
     },
     {
       name: `open int4, ${suffix}`,
       threads,
       metrics: [
-        { key: 'load', work: `load int4, ${suffix}`, unit: 's', better: 'lower' },
+        {
+          key: 'load',
+          work: `load int4, ${suffix}`,
+          unit: 's',
+          better: 'lower',
+          limit: ({ files }) => files && bytesPerToken(shape, 'int4', groupSize) / (1e9 * files),
+        },
         { key: 'first', work: `open int4 to first token, ${suffix}`, unit: 's', better: 'lower' },
         { key: 'peak', work: `memory of a loaded int4, ${suffix}`, unit: 'GB', better: 'lower' },
       ],
+      reads: () => models.checkpoint(shape, 'int4', groupSize),
       open: () => openers(context, threads),
     },
   ];

@@ -1,7 +1,7 @@
 import type { Arithmetic, Peaks } from '../measure/limits.js';
 import { peakOf } from '../measure/limits.js';
 import { type GgufWeights, headScheme, type Weights } from '../models/cache.js';
-import { matmulWeights, type Shape } from '../models/shape.js';
+import { headSize, matmulWeights, type Shape } from '../models/shape.js';
 
 /** Weights of llmkit, what they compute in, and the files that peers run for comparison. */
 export interface Variant {
@@ -35,7 +35,7 @@ export function prefillLimit(shape: Shape, compute: Arithmetic) {
   return (peaks: Peaks) => (peakOf(peaks, compute) * 1e9) / (2 * matmulWeights(shape));
 }
 
-/** Tokens per second that reading the weights once for `sequences` tokens allows. */
+/** Tokens per second that reading so many bytes once for `sequences` tokens allows. */
 export function decodeLimit(bytes: number, sequences = 1) {
   return (peaks: Peaks) => (sequences * peaks.read * 1e9) / bytes;
 }
@@ -53,4 +53,10 @@ export function bytesPerToken(shape: Shape, weights: Weights, groupSize: number)
     (count * (CODE_BITS[scheme] + SCALE_BITS[scheme] / group)) / 8;
   const head = shape.vocab * shape.hidden;
   return bytes(weights, all - head) + bytes(headScheme(shape, weights), head);
+}
+
+/** Bytes of keys and values, in bf16, that a token after so many others reads. */
+export function cacheBytes(shape: Shape, tokens: number): number {
+  const { layers, kvHeads } = shape;
+  return 2 * 2 * layers * kvHeads * headSize(shape) * tokens;
 }

@@ -16,12 +16,12 @@ test('contenders take turns, with a probe before and after each run', async () =
   const log: string[] = [];
   const probe = async () => {
     log.push('|');
-    return 30;
+    return { read: 30 };
   };
   const runs = await interleave(contenders(log, ['a', 'b']), { rounds: 2, probe });
   expect(log.join('')).toBe('|a||b||a||b|');
   expect(runs.map(({ figures }) => figures.length)).toEqual([2, 2]);
-  expect(runs.map(({ probes }) => probes)).toEqual([Array(4).fill(30), Array(4).fill(30)]);
+  expect(runs.map(({ probes }) => probes)).toEqual([0, 1].map(() => Array(4).fill({ read: 30 })));
 });
 
 test('a peer that fails is left out from then on; llmkit ends the work', async () => {
@@ -34,7 +34,7 @@ test('a peer that fails is left out from then on; llmkit ends the work', async (
       throw new Error('no such file');
     },
   };
-  const options = { rounds: 2, probe: async () => undefined };
+  const options = { rounds: 2, probe: async () => ({}) };
   const runs = await interleave([own, broken, peer], options);
   expect(log).toEqual(['llmkit', 'broken', 'peer', 'llmkit', 'peer']);
   expect(runs.map(({ error }) => error)).toEqual([undefined, 'broken: no such file', undefined]);

@@ -12,7 +12,7 @@ import {
   tensorShapes,
 } from '../../../bench/models/shape.js';
 import { benchTokenizer } from '../../../bench/models/tokenizer.js';
-import { bytesPerToken } from '../../../bench/works/variants.js';
+import { bytesPerToken, cacheBytes } from '../../../bench/works/variants.js';
 import { toDtype } from '../../../src/checkpoint/writer.js';
 import { temporaryFolder } from '../../helpers/temporary-folder.js';
 
@@ -175,6 +175,11 @@ describe('shapes', () => {
     expect(bytesPerToken(shape, 'int4', 32)).toBe(layers * (0.5 + 2 / 32) + head * (1 + 2 / 32));
     expect(bytesPerToken(shape, 'nf4', 32)).toBe(matmulWeights(shape) * (0.5 + 4 / 64));
     expect(bytesPerToken(shape, 'bf16', 32)).toBe(2 * matmulWeights(shape));
+  });
+
+  test('a token reads the keys and values of those before it', () => {
+    // Two tensors of two bytes a value, 22 layers, 4 heads of 64.
+    expect(cacheBytes(parseShape('tinyllama'), 100)).toBe(2 * 2 * 22 * 256 * 100);
   });
 
   test('any sizes can be named; what does not fit is refused', () => {

@@ -18,6 +18,7 @@ const METRICS: readonly Metric[] = [
     limit: ({ read }) => 2 * read,
   },
   { key: 'peak', work: 'memory', unit: 'GB', better: 'lower' },
+  { key: 'seconds', work: 'load', unit: 's', better: 'lower', limit: ({ files }) => files },
 ];
 
 function workOf(metrics: readonly Metric[]): Work {
@@ -31,9 +32,13 @@ const OWN: Runs = {
     { rate: 60, peak: 1 },
     { rate: 50, peak: 3 },
   ],
-  probes: [30, 50, 50, 10, 40, 20],
+  probes: [30, 50, 50, 10, 40, 20].map((read) => ({ read, files: read / 10 })),
 };
-const PEER: Runs = { name: 'peer', figures: [{ rate: 25, peak: 2 }], probes: [99, 99] };
+const PEER: Runs = {
+  name: 'peer',
+  figures: [{ rate: 25, peak: 2 }],
+  probes: [{ read: 99 }, { read: 99 }],
+};
 
 test('the median is the middle value or the mean of the two in the middle', () => {
   expect(median([9, 1, 2])).toBe(2);
@@ -63,6 +68,15 @@ test('a row has medians, ratios above 1 where llmkit is better, and the limit pr
       share_of_limit: null,
     },
   ]);
+});
+
+test('a limit is what was probed around the runs, and none where nothing was', () => {
+  const [load] = METRICS.slice(2);
+  const own: Runs = { ...OWN, figures: [{ seconds: 7 }] };
+  const limitOf = (runs: Runs) =>
+    rowsOf(workOf([load as Metric]), [runs], { read: 1000, fp32: 1 })[0];
+  expect(limitOf(own)).toMatchObject({ limit: 3.5, share_of_limit: 0.5 });
+  expect(limitOf({ ...own, probes: [{ read: 1 }] })).toMatchObject({ limit: null });
 });
 
 test('what a run does not know is left out', () => {

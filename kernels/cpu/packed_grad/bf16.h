@@ -93,6 +93,9 @@ inline __m256i load_rounded(const uint16_t* p, __mmask16 mask) {
   return _mm256_maskz_loadu_epi16(mask, p);
 }
 
+/// Rows of a matrix that are asked for ahead: a few columns of each are no stream.
+constexpr size_t kAhead = 16;
+
 template <typename Input>
 void pack_columns_of(const GradColumns& p, const Input* values, uint16_t* out) {
   const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24,
@@ -103,6 +106,10 @@ void pack_columns_of(const GradColumns& p, const Input* values, uint16_t* out) {
       const size_t left = col < p.cols ? p.cols - col : 0;
       const __mmask16 mask = left < 16 ? (1u << left) - 1 : 0xffff;
       const Input* const at = values + row * p.ld + col;
+      if (row + kAhead + 1 < p.rows) {
+        __builtin_prefetch(at + kAhead * p.ld);
+        __builtin_prefetch(at + (kAhead + 1) * p.ld);
+      }
       const __m256i even = load_rounded(at, row < p.rows ? mask : 0);
       const __m256i odd = load_rounded(at + p.ld, row + 1 < p.rows ? mask : 0);
       const __m512i both = _mm512_inserti64x4(_mm512_castsi256_si512(even), odd, 1);

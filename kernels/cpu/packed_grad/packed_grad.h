@@ -9,8 +9,9 @@ namespace llmkit {
 
 /// The cut of dxᵀ = weightᵀ · dyᵀ: strips of at most kGradCols padded columns of the weight,
 /// kGradDepth rows of it at a time, blocks of kGradRows rows of dy. A panel, the sums of a strip
-/// and what is read of dy stay in the second-level cache, a block and 32 columns in the first.
-constexpr size_t kGradCols = 256, kGradDepth = 256, kGradRows = 64;
+/// and what is read of dy stay in the second-level cache. A block stays in the first, half of which
+/// it takes, while all columns of the panel pass by it.
+constexpr size_t kGradCols = 256, kGradDepth = 384, kGradRows = 32;
 /// Rows of the weight are taken in twos of tiles; a missing one counts as zeros.
 constexpr size_t kGradStep = 32;
 

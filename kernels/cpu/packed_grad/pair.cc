@@ -11,7 +11,7 @@ namespace {
 
 /// Strips of dy at most, and their columns at least.
 constexpr size_t kStrips = 16, kLeastStrip = 64;
-/// Columns of x that are taken at a time.
+/// Columns of dy or x that are taken at a time.
 constexpr size_t kColumns = 128;
 
 size_t divide_up(size_t a, size_t b) { return (a + b - 1) / b; }
@@ -24,6 +24,36 @@ uint8_t* bytes_of(Scratch slot, size_t count) {
 }
 
 }  // namespace
+
+/// sums [both, width]: the product of panels, made of m rows, with as many rows of a matrix, which
+/// come kGradRows at a time, in memory of this thread.
+class PairGradient::OverRows {
+ public:
+  OverRows(const PairGradient& all, size_t width, const uint8_t* panels)
+      : all_(all),
+        panels_(panels),
+        width_(width),
+        sums_(scratch(Scratch::kScores, all.both_ * width)),
+        block_(bytes_of(Scratch::kPanel, kGradDepth * width * all.dy_.element)) {}
+
+  /// Those from `row` on; multiplies when a panel's rows or all are there.
+  void add(const GradColumns& columns, size_t row) const {
+    const size_t element = all_.dy_.element, in_panel = row % kGradDepth;
+    kernels().pack_columns(columns, block_ + in_panel * width_ * element);
+    const size_t rows = in_panel + columns.rows, first = row - in_panel;
+    if (rows < kGradDepth && row + columns.rows < all_.p_.m) return;
+    kernels().product({all_.both_, width_, round_up(rows, kGradStep),
+                       panels_ + first * all_.both_ * element, block_, sums_, width_, first > 0});
+  }
+  const float* sums() const { return sums_; }
+
+ private:
+  const PairGradient& all_;
+  const uint8_t* const panels_;
+  const size_t width_;
+  float* const sums_;
+  uint8_t* const block_;
+};
 
 PairGradient::PairGradient(const PackedWeight& weight, const PackedGradArgs& args,
                            const GradBlocks& dy)
@@ -58,51 +88,38 @@ void PairGradient::run() {
 
 /// Columns [begin, end) of dy.
 void PairGradient::strip(size_t begin, size_t end, float* dlow) const {
-  for (size_t n = begin; n < end; n += kGradDepth) {
-    const size_t depth = std::min(kGradDepth, end - n);
-    for (size_t row = 0; row < p_.m; row += kGradRows)
-      kernels().pack({p_.dy + row * p_.lddy + n, p_.lddy, std::min(kGradRows, p_.m - row),
-                      dy_.width(row), depth},
-                     dy_.at(row, n));
-    low_product(n, depth, n > begin, dlow);
-    gradient_of_b(n, depth);
-  }
-}
-
-/// dlow [both, ld] (+)= parts of bᵀ · dyᵀ, over `depth` columns of dy from n on.
-void PairGradient::low_product(size_t n, size_t depth, bool accumulate, float* dlow) const {
   uint8_t* const panel = bytes_of(Scratch::kDecoded, both_ * kGradDepth * dy_.element);
-  kernels().decode(b_, {0, both_, n / 16, divide_up(depth, 16)}, panel);
-  for (size_t row = 0; row < p_.m; row += kGradRows)
-    kernels().product({both_, dy_.width(row), round_up(depth, kGradStep), panel, dy_.at(row, n),
-                       dlow + row, ld_, accumulate});
-}
-
-/// [both, width]: the product of panels made of m rows with as many rows of a matrix.
-const float* PairGradient::over_rows(const GradColumns& all, const uint8_t* panels) const {
-  float* const sums = scratch(Scratch::kScores, both_ * all.width);
-  uint8_t* const block = bytes_of(Scratch::kPanel, kGradDepth * all.width * dy_.element);
-  for (size_t row = 0; row < all.rows; row += kGradDepth) {
-    const size_t rows = std::min(kGradDepth, all.rows - row);
-    kernels().pack_columns({all.values.from(row * all.ld), all.ld, rows, all.cols, all.width},
-                           block);
-    kernels().product({both_, all.width, round_up(rows, kGradStep),
-                       panels + row * both_ * dy_.element, block, sums, all.width, row > 0});
+  for (size_t n = begin; n < end; n += kColumns) {
+    const size_t count = std::min(kColumns, end - n), width = round_up(count, 16);
+    const OverRows product(*this, width, low_panels_);
+    kernels().decode(b_, {0, both_, n / 16, divide_up(count, 16)}, panel);
+    for (size_t row = 0; row < p_.m; row += kGradRows) {
+      const size_t rows = std::min(kGradRows, p_.m - row);
+      const float* const dy = p_.dy + row * p_.lddy + n;
+      kernels().pack({dy, p_.lddy, rows, dy_.width(row), count}, dy_.at(row, n));
+      kernels().product({both_, dy_.width(row), round_up(count, kGradStep), panel, dy_.at(row, n),
+                         dlow + row, ld_, n > begin});
+      product.add({dy, p_.lddy, rows, count, width}, row);
+    }
+    put_b(n, count, product.sums());
   }
-  return sums;
 }
 
-void PairGradient::gradient_of_b(size_t n, size_t count) const {
+void PairGradient::put_b(size_t n, size_t count, const float* sums) const {
   const size_t rank = pair_.rank, width = round_up(count, 16);
-  const float* const sums = over_rows({p_.dy + n, p_.lddy, p_.m, count, width}, low_panels_);
   for (size_t i = 0; i < count; ++i)
     for (size_t r = 0; r < rank; ++r)
       pair_.db[(n + i) * rank + r] = sums[r * width + i] + sums[(width_ + r) * width + i];
 }
 
+/// Columns [col, col + count) of da.
 void PairGradient::gradient_of_a(size_t col, size_t count, const uint8_t* dlow_panels) const {
   const size_t cols = weight_.cols, width = round_up(count, 16);
-  const float* const sums = over_rows({pair_.x.from(col), cols, p_.m, count, width}, dlow_panels);
+  const OverRows product(*this, width, dlow_panels);
+  for (size_t row = 0; row < p_.m; row += kGradRows)
+    product.add(
+        {pair_.x.from(row * cols + col), cols, std::min(kGradRows, p_.m - row), count, width}, row);
+  const float* const sums = product.sums();
   for (size_t r = 0; r < pair_.rank; ++r)
     for (size_t i = 0; i < count; ++i)
       pair_.da[r * cols + col + i] = sums[r * width + i] + sums[(width_ + r) * width + i];

@@ -28,14 +28,14 @@ class PairGradient {
   void add(const GradStrip& strip, bool accumulate) const;
 
  private:
+  class OverRows;
+
   size_t strip_width() const;
   void strip(size_t begin, size_t end, float* dlow) const;
-  void low_product(size_t n, size_t depth, bool accumulate, float* dlow) const;
-  void gradient_of_b(size_t n, size_t count) const;
+  void put_b(size_t n, size_t count, const float* sums) const;
   void sum_strips();
   void sum_rows(size_t row, size_t count, float* dlow) const;
   void gradient_of_a(size_t col, size_t count, const uint8_t* dlow_panels) const;
-  const float* over_rows(const GradColumns& all, const uint8_t* panels) const;
   uint8_t* panels_of(const PackedWeight& parts, Scratch slot) const;
 
   const PackedWeight& weight_;

@@ -2,6 +2,7 @@
 
 #include "cuda/attention/test_groups.h"
 #include "cuda/attention/test_held.h"
+#include "cuda/attention/test_maps.h"
 #include "cuda/attention/test_not_finite.h"
 #include "cuda/testing/repeat.h"
 
@@ -182,6 +183,7 @@ void check_all_runs(Checks& checks) {
 }
 
 void check_all(Checks& checks) {
+  check_maps(checks);
   const Shape shapes[] = {{1, 1, 1, 1, 1, 1},    {2, 5, 5, 2, 2, 8},    {1, 30, 30, 4, 2, 16},
                           {2, 17, 40, 6, 2, 20}, {1, 1, 130, 4, 1, 64}, {1, 70, 150, 2, 1, 33}};
   for (const Shape& shape : shapes)

@@ -2,28 +2,18 @@
 
 #include "cuda/base/instructions.h"
 #include "cuda/gemm_bf16/gemm_bf16.h"
+#include "cuda/gemm_bf16/tile_place.h"
 
 // Device code: tiles of an operand of the bf16 product in shared memory, and the fragments of
 // mma.m16n8k16 in them.
 
 namespace llmkit::cuda {
 
-/// k of a tile.
-constexpr int kBf16Depth = 32;
-
-/// [kWidth, kBf16Depth] elements of an operand in chunks of 8, stored as in global memory: along k
-/// or, with kAcross, along i. Chunks trade places so that eight rows of a fragment lie in
-/// different banks.
+/// A tile as Bf16TilePlace has it.
 template <int kWidth, bool kAcross>
-struct Bf16Tile {
-  static constexpr int kChunks = kWidth * kBf16Depth / 8, kBytes = kChunks * 16;
-  static constexpr int kRowChunks = (kAcross ? kWidth : kBf16Depth) / 8;
-
-  /// The offset in bytes of chunk `chunk` of row `row`; rows run along i, or with kAcross along k.
-  static __host__ __device__ __forceinline__ int offset(int row, int chunk) {
-    const int turn = kAcross ? row & 7 : row >> 1 & 3;
-    return (row * kRowChunks + (chunk ^ turn)) * 16;
-  }
+struct Bf16Tile : Bf16TilePlace<kWidth, kAcross> {
+  using Place = Bf16TilePlace<kWidth, kAcross>;
+  using Place::kChunks, Place::kRowChunks, Place::offset;
 
   /// Copies the tile at (first, k) of an operand of `count` rows and `depth` k; zeros outside.
   template <int kThreads>
@@ -39,16 +29,14 @@ struct Bf16Tile {
     }
   }
 
-  /// Four 8x8 blocks: rows i.. and i + 8.. where bit `i_bit` of the lane's matrix is set, the k of
-  /// step `step` (16 each) and 8 further where `k_bit` is.
+  /// Four 8x8 blocks, as Place::of_lane says.
   static __device__ __forceinline__ void load(uint32_t (&r)[4], uint32_t tile, int i, int step,
                                               int i_bit, int k_bit) {
-    const int lane = threadIdx.x % kWarp, matrix = lane / 8;
-    const int i_more = matrix >> i_bit & 1, k_more = matrix >> k_bit & 1;
+    const uint32_t at = tile + Place::of_lane(threadIdx.x % kWarp, i, step, i_bit, k_bit);
     if constexpr (kAcross)
-      load_matrices_transposed(r, tile + offset(16 * step + 8 * k_more + lane % 8, i / 8 + i_more));
+      load_matrices_transposed(r, at);
     else
-      load_matrices(r, tile + offset(i + 8 * i_more + lane % 8, 2 * step + k_more));
+      load_matrices(r, at);
   }
 };
 

@@ -309,6 +309,10 @@ void check_tiles(Checks& checks) {
           const size_t begin = cuda::piece_of_tiles(row / 8 * 8, piece / 8 * 8, column_tiles);
           const size_t in_rows = cuda::x_address(0, row % 8, piece % 8) / 16;
           if (at != begin + in_rows) return checks.that("as in shared memory", false);
+          // The exclusive-or of a tensor map's and a product's 128-byte mode: bits 4..6 by 7..9.
+          const size_t plain = row % 8 * 128 + piece % 8 * 16;
+          if (in_rows * 16 != (plain ^ (plain >> 7 & 7) << 4))
+            return checks.that("turned as by 128 bytes", false);
         }
     }
 }

@@ -1,5 +1,6 @@
 #include <memory>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -33,7 +34,12 @@ class HashWorker final : public Napi::AsyncWorker {
 
   void Execute() override {
     std::vector<std::thread> others;
-    for (size_t i = 1; i < threads_; ++i) others.emplace_back([this] { hashes_->work(); });
+    others.reserve(threads_);
+    try {
+      for (size_t i = 1; i < threads_; ++i) others.emplace_back([this] { hashes_->work(); });
+    } catch (const std::system_error&) {
+      // The system has no more threads: fewer do the same.
+    }
     hashes_->work();
     for (std::thread& other : others) other.join();
     const std::string problem = hashes_->problem();

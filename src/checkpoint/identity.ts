@@ -81,11 +81,13 @@ function hashInLanes(checkpoint: Checkpoint, tensors: readonly StoredTensor[]): 
   const started = hashRanges(ranges, Math.min(threads, Math.ceil(chosen.length / LANES)) || 1);
   if (started === null) return { hashes: new Map(), stop: async () => undefined };
   const hashOf = async (i: number) => (await started.hashes)[i] as string;
+  process.once('exit', started.stop); // Node.js ends only when the addon's work has
   return {
     hashes: new Map(chosen.map(({ name }, i) => [name, hashOf(i)])),
     async stop() {
       started.stop();
       await started.hashes.catch(() => undefined);
+      process.off('exit', started.stop);
     },
   };
 }

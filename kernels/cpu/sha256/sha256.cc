@@ -32,6 +32,7 @@ void store_big_endian(uint64_t value, size_t bytes, uint8_t* out) {
 void read_ahead([[maybe_unused]] int descriptor, [[maybe_unused]] uint64_t offset,
                 [[maybe_unused]] uint64_t size) {
 #ifdef __linux__
+  if (size == 0) return;  // which would mean: to the end of the file
   posix_fadvise(descriptor, static_cast<off_t>(offset), static_cast<off_t>(size),
                 POSIX_FADV_WILLNEED);
 #endif

@@ -16,10 +16,9 @@ async function openBytes(): Promise<Checkpoint> {
   const specs = SIZES.map((size, i) => ({ name: `t${i}`, dtype: 'U8', shape: [size] }) as const);
   const writer = new CheckpointWriter(folder, specs);
   for (const [i, size] of SIZES.entries()) {
-    await writer.write(
-      `t${i}`,
-      Uint8Array.from({ length: size }, (_, at) => (at * i * 2654435761) >>> 13),
-    );
+    const bytes = new Uint8Array(size);
+    for (let at = 0; at < size; at++) bytes[at] = Math.imul(at * i, 2654435761) >>> 13;
+    await writer.write(`t${i}`, bytes);
   }
   await writer.finish();
   writeFileSync(join(folder, 'config.json'), '{}');
@@ -46,6 +45,20 @@ test('hashing ends when the work beside it fails, and says so to whoever waits f
   });
   await expect(work).rejects.toThrow('the disk is full');
   await expect(left).rejects.toThrow(/stopped|ended/);
+});
+
+test('the end of the process does not wait for what is left to hash', async () => {
+  const checkpoint = await openBytes();
+  const before = process.listeners('exit');
+  const work = withHashing(checkpoint, async (hashing) => {
+    const added = process.listeners('exit').filter((listener) => !before.includes(listener));
+    if (hashRanges([], 1) === null) return;
+    expect(added).toHaveLength(1);
+    added[0]?.(0);
+    await expect(hashing).rejects.toThrow('stopped');
+  });
+  await work;
+  expect(process.listeners('exit')).toEqual(before);
 });
 
 test('a file that cannot be read is an error', async () => {

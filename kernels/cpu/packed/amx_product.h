@@ -18,8 +18,8 @@
 namespace llmkit {
 namespace {  // a copy per file: built with its flags
 
-/// Bytes of a row of x in a panel.
-constexpr size_t kChunkBytes = 512;
+/// Steps of a panel, which then lies in the first-level cache.
+constexpr size_t kChunkSteps = 8;
 /// Tiles of a panel.
 constexpr size_t kPanelTiles = kResultCols / 16;
 
@@ -144,7 +144,7 @@ struct AmxProduct {
     const TileScope tiles(Kind::kRowBytes);
     const PackedRange& range = args.range;
     const size_t end = range.first + range.count, range_end = range.tile + range.tiles;
-    const size_t chunk = groups_in(kChunkBytes);
+    const size_t chunk = std::max(kChunkSteps / steps.of_group, size_t{1});
     // Sums that are rounded once are not put aside.
     const size_t cached = groups_in(kCachedBytes) / chunk * chunk;
     const size_t piece = args.halves != nullptr ? std::max(cached, steps.groups) : cached;

@@ -239,7 +239,10 @@ async function read(
   };
   if (options.quantize && !quantized && spec.role === 'linear') {
     const data = await options.quantize(moduleOf(spec.name), readMatrix);
-    if (data) return frozen(data, spec, options);
+    if (data) {
+      checkpoint.release(stored);
+      return frozen(data, spec, options);
+    }
   }
   const got = readMatrix();
   if (got.rows === spec.shape[0] && got.cols === spec.shape[1]) return frozen(got, spec, options);

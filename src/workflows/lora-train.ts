@@ -27,6 +27,7 @@ import { type Backend, openBackend } from './open-model.js';
 import { type Base, openBase } from './training/base.js';
 import type { TrainingConfig } from './training/config.js';
 import { dataNotes, loadTrainingData, type TrainingData } from './training/data.js';
+import { trainingBytes } from './training/memory.js';
 import { newTrainer } from './training/new-trainer.js';
 import {
   lastLoss,
@@ -39,7 +40,7 @@ import {
 import { parametersLine } from './training/parameters-line.js';
 import { type Provenance, provenanceOf } from './training/provenance.js';
 import { checkResources } from './training/resources.js';
-import { sizesOf, trainingBytes } from './training/sizes.js';
+import { sizesOf } from './training/sizes.js';
 import { openTrainee, type Trainee } from './training/trainee.js';
 
 /** How a run talks while it works. */

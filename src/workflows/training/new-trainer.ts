@@ -5,7 +5,8 @@ import { Trainer } from '../../tune/trainer.js';
 import type { Base } from './base.js';
 import type { TrainingConfig } from './config.js';
 import type { TrainingData } from './data.js';
-import { activationBytes, FLOAT_BYTES, parameterStateBytes, sizesOf } from './sizes.js';
+import { activationBytes } from './memory.js';
+import { FLOAT_BYTES, parameterStateBytes, sizesOf } from './sizes.js';
 import type { Trainee } from './trainee.js';
 
 /** What a trainer is made for. */

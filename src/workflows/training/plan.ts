@@ -5,7 +5,8 @@ import type { Tokenizer } from '../../tokenizer/tokenizer.js';
 import { openBase } from './base.js';
 import type { TrainingConfig } from './config.js';
 import { dataNotes, loadTrainingData, type TrainingData } from './data.js';
-import { memoryPeak, type Sizes, sizesOf } from './sizes.js';
+import { memoryPeak } from './memory.js';
+import { type Sizes, sizesOf } from './sizes.js';
 
 /** A rendered example: its text in pieces that are trained or masked. */
 export interface ShownExample {

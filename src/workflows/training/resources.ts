@@ -3,7 +3,8 @@ import { checkFreeDisk } from '../../checkpoint/output.js';
 import type { Base } from './base.js';
 import type { TrainingConfig } from './config.js';
 import type { TrainingData } from './data.js';
-import { diskBytes, memoryPeak, sizesOf } from './sizes.js';
+import { memoryPeak } from './memory.js';
+import { diskBytes, sizesOf } from './sizes.js';
 
 /**
  * Looks for free disk and memory before the work starts.

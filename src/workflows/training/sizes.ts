@@ -1,4 +1,3 @@
-import { rowLength } from '../../data/example.js';
 import type { DecoderConfig } from '../../model/config.js';
 import { decoderConfig } from '../../model/families/index.js';
 import { moduleOf, type ParameterSpec, specsOf } from '../../model/layout.js';
@@ -11,8 +10,6 @@ import { loraConfig } from './lora.js';
 import { quantizeOnLoad } from './quantize-on-load.js';
 
 export const FLOAT_BYTES = 4;
-/** Node itself, the tokenizer, pooled buffers; measured. */
-const WORKING_BYTES = 300e6;
 /** Of the weights in a checkpoint: as they are trained, and as an adapter. */
 const STORED_WEIGHTS = 2;
 
@@ -24,6 +21,8 @@ export interface Sizes {
   readonly weightBytes: number;
   /** Bytes of the optimizer's states. */
   readonly stateBytes: number;
+  /** Values of the largest parameter, where all are trained; else 0. */
+  readonly largest: number;
   readonly decoder: DecoderConfig;
   readonly targets: readonly ParameterSpec[];
 }
@@ -38,6 +37,7 @@ export function sizesOf(config: TrainingConfig, base: Base): Sizes {
     const states = sum(specs.map((spec) => parameterStateBytes(config, sizeOf(spec), spec.role)));
     return {
       ...{ trainable: baseSize, all: baseSize, weightBytes, stateBytes: states },
+      largest: Math.max(...specs.map(sizeOf)),
       ...{ decoder, targets: [] },
     };
   }
@@ -49,7 +49,7 @@ export function sizesOf(config: TrainingConfig, base: Base): Sizes {
   const states = sum(matrices.map((size) => parameterStateBytes(config, size)));
   return {
     ...{ trainable: added + biases, all: baseSize + added, weightBytes },
-    stateBytes: states + stateBytes(biases, false),
+    ...{ stateBytes: states + stateBytes(biases, false), largest: 0 },
     ...{ decoder, targets },
   };
 }
@@ -101,43 +101,6 @@ function weightBytesOf(config: TrainingConfig, { checkpoint }: Base): number {
     bytes += (planned.rows * planned.cols * FLOAT_BYTES) / planned.groupSize;
   }
   return bytes;
-}
-
-/** What a run works on. */
-interface Worked {
-  readonly base: Base;
-  readonly data: TrainingData;
-  readonly sizes: Sizes;
-}
-
-/** Weights, what is trained, and the activations that one micro-batch keeps for its backward pass. */
-export function memoryPeak(config: TrainingConfig, worked: Worked): number {
-  return WORKING_BYTES + worked.sizes.weightBytes + trainingBytes(config, worked);
-}
-
-/** The same without the weights that are not trained. */
-export function trainingBytes(config: TrainingConfig, worked: Worked): number {
-  const { base, sizes } = worked;
-  // Fresh weights are counted among the weights already; of others a gradient and the values that are trained.
-  const copies = base.checkpoint ? 2 : 1;
-  const trained = copies * sizes.trainable * FLOAT_BYTES + sizes.stateBytes;
-  return trained + activationBytes(config, worked);
-}
-
-/** What one micro-batch keeps for its backward pass. */
-export function activationBytes(config: TrainingConfig, { data, sizes }: Worked): number {
-  const longest = Math.max(...data.rows.map(rowLength));
-  return longest * config.batch_size * activationFloats(config, sizes) * FLOAT_BYTES;
-}
-
-/** Floats kept per token: what each fused op saves for its gradient. */
-function activationFloats(config: TrainingConfig, { decoder, targets }: Sizes): number {
-  const { hiddenSize: D, intermediateSize: F, numLayers, headSize: E } = decoder;
-  const [queries, keys] = [decoder.numHeads * E, decoder.numKvHeads * E];
-  const dropped = config.lora.dropout > 0 ? sum(targets.map(({ shape }) => shape[1] ?? 0)) : 0;
-  const block = 4 * D + 3 * queries + 4 * keys + 4 * F + dropped / numLayers;
-  const kept = config.gradient_checkpointing ? numLayers * D + block : numLayers * block;
-  return kept + 3 * D;
 }
 
 function sum(values: readonly number[]): number {

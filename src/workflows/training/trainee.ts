@@ -120,7 +120,7 @@ const DTYPES = { f32: 'F32', bf16: 'BF16', f16: 'F16' } as const;
 const TORCH_NAMES = { F32: 'float32', BF16: 'bfloat16', F16: 'float16' } as const;
 
 /** The dtype asked for, else the one the base has, else bf16. */
-function fileDtype({ dtype }: TrainingConfig, { checkpoint }: Base): StoredDtype {
+export function fileDtype({ dtype }: TrainingConfig, { checkpoint }: Base): StoredDtype {
   if (dtype) return DTYPES[dtype];
   const stored = [...(checkpoint?.tensors.values() ?? [])][0]?.dtype;
   return stored === 'F32' || stored === 'F16' ? stored : 'BF16';

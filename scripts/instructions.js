@@ -27,6 +27,7 @@ export const HOT = [
   { file: 'attention/forward_bf16.cu', has: ['products', 'copies', 'matrices'] },
   { file: 'attention/forward_sm90.cu', has: ['warpgroups', 'groupCopies'] },
   { file: 'attention/backward_bf16.cu', has: ['products', 'copies', 'matrices'] },
+  { file: 'attention/backward_sm90.cu', has: ['warpgroups', 'groupCopies'] },
   { file: 'attention/parts_bf16.cu', has: ['products', 'copies', 'matrices'] },
 ];
 

@@ -8,11 +8,6 @@ namespace {
 /// Query rows of a key/value head up to which keys are cut into parts for more blocks to have some.
 constexpr size_t kFewRows = 32;
 
-/// Whether there are kernels of products of warpgroups for the heads.
-bool has_groups(const AttentionArgs& args) {
-  return args.rounded && (args.E == 64 || args.E == 128);
-}
-
 /// One call: what it needs besides its arguments, and the order of its kernels.
 struct Plan {
   const AttentionArgs& args;
@@ -25,11 +20,12 @@ struct Plan {
   /// `aligned`: all sequences start at key 0.
   Plan(const AttentionArgs& call, const AttentionParams& params, bool aligned, Workspace& workspace)
       : args(call), p(params) {
-    const bool only_groups = has_groups(args) && args.instructions == Instructions::kWarpgroups;
+    const bool only_groups =
+        has_group_kernels(args) && args.instructions == Instructions::kWarpgroups;
     in_parts = !only_groups && aligned && args.T * static_cast<size_t>(p.group) <= kFewRows &&
                p.S > kBlockKeys;
-    by_groups = only_groups || (has_groups(args) && args.instructions == Instructions::kEither &&
-                                prefers_groups(p));
+    by_groups = only_groups || (has_group_kernels(args) &&
+                                args.instructions == Instructions::kEither && prefers_groups(p));
     // Of a cache, parts round what they read: it is written so that nothing in it spreads.
     const bool is_cache = p.keys.keys.pages != nullptr;
     const bool is_ready = is_cache && (p.keys.keys.type == KvType::kBf16 || in_parts);

@@ -77,7 +77,10 @@ struct GradPlan {
     }
     g.p.keys = {keys.view(), values.view()};
     const RoundedGrad grad = {g, queries(q), queries(dy)};
-    cudaError_t error = rounded_grad_keys(grad, args.B, args.K, stream);
+    const bool by_groups = has_group_kernels(args) && has_warpgroups();
+    const auto grad_keys = by_groups ? grad_keys_by_groups : rounded_grad_keys;
+    const auto grad_queries = by_groups ? grad_queries_by_groups : rounded_grad_queries;
+    cudaError_t error = grad_keys(grad, args.B, args.K, stream);
     if (error != cudaSuccess) return error;
     // Weights multiply keys only from here on: until now these made scores, as in the forward pass.
     RoundedRows finite = keys;
@@ -85,7 +88,7 @@ struct GradPlan {
     finite.marked = values.rows;
     error = round(args.k, finite, stream);
     if (error != cudaSuccess) return error;
-    return rounded_grad_queries(grad, args.B, args.K, stream);
+    return grad_queries(grad, args.B, args.K, stream);
   }
 };
 

@@ -44,8 +44,9 @@ struct GradTiles {
   template <int kRows>
   __device__ __forceinline__ void load(uint32_t to, const KeyRows& rows, int begin,
                                        int count) const {
-    load_even_rows<kE, kRows>(to, rows.at_evenly(b, kv, begin), static_cast<int>(rows.row_bytes),
-                              rows.width, count - begin, thread, Shares::kThreads);
+    load_even_rows<SharedRows<kE>, kRows>(to, rows.at_evenly(b, kv, begin),
+                                          static_cast<int>(rows.row_bytes), rows.width,
+                                          count - begin, thread, Shares::kThreads);
   }
   /// c = the rows of this warp · those of a tile of others.
   __device__ __forceinline__ void multiply(float (&c)[1][Shares::kTile / 8][4], int i) const {
@@ -105,16 +106,7 @@ __global__ __launch_bounds__(QueryShares<kE>::kThreads,
     float s[1][kTile / 8][4], dweight[1][kTile / 8][4];
     tiles.multiply(s, 0);
     tiles.multiply(dweight, 1);
-#pragma unroll
-    for (int i = 0; i < kTile / 2; ++i) s[0][i / 4][i % 4] *= g.p.scale;
-    bend<true>(g.p, s[0]);
-#pragma unroll
-    for (int i = 0; i < kTile / 2; ++i) {
-      if (i % 4 == 0) __syncwarp();  // as in add()
-      table.template weigh<true>(g.p, tiles.row + i % 4 / 2 * 8 + tile_row(tiles.lane),
-                                 key + i / 4 * 8 + tile_column(tiles.lane) + i % 2,
-                                 s[0][i / 4][i % 4], dweight[0][i / 4][i % 4]);
-    }
+    weigh_tile<false>(table, g.p, tiles.row, key, tiles.lane, s[0], dweight[0]);
     WeightTile<1, kTile / 8> weights;
     weights.set(dweight);
     tiles.add(dq, weights, 0);
@@ -156,17 +148,7 @@ __global__ __launch_bounds__(KeyShares<kE>::kThreads,
     float s[1][kTile / 8][4], dweight[1][kTile / 8][4];
     tiles.multiply(s, 0);
     tiles.multiply(dweight, 1);
-#pragma unroll
-    for (int i = 0; i < kTile / 2; ++i) s[0][i / 4][i % 4] *= g.p.scale;
-    bend<true>(g.p, s[0]);
-    const int lane = opaque(tiles.lane);
-#pragma unroll
-    for (int i = 0; i < kTile / 2; ++i) {
-      if (i % 4 == 0) __syncwarp();  // as in add()
-      table.template weigh<true>(g.p, i / 4 * 8 + tile_column(lane) + i % 2,
-                                 key + tiles.row + i % 4 / 2 * 8 + tile_row(lane),
-                                 s[0][i / 4][i % 4], dweight[0][i / 4][i % 4]);
-    }
+    weigh_tile<true>(table, g.p, 0, key + tiles.row, opaque(tiles.lane), s[0], dweight[0]);
     WeightTile<1, kTile / 8> weights, dweights;
     weights.set(s);
     dweights.set(dweight);

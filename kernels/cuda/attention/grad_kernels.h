@@ -19,4 +19,9 @@ struct RoundedGrad {
 cudaError_t rounded_grad_keys(const RoundedGrad& grad, size_t B, size_t K, cudaStream_t stream);
 cudaError_t rounded_grad_queries(const RoundedGrad& grad, size_t B, size_t K, cudaStream_t stream);
 
+/// The same by products of warpgroups, of heads of 64 or 128 values, where the chip has them.
+cudaError_t grad_keys_by_groups(const RoundedGrad& grad, size_t B, size_t K, cudaStream_t stream);
+cudaError_t grad_queries_by_groups(const RoundedGrad& grad, size_t B, size_t K,
+                                   cudaStream_t stream);
+
 }  // namespace llmkit::cuda

@@ -75,4 +75,24 @@ struct GradTable {
   }
 };
 
+/// From the products of a tile, q · k and dy · v, to the weights and the gradients to q · k. Query
+/// rows are the rows of the tile, from `row` of the table on, and keys from `key` on its columns;
+/// or with kKeyRows the other way round.
+template <bool kKeyRows, int kRows, int kCount>
+__device__ __forceinline__ void weigh_tile(const GradTable<kRows>& table, const AttentionParams& p,
+                                           int row, int key, int lane, float (&s)[kCount][4],
+                                           float (&dweight)[kCount][4]) {
+#pragma unroll
+  for (int i = 0; i < 4 * kCount; ++i) s[i / 4][i % 4] *= p.scale;
+  bend<true>(p, s);
+#pragma unroll
+  for (int i = 0; i < 4 * kCount; ++i) {
+    // Keeps the compiler from holding many values in registers.
+    if (i % 4 == 0) __syncwarp();
+    const int down = i % 4 / 2 * 8 + tile_row(lane), along = i / 4 * 8 + tile_column(lane) + i % 2;
+    table.template weigh<true>(p, row + (kKeyRows ? along : down), key + (kKeyRows ? down : along),
+                               s[i / 4][i % 4], dweight[i / 4][i % 4]);
+  }
+}
+
 }  // namespace llmkit::cuda

@@ -11,6 +11,10 @@ namespace llmkit::cuda {
 /// rows, or exact to float32, of any.
 cudaError_t attend_rounded(const AttentionParams& p, size_t B, size_t K, const Elements& y,
                            float* log_sum_exp, cudaStream_t stream);
+/// Whether there are kernels of products of warpgroups for the heads.
+inline bool has_group_kernels(const AttentionArgs& args) {
+  return args.rounded && (args.E == 64 || args.E == 128);
+}
 /// The same as attend_rounded by products of warpgroups, of heads of 64 or 128 values, where the
 /// chip has them; whether there are rows enough for it to be faster.
 cudaError_t attend_by_groups(const AttentionParams& p, size_t B, size_t K, const Elements& y,

@@ -205,6 +205,8 @@ void check_all(Checks& checks) {
   check_forward(checks, {1, 150, 150, 2, 1, 24}, {}, {1000, 23});
   check_gradient(checks, {1, 150, 150, 2, 1, 80}, {}, {});
   check_gradient(checks, {1, 70, 70, 3, 1, 128}, {}, {40});
+  check_gradient(checks, {1, 150, 150, 2, 1, 64}, {}, {1000, 23});
+  check_gradient(checks, {2, 130, 200, 2, 2, 128}, {2.5f, true}, {});
   check_gradient(checks, {1, 70, 70, 2, 1, 131}, {1.5f, true}, {});
   check_gradient(checks, {2, 66, 130, 2, 2, 256}, {}, {});
   check_gradient(checks, {1, 150, 150, 2, 1, 24}, {}, {1000, 23});

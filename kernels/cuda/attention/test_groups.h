@@ -1,5 +1,8 @@
 #pragma once
 
+#include <cstdlib>
+#include <cstring>
+
 #include "cuda/attention/test_problem.h"
 #ifdef LLMKIT_EMULATED
 #include "cuda/emulator/warpgroup.h"
@@ -53,6 +56,30 @@ inline void check_own_bits(Checks& checks, Problem problem) {
 #endif
 }
 
+#ifdef LLMKIT_EMULATED
+/// The gradient has the order of sums of mma.sync's kernels, too, which a chip without products of
+/// warpgroups has.
+inline void check_same_gradient(Checks& checks, const Problem& problem) {
+  const DeviceProblem device(problem, true);
+  const Forward forward = attend(device.args);
+  const Gradients got = gradients_of(device, forward);
+  setenv("LLMKIT_EMULATED_SHARED", "102400", 1);
+  const Gradients want = gradients_of(device, forward);
+  setenv("LLMKIT_EMULATED_SHARED", "232448", 1);
+  checks.same("dq by warpgroups", got.dq.data(), want.dq.data(), want.dq.size());
+  checks.same("dk by warpgroups", got.dk.data(), want.dk.data(), want.dk.size());
+  checks.same("dv by warpgroups", got.dv.data(), want.dv.data(), want.dv.size());
+}
+
+inline void check_same_gradients(Checks& checks) {
+  check_same_gradient(checks, {{1, 150, 150, 2, 1, 128}, {}, {}});
+  check_same_gradient(checks, {{1, 140, 300, 1, 1, 64}, {}, {70}});
+  check_same_gradient(checks, {{2, 70, 150, 4, 2, 64}, {2.5f, true}, {}});
+  check_same_gradient(checks, {{1, 400, 400, 1, 1, 64}, {}, {1 << 20, 23}});
+  check_same_gradient(checks, {{1, 3, 70, 2, 2, 128}, {0, true, -0.2f}, {}});
+}
+#endif
+
 inline void check_groups(Checks& checks) {
   if (!has_warpgroups()) return;
   const Seen all = {}, window = {70}, segments = {1 << 20, 23};
@@ -69,6 +96,7 @@ inline void check_groups(Checks& checks) {
   check_own_bits(checks, one_sequence);
 #ifdef LLMKIT_EMULATED
   emulator::warpgroups_differ = false;
+  check_same_gradients(checks);
 #endif
 }
 

@@ -84,11 +84,11 @@ __device__ __forceinline__ void multiply_weights(float (&c)[kTiles][4],
 }
 
 /// Asks for `count` rows of bf16 that lie evenly from `first` on, as kRows rows in shared memory,
-/// zeros where there is no row or column. `thread` of `threads` that share the work.
-template <int kE, int kRows>
+/// where `Shared` has them, zeros where there is no row or column. `thread` of `threads` that share
+/// the work.
+template <class Shared, int kRows>
 __device__ __forceinline__ void load_even_rows(uint32_t to, const uint8_t* first, int row_bytes,
                                                int width, int count, int thread, int threads) {
-  using Shared = SharedRows<kE>;
 #pragma unroll 1
   for (int i = thread; i < kRows * Shared::kChunks; i += threads) {
     const int row = i / Shared::kChunks, chunk = i % Shared::kChunks;

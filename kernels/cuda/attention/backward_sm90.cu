@@ -21,9 +21,7 @@
 namespace llmkit::cuda {
 namespace {
 
-constexpr int kOwnRows = 128, kGroupRows = 64, kTile = 64, kStages = 4, kFillers = 4;
-/// Columns of a product with weights.
-constexpr int kPart = 64;
+constexpr int kOwnRows = 128, kTile = 64, kStages = 4;
 
 /// What belongs to a tile besides its rows: the first of them, or -1 after the last tile; and of
 /// query rows what they see.
@@ -46,6 +44,9 @@ struct GradPlaces {
 };
 
 #ifdef LLMKIT_WARPGROUPS
+
+/// Rows of a warpgroup, warps that fill the ring, and columns of a product with weights.
+constexpr int kGroupRows = 64, kFillers = 4, kPart = 64;
 
 /// Sums of 64 rows of kE columns.
 template <int kE>

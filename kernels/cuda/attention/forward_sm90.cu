@@ -23,9 +23,7 @@
 namespace llmkit::cuda {
 namespace {
 
-constexpr int kRows = 128, kGroupRows = 64, kStages = 8, kFillers = 4, kLag = 3;
-/// Columns of a product with values.
-constexpr int kPart = 64;
+constexpr int kRows = 128, kStages = 8;
 constexpr int kBarrierBytes = 2 * kStages * 8 + 2 * 8;
 
 /// What the warps know of their rows.
@@ -47,6 +45,10 @@ struct Places {
 };
 
 #ifdef LLMKIT_WARPGROUPS
+
+/// Rows of a warpgroup, warps that fill the ring, steps that they are ahead, and columns of a
+/// product with values.
+constexpr int kGroupRows = 64, kFillers = 4, kLag = 3, kPart = 64;
 
 /// What all threads of a block know.
 template <int kE>

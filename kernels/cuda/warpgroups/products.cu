@@ -6,15 +6,8 @@
 namespace llmkit::cuda {
 namespace {
 
-constexpr int kThreads = 128, kPiece = 64, kSteps = kPiece / 16;
+constexpr int kThreads = 128, kPiece = 64;
 constexpr int kLeftBytes = kCompareRows * kPiece * 2, kRightBytes = kCompareColumns * kPiece * 2;
-
-template <GroupForm kForm>
-constexpr bool kLeftInRegisters = kForm == GroupForm::kRegisters || kForm == GroupForm::kAcross;
-template <GroupForm kForm>
-constexpr int kColumnsOf = kForm == GroupForm::k256   ? 256
-                           : kForm == GroupForm::k128 ? 128
-                                                      : 64;
 
 /// The operands of this block's case.
 struct Operands {
@@ -63,6 +56,14 @@ __global__ void __launch_bounds__(kThreads) by_warps(const uint16_t* values, flo
 }
 
 #ifdef LLMKIT_WARPGROUPS
+
+constexpr int kSteps = kPiece / 16;
+template <GroupForm kForm>
+constexpr bool kLeftInRegisters = kForm == GroupForm::kRegisters || kForm == GroupForm::kAcross;
+template <GroupForm kForm>
+constexpr int kColumnsOf = kForm == GroupForm::k256   ? 256
+                           : kForm == GroupForm::k128 ? 128
+                                                      : 64;
 
 /// Rows [first, first + rows) of x, 64 k from k on, as products read them along k.
 __device__ void copy_along(char* to, const uint16_t* x, int first, int rows, int k) {

@@ -1,9 +1,18 @@
-import { readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { basename, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import { testedBackends } from '../helpers/backends.js';
 import { useCuda } from '../helpers/cuda.js';
-import { runCli, runJson, temporaryFolder } from './helpers.js';
+import { runCli, runJson, spawnCli, temporaryFolder } from './helpers.js';
 import { writeTinyCheckpoint } from './tiny-checkpoint.js';
 
 const DEVICES = ['cpu', 'cuda'] as const;
@@ -48,6 +57,28 @@ function difference(a: readonly number[], b: readonly number[]): number {
 function lossesOf(folder: string): number[] {
   const lines = readFileSync(join(folder, 'metrics.jsonl'), 'utf8').trim().split('\n');
   return lines.flatMap((line) => (JSON.parse(line) as { loss?: number }).loss ?? []);
+}
+
+/** Of every choice of every document that a run of `eval` logged. */
+function logLikelihoodsOf(folder: string): number[] {
+  const files = readdirSync(folder, { recursive: true, encoding: 'utf8' }).sort();
+  const logs = files.filter((name) => basename(name).startsWith('samples_'));
+  return logs.flatMap((name) => {
+    const lines = readFileSync(join(folder, name), 'utf8').trim().split('\n');
+    return lines.flatMap((line) =>
+      (JSON.parse(line) as { resps: [[number, boolean]][] }).resps.map(([[value]]) => value),
+    );
+  });
+}
+
+/** Starts a command and ends it at once when `isTime`. @returns whether it was still at work */
+async function kill(args: readonly string[], isTime: () => boolean): Promise<boolean> {
+  const child = spawnCli([...args, '--device', 'cuda']);
+  const closed = new Promise((done) => child.once('close', done));
+  while (!isTime() && child.exitCode === null) await sleep(2);
+  child.kill('SIGKILL');
+  await closed;
+  return child.signalCode === 'SIGKILL';
 }
 
 /** A file of texts to train on. */
@@ -135,6 +166,67 @@ describe.runIf(isTested)('--device cuda beside cpu', () => {
       ]);
       const [exact, ours] = scores.map(({ results }) => results.perplexity['perplexity,none']);
       expect(difference([ours], [exact])).toBeLessThan(tolerance);
+    },
+    TIMEOUT_MS,
+  );
+
+  test(
+    'scores tasks with the same log-likelihoods',
+    async () => {
+      const data = join(temporaryFolder(), 'questions.jsonl');
+      const question = { question: 'Nina went to the', choices: [' lake', ' old hotel'], label: 1 };
+      writeFileSync(data, JSON.stringify(question));
+      const tasks = {
+        hellaswag: 'fixtures/data/endings.jsonl',
+        classification: 'fixtures/data/sentiment-test.jsonl',
+        multiple_choice: data,
+      };
+      const given = Object.entries(tasks).flatMap(([task, path]) => ['--data', `${task}=${path}`]);
+      const out = temporaryFolder();
+      const [cpu, cuda] = await onBoth((device) => [
+        ...['eval', MODEL, '--tasks', Object.keys(tasks).join(','), ...given, '--limit', '2'],
+        ...['--labels', 'positive,negative,neutral', '--log-samples', '-o', join(out, device)],
+      ]);
+      expect(cuda.results).toEqual(cpu.results);
+      const [exact, ours] = DEVICES.map((device) => logLikelihoodsOf(join(out, device)));
+      expect(exact?.length).toBe(2 * 4 + 2 * 3 + 2);
+      expect(difference(ours ?? [], exact ?? [])).toBeLessThan(1e-4);
+    },
+    TIMEOUT_MS,
+  );
+
+  test(
+    'killed in the middle leaves nothing half written, and training goes on',
+    async () => {
+      const out = temporaryFolder();
+      const train = (folder: string) => [
+        ...trainingArgs(join(out, folder), 'f32'),
+        ...['--set', 'save_steps=1'],
+      ];
+      await runJson([...train('whole'), '--device', 'cuda']);
+      const checkpoint = join(out, 'killed', 'checkpoint-1');
+      expect(await kill(train('killed'), () => existsSync(checkpoint))).toBe(true);
+      const weights = join(out, 'killed', 'adapter_model.safetensors');
+      expect(existsSync(weights)).toBe(false);
+      await runJson([...train('killed'), '--resume', '--device', 'cuda']);
+      const whole = readFileSync(join(out, 'whole', 'adapter_model.safetensors'));
+      expect(readFileSync(weights).equals(whole)).toBe(true);
+
+      const folder = join(out, 'quantized');
+      mkdirSync(folder);
+      const quantize = (name: string) => [
+        ...['quantize', MODEL, '--output', join(folder, name), '--scheme', 'nf4'],
+      ];
+      await kill(quantize('killed'), () => readdirSync(folder).length > 0);
+      // Where the signal came late, the whole output is there.
+      if (!existsSync(join(folder, 'killed'))) {
+        await runJson([...quantize('killed'), '--device', 'cuda']);
+      }
+      await runJson([...quantize('whole'), '--device', 'cuda']);
+      const [killed, complete] = ['killed', 'whole'].map((name) =>
+        readFileSync(join(folder, name, WEIGHTS)),
+      );
+      expect(killed?.equals(complete as Buffer)).toBe(true);
     },
     TIMEOUT_MS,
   );

@@ -48,6 +48,8 @@ export function testKernels(program, isEmulated) {
       ...failures,
       ...skipped(`${tests} with ${TOOLS.join(' and ')}`, 'no compute-sanitizer'),
     ];
+  // Failed calls of CUDA are reported too (--report-api-errors is left as it is): no test expects one, what the
+  // launchers refuse they refuse before any call.
   // The program tests each op in a process of its own. A sanitizer sees a hazard in few runs as in a hundred.
   const env = { ...process.env, LLMKIT_RUNS: '2' };
   for (const tool of TOOLS) {

@@ -93,6 +93,11 @@ void packed_lora(const LoraWeight& w, const LoraArgs& p) {
 }
 
 void packed_lora_grad(const LoraWeight& w, const LoraGradArgs& p) {
+  if (p.m == 0) {  // no pass over rows writes them
+    std::fill_n(p.da, w.rank * w.weight.cols, 0.0f);
+    std::fill_n(p.db, w.rank * w.weight.rows, 0.0f);
+    return;
+  }
   const PackedGradPair pair = {w.rank, w.scale, w.a, w.b, p.dropped, p.low, p.da, p.db, p.ddropped};
   packed_grad_input(*w.packed, {p.m, p.dy, w.weight.rows, 0, w.packed->tiles, p.dx, false, &pair});
 }

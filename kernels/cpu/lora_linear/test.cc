@@ -219,7 +219,25 @@ void check_tiny(Checks& checks) {
   }
 }
 
+/// Without rows, the gradients of the weights are zeros.
+void check_no_rows(Checks& checks) {
+  const RandomWeight random({WeightFormat::kInt8, 40, 96, 32, false, false});
+  const PackedWeight packed = pack_weight(random.view, Compute::kBf16);
+  const std::vector<float> a(3 * 96, 1.0f), b(40 * 3, 1.0f);
+  std::vector<float> da(3 * 96, 1.0f), db(40 * 3, 1.0f);
+  for (const PackedWeight* const weight : {static_cast<const PackedWeight*>(nullptr), &packed}) {
+    std::fill(da.begin(), da.end(), 1.0f);
+    std::fill(db.begin(), db.end(), 1.0f);
+    const float* const none = nullptr;
+    lora_linear_grad({random.view, weight, 3, a.data(), b.data(), 1.0f},
+                     {0, none, none, none, nullptr, nullptr, da.data(), db.data()});
+    for (const float value : da) checks.that("da of no rows", value == 0);
+    for (const float value : db) checks.that("db of no rows", value == 0);
+  }
+}
+
 void check_all(Checks& checks) {
+  check_no_rows(checks);
   check_tiny(checks);
   using F = WeightFormat;
   for (const WeightCase& c : {WeightCase{F::kF32, 83, 75, 0, false, false},

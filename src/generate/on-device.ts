@@ -83,6 +83,17 @@ function newSteps(
   return newDecodeSteps(stepsShape(config, { rows, capacity, sampling }));
 }
 
+/**
+ * Tokens that a row of a recorded step has room for.
+ *
+ * @param held tokens of a row before it
+ * @param limit the most that the model can take
+ */
+export function stepCapacity(held: number, limit: number): number {
+  const length = LENGTH_TOKENS.find((tokens) => tokens > held) ?? limit;
+  return Math.min(length, limit);
+}
+
 /** What the next steps are; undefined where none can be recorded. */
 function nextStretch(
   { model, cache, options, sequences }: Run,
@@ -92,10 +103,8 @@ function nextStretch(
   const rows = BATCH_ROWS.find((count) => count >= active.length);
   if (first === undefined || rows === undefined || options.logprobs !== undefined) return undefined;
   const held = Math.max(...cache.lengths);
-  const limit = fixedPositions(model.config);
-  const length = LENGTH_TOKENS.find((tokens) => tokens > held) ?? held;
+  const capacity = stepCapacity(held, fixedPositions(model.config));
   const wanted = options.maxNewTokens - first.ids.length;
-  const capacity = Math.min(length, limit);
   const end = Math.min(capacity, held + wanted);
   const steps = end - held;
   return steps < 1 ? undefined : { rows, capacity, steps, end };

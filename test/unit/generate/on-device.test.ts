@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { openCheckpoint } from '../../../src/checkpoint/checkpoint.js';
 import { type GenerateOptions, generate } from '../../../src/generate/decode.js';
+import { stepCapacity } from '../../../src/generate/on-device.js';
 import type { Decoder } from '../../../src/model/decoder.js';
 import { initModel } from '../../../src/model/init.js';
 import { loadModel } from '../../../src/model/load.js';
@@ -78,6 +79,17 @@ describe.each(tinyModels)('%s', (folder) => {
     model.dispose();
     checkpoint.close();
   });
+});
+
+test.each([
+  [0, 2048, 1024],
+  [1023, 2048, 1024],
+  [1024, 2048, 2048],
+  [65535, 131072, 65536],
+  [65536, 131072, 131072],
+  [131072, 131072, 131072],
+])('a step after %i tokens of a model that takes %i has room for %i', (held, limit, capacity) => {
+  expect(stepCapacity(held, limit)).toBe(capacity);
 });
 
 describe('a small model', () => {

@@ -66,7 +66,7 @@ async function contenders(
 ): Promise<Contender[]> {
   return [
     await ownContender(context, variant, sizes),
-    await withoutInvariance(context, variant, sizes),
+    ...(await withoutInvariance(context, variant, sizes)),
     ...(await llamaContenders(context, variant, sizes)),
     ...(await nodeContenders(context, variant, sizes)),
   ];

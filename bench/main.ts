@@ -10,9 +10,9 @@ import { buildLimits, type Limits, type LimitsProgram } from './measure/limits.j
 import { hostProbe } from './measure/probe.js';
 import type { Work } from './measure/work.js';
 import { openModelCache } from './models/cache.js';
-import { parseOptions, USAGE } from './options.js';
+import { type BenchOptions, parseOptions, USAGE } from './options.js';
 import { findPeers, NO_PEERS } from './peers/index.js';
-import { appendHistory, type Report, writeRows } from './report/history.js';
+import { appendHistory, type Report, reportOptions, writeRows } from './report/history.js';
 import { type Row, rowsOf } from './report/rows.js';
 import { tableOf } from './report/table.js';
 import { allWorks } from './works/index.js';
@@ -46,7 +46,7 @@ async function main(): Promise<void> {
   }
   const machine = await measureMachine(options.threads);
   const rows = await measureAll(works, options.rounds, machine);
-  const report = reportOf(rows, machine.limits);
+  const report = reportOf(options, rows, machine.limits);
   process.stdout.write(`\n${headline(report)}\n\n${tableOf(rows)}`);
   if (options.json !== undefined) writeRows(options.json, report);
   // A quick run is a check of the benchmark, not a measurement.
@@ -54,13 +54,13 @@ async function main(): Promise<void> {
 }
 
 async function reportCuda(context: BenchContext): Promise<void> {
-  const { json, quick } = context.options;
+  const { options } = context;
   const { device, rows } = await runCuda(context, note);
-  const report: Report = { ...reportOf(rows, undefined), gpu: device.device };
+  const report: Report = { ...reportOf(options, rows, undefined), gpu: device.device };
   const limits = `copy ${device.copy} GB/s · bf16 product ${device.matrix} TFLOP/s`;
   process.stdout.write(`\n${device.device}\nlimits: ${limits}\n\n${tableOf(rows)}`);
-  if (json !== undefined) writeRows(json, report);
-  if (!quick) appendHistory(join(ROOT, 'bench', 'history.jsonl'), report);
+  if (options.json !== undefined) writeRows(options.json, report);
+  if (!options.quick) appendHistory(join(ROOT, 'bench', 'history.jsonl'), report);
 }
 
 function leftOut(why: string): void {
@@ -119,13 +119,14 @@ async function runWork(
   }
 }
 
-function reportOf(rows: readonly Row[], limits: Limits | undefined): Report {
+function reportOf(options: BenchOptions, rows: readonly Row[], limits: Limits | undefined): Report {
   const [first] = cpus();
   return {
     date: new Date().toISOString(),
     cpu: first?.model.trim() ?? 'unknown',
     cores: cpus().length,
     llmkit: VERSION,
+    options: reportOptions(options),
     limits: limits ?? null,
     rows,
   };

@@ -1,5 +1,6 @@
 import { appendFileSync, writeFileSync } from 'node:fs';
 import type { Limits } from '../measure/limits.js';
+import type { BenchOptions } from '../options.js';
 import type { Row } from './rows.js';
 
 /** A run of the benchmark. */
@@ -11,9 +12,25 @@ export interface Report {
   /** Where a GPU computed. */
   readonly gpu?: string;
   readonly llmkit: string;
+  /** What the rows' names leave out. */
+  readonly options: ReportOptions;
   /** Threads → peaks; null where they could not be measured. */
   readonly limits: Limits | null;
   readonly rows: readonly Row[];
+}
+
+/** What tells runs with the same works apart. */
+export interface ReportOptions {
+  /** Names of the models' shapes. */
+  readonly shapes: readonly string[];
+  readonly groupSize: number;
+  /** Turns of which a figure is the median. */
+  readonly rounds: number;
+}
+
+/** Those of a run. */
+export function reportOptions({ shape, groupSize, rounds }: BenchOptions): ReportOptions {
+  return { shapes: [shape.name], groupSize, rounds };
 }
 
 /** Writes the rows for programs. */

@@ -4,7 +4,13 @@ import { expect, test } from 'vitest';
 import type { Runs } from '../../../bench/measure/interleave.js';
 import { median } from '../../../bench/measure/median.js';
 import type { Metric, Work } from '../../../bench/measure/work.js';
-import { appendHistory, type Report, writeRows } from '../../../bench/report/history.js';
+import { parseOptions } from '../../../bench/options.js';
+import {
+  appendHistory,
+  type Report,
+  reportOptions,
+  writeRows,
+} from '../../../bench/report/history.js';
 import { type Row, rowsOf } from '../../../bench/report/rows.js';
 import { tableOf } from '../../../bench/report/table.js';
 import { temporaryFolder } from '../../helpers/temporary-folder.js';
@@ -112,6 +118,8 @@ test('the table aligns its columns and writes nothing where there is no limit', 
   );
 });
 
+const ARGUMENTS = ['cpu', '--shape', 'qwen2.5-0.5b', '--group-size', '64', '--rounds', '5'];
+
 test('rows are one JSON document, the history one line per run', () => {
   const folder = temporaryFolder();
   const report: Report = {
@@ -119,6 +127,7 @@ test('rows are one JSON document, the history one line per run', () => {
     cpu: 'a cpu',
     cores: 2,
     llmkit: '0.1.0',
+    options: reportOptions(parseOptions(ARGUMENTS)),
     limits: null,
     rows: [ROW],
   };
@@ -129,4 +138,5 @@ test('rows are one JSON document, the history one line per run', () => {
   expect(JSON.parse(readFileSync(rows, 'utf8'))).toEqual([ROW]);
   const lines = readFileSync(history, 'utf8').trim().split('\n');
   expect(lines.map((line) => JSON.parse(line))).toEqual([report, report]);
+  expect(report.options).toEqual({ shapes: ['qwen2.5-0.5b'], groupSize: 64, rounds: 5 });
 });

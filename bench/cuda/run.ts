@@ -31,7 +31,7 @@ export async function runCuda(
   const device = await measureDevice(context.root, context.options.only.source);
   // The programs that are measured are processes of their own.
   process.env.LLMKIT_DEVICE = 'cuda';
-  const pyTorch = await openPyTorchCuda(context.root).catch((error: Error) => {
+  const pyTorch = await openPyTorchCuda(context.root, note).catch((error: Error) => {
     note(`left out: PyTorch: ${error.message.split('\n').at(-1)}`);
     return undefined;
   });

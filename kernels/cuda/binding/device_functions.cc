@@ -55,6 +55,7 @@ Napi::Value device_memory_use(const Napi::CallbackInfo& info) {
   object["inUseBytes"] = static_cast<double>(used_device_bytes());
   object["freeBytes"] = static_cast<double>(common_pool().free_bytes());
   object["peakBytes"] = static_cast<double>(peak_device_bytes());
+  object["usableBytes"] = static_cast<double>(usable_device_bytes());
   return object;
 }
 

@@ -42,6 +42,8 @@ export interface DeviceMemory {
   readonly freeBytes: number;
   /** The most that were in use. */
   readonly peakBytes: number;
+  /** What they may still take: what is kept, and what nobody uses, up to the limit. */
+  readonly usableBytes: number;
 }
 
 /**

@@ -32,7 +32,7 @@ export function deviceMemory(): DeviceMemory | undefined {
   const { addon } = backend;
   return {
     spares: backend.spares,
-    freeBytes: () => addon.deviceInfo().freeBytes,
+    freeBytes: () => addon.deviceMemory().usableBytes,
     peakBytes: () => addon.deviceMemory().peakBytes,
     limit: (bytes = Number.MAX_SAFE_INTEGER) => addon.limitDeviceMemory(bytes),
     hold: (weight) => void backend.weight(weight),

@@ -1,6 +1,7 @@
 #include "cuda/binding/array_pager.h"
 
 #include <algorithm>
+#include <cstring>
 #include <iterator>
 #include <utility>
 
@@ -131,6 +132,17 @@ void ArrayPager::fetch(PagedArray& array) {
   ahead_bytes_ += array.bytes_;
 }
 
+/// For an array that the op at hand does not need: where memory is short it comes at its use.
+bool ArrayPager::fetch_if_there_is_memory(PagedArray& array) {
+  try {
+    fetch(array);
+  } catch (const Error& error) {
+    if (std::strcmp(error.code(), kMemoryCode) != 0) throw;
+    return false;
+  }
+  return true;
+}
+
 /// Arrays that are ahead stay for the time being, but are the first to leave.
 void ArrayPager::forget_expected() {
   expected_.clear();
@@ -163,7 +175,7 @@ void ArrayPager::fetch_ahead() {
     if (expected_bytes_ + array.bytes_ > largest_) return;
     expected_.push_back({next->second, array.bytes_});
     expected_bytes_ += array.bytes_;
-    if (!array.is_here_) fetch(array);
+    if (!array.is_here_ && !fetch_if_there_is_memory(array)) return;
   }
 }
 

@@ -81,6 +81,7 @@ class ArrayPager {
   void let_leave();
   void leave_list(PagedArray& array) noexcept;
   void fetch(PagedArray& array);
+  bool fetch_if_there_is_memory(PagedArray& array);
   void follow_stream();
   void learn(void* home);
   void forget_expected();

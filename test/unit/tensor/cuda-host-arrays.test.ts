@@ -6,9 +6,11 @@ const addon = await useCuda();
 /** Elements of one large array and of many small ones, which do not all fit beside each other. */
 const [LARGE, SMALL, COUNT] = [8192, 1024, 64] as const;
 const FLOAT_BYTES = 4;
+const NO_LIMIT = Number.MAX_SAFE_INTEGER;
 const one = addon.upload(Float32Array.of(1));
 
 afterEach(() => {
+  addon.limitDeviceMemory(NO_LIMIT);
   delete process.env.LLMKIT_EMULATED_STREAMS;
   expect(addon.hostArrays()).toEqual({ hostBytes: 0, deviceBytes: 0, aheadBytes: 0 });
 });
@@ -31,6 +33,28 @@ function addOne(arrays: readonly DeviceFloats[]): number[] {
     return addon.hostArrays().aheadBytes;
   });
 }
+
+test('an op goes on where there is no memory for what comes after it', () => {
+  const upload = (value: number) => addon.upload(new Float32Array(SMALL).fill(value));
+  // Six of them are on the device at once.
+  const arrays = Array.from({ length: 9 }, (_, i) => upload(i));
+  for (const array of arrays) addon.keepArrayOnHost(array);
+  for (let round = 0; round < 3; round++) addOne(arrays);
+  // The first is ahead already. Two that are on the device make room, which something else takes.
+  for (const array of arrays.splice(6, 2)) addon.release(array);
+  const others: DeviceFloats[] = [];
+  addon.limitDeviceMemory(addon.deviceMemory().inUseBytes);
+  expect(() => {
+    for (;;) others.push(upload(0));
+  }).toThrow('no memory on the GPU');
+  expect(addOne(arrays.slice(0, 1))).toEqual([0]);
+  addon.limitDeviceMemory(NO_LIMIT);
+  addOne(arrays.slice(1));
+  arrays.forEach((array, i) => {
+    expect(new Set(addon.readSync(array))).toEqual(new Set([(i < 6 ? i : 8) + 4]));
+  });
+  for (const array of [...arrays, ...others]) addon.release(array);
+});
 
 describe.each(['late', 'early'])('arrays on the host, copied %s', (when) => {
   test('come ahead of their use, as many as take no more than the largest', () => {

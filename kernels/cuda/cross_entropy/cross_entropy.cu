@@ -126,8 +126,10 @@ __global__ void __launch_bounds__(kThreads)
 /// Rows whose logits are made together. What a row gives does not depend on it; dweight, a sum over
 /// all rows, is added up in pieces of so many.
 size_t rows_at_once(const CrossEntropyArgs& p) {
-  constexpr size_t kWhole = 64;  // whole tiles of the products
-  const size_t rows = p.most_logits / std::max<size_t>(1, p.head.words()) / kWhole * kWhole;
+  constexpr size_t kWhole = 64;        // whole tiles of the products
+  constexpr size_t kMostRows = 65535;  // of a grid's y
+  const size_t fit = p.most_logits / std::max<size_t>(1, p.head.words());
+  const size_t rows = std::min(fit, kMostRows) / kWhole * kWhole;
   return std::min(p.m, std::max(kWhole, rows));
 }
 

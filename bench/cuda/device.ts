@@ -6,7 +6,7 @@ import type { Peaks } from '../measure/limits.js';
 /** What llmkit_cuda_bench (kernels/cuda/bench) says of a GPU and of the kernels on it. */
 export interface DeviceReport {
   readonly device: string;
-  /** What wgmma is beside mma.sync: `none`, `same-bits` (inference uses it) or `other-bits` (training alone does). */
+  /** What wgmma is beside mma.sync: `none`, `same-bits`, `other-bits` (training alone uses it) or `unknown`. */
   readonly warpgroups: string;
   /** Copy on the device, GB/s read and written. */
   readonly copy: number;

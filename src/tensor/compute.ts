@@ -4,8 +4,8 @@ import type { WeightFormat } from './weight.js';
 /**
  * The arithmetic of a product with a frozen weight. f32: exact values, float32. bf16: x and codes
  * rounded to bf16, scales and sums in float32. int8: x rounded to int8 per row and group, sums in
- * int32, scales in float32. bf16-wgmma: the roundings of bf16 in training on GPUs of compute capability 9.0, by
- * instructions that may add up otherwise than those of bf16 there.
+ * int32, scales in float32. bf16-wgmma: the roundings of bf16 in training on GPUs of compute
+ * capability 9.0, by instructions that may add up otherwise than those of bf16 there.
  */
 export type Compute = 'f32' | 'bf16' | 'int8' | 'bf16-wgmma';
 
@@ -28,10 +28,11 @@ export function isBf16(compute: Compute): boolean {
 }
 
 /**
- * What products of warpgroups (`wgmma`, of compute capability 9.0) are on a GPU: not there, with the bits of the other
- * matrix instructions, or with bits of their own. The GPU's addon compares them when it opens the GPU.
+ * What products of warpgroups (`wgmma`, of compute capability 9.0) are on a GPU: not there, with the
+ * bits of the other matrix instructions, with bits of their own, or not known for want of memory. The
+ * GPU's addon compares them when it opens the GPU.
  */
-export type Warpgroups = 'none' | 'same-bits' | 'other-bits';
+export type Warpgroups = 'none' | 'same-bits' | 'other-bits' | 'unknown';
 
 /** Where a model computes. */
 export interface ComputeDevice {
@@ -55,8 +56,9 @@ export function computeOf(choice: ComputeChoice, use: ComputeUse, format: Weight
 }
 
 /**
- * The choice on a device: on a GPU, which has no kernels for int8, `auto` is bf16 where the CPU takes int8; and
- * training takes bf16-wgmma where warpgroups have bits of their own, so that bf16 cannot have their speed.
+ * The choice on a device: on a GPU, which has no kernels for int8, `auto` is bf16 where the CPU takes
+ * int8; and training takes bf16-wgmma where warpgroups have bits of their own, so that bf16 cannot have
+ * their speed.
  *
  * @throws LlmkitError `usage` when the device has no kernels for what is asked for
  */

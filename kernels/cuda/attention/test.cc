@@ -224,7 +224,7 @@ void check_all(Checks& checks) {
   check_select(checks, true, KvType::kInt8, false);
   check_batches(checks, {1, 140, 140, 2, 1, 64}, {}, {});
   check_cached(checks, {1, 150, 150, 2, 1, 64}, {}, {}, 10);
-  check_cached(checks, {1, 140, 140, 2, 1, 128}, {0, true}, {70}, 0);
+  check_cached(checks, {1, 200, 200, 2, 1, 128}, {0, true}, {150}, 0);
   check_groups(checks);
   check_extremes(checks);
   check_not_finite(checks);

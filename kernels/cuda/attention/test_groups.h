@@ -3,7 +3,9 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "cuda/attention/group_rows.h"
 #include "cuda/attention/test_problem.h"
+#include "cuda/packed_linear/products.h"
 #ifdef LLMKIT_EMULATED
 #include "cuda/emulator/warpgroup.h"
 #endif
@@ -80,7 +82,25 @@ inline void check_same_gradients(Checks& checks) {
 }
 #endif
 
+/// Every 8 values of 64 rows have a place of their own, in panels that lie as the packed product's
+/// rows of x do.
+template <int kE>
+void check_places(Checks& checks) {
+  using Rows = GroupRows<kE>;
+  std::vector<bool> used(Rows::bytes(64) / 16);
+  for (int row = 0; row < 64; ++row)
+    for (int chunk = 0; chunk < Rows::kChunks; ++chunk) {
+      const uint32_t at = Rows::at(row, chunk), panel = chunk / 8 * Rows::kPanelBytes;
+      if (at % 16 != 0 || at / 16 >= used.size() || used[at / 16])
+        return checks.that("a place of its own", false);
+      used[at / 16] = true;
+      checks.that("as in x", at == x_address(panel, row, chunk % 8));
+    }
+}
+
 inline void check_groups(Checks& checks) {
+  check_places<64>(checks);
+  check_places<128>(checks);
   if (!has_warpgroups()) return;
   const Seen all = {}, window = {70}, segments = {1 << 20, 23};
   check_same_order(checks, {{1, 150, 150, 2, 1, 128}, {}, all});
@@ -88,6 +108,7 @@ inline void check_groups(Checks& checks) {
   check_same_order(checks, {{2, 70, 150, 4, 2, 64}, {2.5f, true}, all});
   check_same_order(checks, {{1, 130, 130, 1, 1, 128}, {0, true, -0.2f}, {1}});
   check_same_order(checks, {{1, 200, 200, 2, 1, 64}, {}, segments});
+  check_same_order(checks, {{1, 200, 200, 1, 1, 128}, {}, segments});
   check_same_order(checks, {{1, 3, 70, 2, 2, 128}, {}, all});
   const Problem one_sequence({1, 140, 140, 2, 1, 128}, {}, all);
 #ifdef LLMKIT_EMULATED

@@ -131,8 +131,7 @@ void print_row(const Row& row, const Limits& limits) {
 
 /// What products of warpgroups are here.
 const char* warpgroup_bits() {
-  constexpr const char* kNames[] = {"none", "same-bits", "other-bits"};
-  return kNames[static_cast<size_t>(llmkit::cuda::warpgroups())];
+  return llmkit::cuda::kWarpgroupNames[static_cast<size_t>(llmkit::cuda::warpgroups())];
 }
 
 void print_json(const char* device, const std::vector<Row>& rows, const Limits& limits) {

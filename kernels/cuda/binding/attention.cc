@@ -48,6 +48,7 @@ void attention_call(const Napi::CallbackInfo& info) {
   const Arguments args(info, "attention");
   AttentionArgs p = device_arguments(args, 8);
   if (args.flag(13)) p.instructions = Instructions::kWarpgroups;
+  if (args.flag(13) && !has_warpgroups()) args.range_error("the GPU has no products of warpgroups");
   const size_t size = p.B * p.T * p.H * p.E;
   const Elements y =
       p.rounded ? args.output_elements(6, size, "y") : Elements(args.floats(6, size, "y").data);

@@ -24,8 +24,12 @@ Napi::Array shown(Napi::Env env) {
   return all;
 }
 
-/// Warpgroups, in their order.
-constexpr const char* kWarpgroupNames[] = {"none", "same-bits", "other-bits"};
+/// What products of warpgroups are; a GPU that cannot multiply is one that cannot be used.
+const char* warpgroup_name() {
+  Warpgroups found;
+  check(find_warpgroups(&found), "deviceInfo");
+  return kWarpgroupNames[static_cast<size_t>(found)];
+}
 
 /// deviceInfo()
 Napi::Value device_info(const Napi::CallbackInfo& info) {
@@ -39,7 +43,7 @@ Napi::Value device_info(const Napi::CallbackInfo& info) {
   object["driverCuda"] = cuda_version(found.driver_cuda);
   object["runtime"] = cuda_version(found.runtime);
   object["leastDriver"] = least_driver(found.runtime);
-  object["warpgroups"] = kWarpgroupNames[static_cast<size_t>(warpgroups())];
+  object["warpgroups"] = warpgroup_name();
   object["shown"] = shown(info.Env());
 #ifdef LLMKIT_EMULATED
   object["emulated"] = true;

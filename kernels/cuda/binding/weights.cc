@@ -66,7 +66,7 @@ constexpr const char* kDeviceComputeNames[] = {"f32", "bf16", "int8", "bf16-wgmm
 /// The instructions of a compute type's products.
 Instructions instructions_of(const Arguments& args, DeviceCompute compute) {
   if (compute != DeviceCompute::kBf16Wgmma) return invariant_instructions();
-  if (warpgroups() == Warpgroups::kNone)
+  if (!has_warpgroups())
     args.range_error("--compute bf16-wgmma needs a GPU of compute capability 9.0; use bf16");
   return Instructions::kWarpgroups;
 }

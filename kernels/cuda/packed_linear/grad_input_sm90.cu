@@ -44,6 +44,8 @@ __device__ __forceinline__ void multiply_stage(const WeightArgs& w, uint32_t sta
     }
   }
   wait_products<0>();  // under way past a loop's end, they would be made to wait for each other
+#pragma unroll
+  for (int b = 0; b < 4; ++b) settle_sums(sums[b]);
 }
 
 /// What a warp copies into the ring. Tiles past the end repeat the last ones: columns are not

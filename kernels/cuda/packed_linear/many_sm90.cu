@@ -39,6 +39,11 @@ __device__ __forceinline__ void queue_half(const WeightArgs& w, uint32_t codes, 
   commit_products();
 }
 
+__device__ __forceinline__ void settle_chain(Fragments<kBlocks>& chain) {
+#pragma unroll
+  for (int b = 0; b < 2; ++b) settle_sums(chain[b]);
+}
+
 /// A whole tile. `keep`: its first chain goes on from the tile before it.
 template <class Codec>
 __device__ __forceinline__ void multiply_stage(const WeightArgs& w, uint32_t stage, bool keep,
@@ -54,10 +59,12 @@ __device__ __forceinline__ void multiply_stage(const WeightArgs& w, uint32_t sta
   const bool halves = Codec::kScaled && w.half_tiles;
   if (halves) {
     wait_products<0>();
+    settle_chain(chain);
     add_chain<Codec, kBlocks>(w, groups, P, chain, slice);
   }
   queue_half<Codec>(w, codes, groups, x, 1, lane_table, !halves, second, chain);
   wait_products<0>();
+  settle_chain(chain);
   const uint32_t scales = groups + (halves ? w.scale_stride : 0);
   if (ends_group) add_chain<Codec, kBlocks>(w, scales, P, chain, slice);
 }

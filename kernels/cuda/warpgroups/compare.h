@@ -22,8 +22,9 @@ enum class CompareCase {
   kOneLarge,    // one of every 16 products is 2^12 to 2^24 times the others
   kSubnormal,   // values, products and sums around the smallest that there are
   kGrowing,     // of one sign: the sum is soon much larger than what is added
+  kZeros,       // almost all values are zeros of both signs
 };
-constexpr int kCompareCases = 5;
+constexpr int kCompareCases = 6;
 
 /// a [64, kDepth], then b [256, kDepth], of a case, in bf16.
 std::vector<uint16_t> compare_values(CompareCase which);

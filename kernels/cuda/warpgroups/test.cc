@@ -64,19 +64,26 @@ void check_products(Checks& checks) {
   }
 }
 
+void check_found(Checks& checks, const char* what, Warpgroups want) {
+  Warpgroups found;
+  expect(compare_warpgroups(&found), "compare_warpgroups");
+  checks.that(what, found == want);
+}
+
 void check_all(Checks& checks) {
   check_products(checks);
 #ifdef LLMKIT_EMULATED
-  checks.that("none", compare_warpgroups() == Warpgroups::kNone);
+  check_found(checks, "none", Warpgroups::kNone);
   setenv("LLMKIT_EMULATED_SHARED", "232448", 1);  // as on a chip of compute capability 9.0
   check_products(checks);
-  checks.that("the same bits", compare_warpgroups() == Warpgroups::kSameBits);
+  check_found(checks, "the same bits", Warpgroups::kSameBits);
+  setenv("LLMKIT_EMULATED_MEMORY", "1000", 1);
+  check_found(checks, "no memory", Warpgroups::kUnknown);
+  unsetenv("LLMKIT_EMULATED_MEMORY");
   emulator::warpgroups_differ = true;
-  checks.that("other bits", compare_warpgroups() == Warpgroups::kOtherBits);
+  check_found(checks, "other bits", Warpgroups::kOtherBits);
 #else
-  constexpr const char* kFound[] = {"are not there", "give the bits of mma.sync",
-                                    "give other bits than mma.sync"};
-  std::printf("products of warpgroups %s\n", kFound[static_cast<size_t>(warpgroups())]);
+  std::printf("products of warpgroups: %s\n", kWarpgroupNames[static_cast<size_t>(warpgroups())]);
 #endif
 }
 

@@ -48,6 +48,9 @@ uint16_t value_of(CompareCase which, int k, bool left, uint16_t before, Bits& bi
       return bf16_bits(sign, bits.between(-70, -60), mantissa);
     case CompareCase::kGrowing:
       return bf16_bits(0, bits.between(-1, 1), mantissa);
+    case CompareCase::kZeros:
+      if (bits.between(0, 63) > 0) return bf16_bits(sign, -kBias, 0);
+      return bf16_bits(sign, bits.between(-4, 4), mantissa);
   }
   return 0;
 }

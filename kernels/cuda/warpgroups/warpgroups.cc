@@ -1,5 +1,6 @@
 #include "cuda/warpgroups/warpgroups.h"
 
+#include <atomic>
 #include <cstring>
 #include <memory>
 #include <vector>
@@ -44,8 +45,10 @@ cudaError_t compare(const uint16_t* values, float* sums, bool* same) {
 
 }  // namespace
 
-Warpgroups compare_warpgroups() {
-  if (!has_warpgroups()) return Warpgroups::kNone;
+cudaError_t compare_warpgroups(Warpgroups* found) {
+  *found = Warpgroups::kNone;
+  if (!has_warpgroups()) return cudaSuccess;
+  *found = Warpgroups::kUnknown;
   std::vector<uint16_t> values;
   for (int i = 0; i < kCompareCases; ++i) {
     const std::vector<uint16_t> some = compare_values(static_cast<CompareCase>(i));
@@ -53,20 +56,32 @@ Warpgroups compare_warpgroups() {
   }
   const auto memory = device_bytes(kAllValues * sizeof(uint16_t));
   const auto sums = device_bytes(kAllSums * sizeof(float));
+  if (!memory || !sums) {
+    cudaGetLastError();
+    return cudaSuccess;
+  }
   bool same = false;
-  cudaError_t error = memory && sums ? cudaSuccess : cudaErrorMemoryAllocation;
-  if (error == cudaSuccess)
-    error = cudaMemcpy(memory.get(), values.data(), kAllValues * sizeof(uint16_t),
-                       cudaMemcpyHostToDevice);
+  cudaError_t error = cudaMemcpy(memory.get(), values.data(), kAllValues * sizeof(uint16_t),
+                                 cudaMemcpyHostToDevice);
   if (error == cudaSuccess)
     error =
         compare(static_cast<const uint16_t*>(memory.get()), static_cast<float*>(sums.get()), &same);
-  if (error != cudaSuccess) cudaGetLastError();
-  return error == cudaSuccess && same ? Warpgroups::kSameBits : Warpgroups::kOtherBits;
+  if (error == cudaSuccess) *found = same ? Warpgroups::kSameBits : Warpgroups::kOtherBits;
+  return error;
+}
+
+cudaError_t find_warpgroups(Warpgroups* found) {
+  static std::atomic<Warpgroups> known{Warpgroups::kUnknown};
+  *found = known;
+  if (*found != Warpgroups::kUnknown) return cudaSuccess;
+  const cudaError_t error = compare_warpgroups(found);
+  known = *found;
+  return error;
 }
 
 Warpgroups warpgroups() {
-  static const Warpgroups found = compare_warpgroups();
+  Warpgroups found;
+  if (find_warpgroups(&found) != cudaSuccess) cudaGetLastError();
   return found;
 }
 

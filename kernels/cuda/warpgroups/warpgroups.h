@@ -17,21 +17,26 @@ enum class Instructions : uint8_t {
   kEither,      // the faster ones: both give the same bits
 };
 
-/// What products of warpgroups are on the GPU in use.
-enum class Warpgroups : uint8_t { kNone, kSameBits, kOtherBits };
+/// What products of warpgroups are on the GPU in use; kUnknown where there was no memory to compare
+/// them.
+enum class Warpgroups : uint8_t { kNone, kSameBits, kOtherBits, kUnknown };
+constexpr const char* kWarpgroupNames[] = {"none", "same-bits", "other-bits", "unknown"};
 
 /// Whether there is code with them for this chip. The emulated one has them where it has as much
 /// shared memory for a block as chips of compute capability 9.0.
 bool has_warpgroups();
 
-/// Compares their bits with those of mma.sync on values of many kinds, and waits for it; what
-/// cannot be compared counts as other bits.
-Warpgroups compare_warpgroups();
+/// Compares their bits with those of mma.sync on values of many kinds, and waits for it.
+cudaError_t compare_warpgroups(Warpgroups* found);
 
-/// The same, found out once. Not to be called first while a graph is captured.
+/// The same, until it is known, and remembered from then on. Not to be called first while a graph
+/// is captured.
+cudaError_t find_warpgroups(Warpgroups* found);
+/// The same, where an error counts as kUnknown.
 Warpgroups warpgroups();
 
-/// Those of products that have to agree with products of few rows.
+/// Those of products that have to agree with products of few rows. What is not known is no reason
+/// to tell kinds apart later: kWarps and kEither have the same bits.
 inline Instructions invariant_instructions() {
   return warpgroups() == Warpgroups::kSameBits ? Instructions::kEither : Instructions::kWarps;
 }

@@ -117,11 +117,14 @@ function cudaLine({ gpu, detail = '', tested_at: tested, never_run }: CudaStatus
 function warpgroupLine({ gpu }: CudaStatus): readonly string[] {
   if (gpu === undefined || gpu.warpgroups === 'none') return [];
   const what = "cuda: wgmma gives mma.sync's bits";
-  return gpu.warpgroups === 'same-bits'
-    ? [`${what}: yes; it makes products of many rows in bf16`]
-    : [
-        `${what}: no; it serves training, as bf16-wgmma, and bf16 is mma.sync for any number of rows`,
-      ];
+  const bits = {
+    'same-bits': 'yes; it makes products of many rows in bf16',
+    'other-bits':
+      'no; it serves training, as bf16-wgmma, and bf16 is mma.sync for any number of rows',
+    unknown:
+      'not known, for want of memory to compare them; bf16 is mma.sync for any number of rows',
+  };
+  return [`${what}: ${bits[gpu.warpgroups]}`];
 }
 
 /** The GPUs behind the first, which is the one that is used. */

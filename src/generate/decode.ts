@@ -10,7 +10,7 @@ import * as tf from '../tensor/tfjs.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import { type Placed, placeToken } from './logprobs.js';
 import { DeviceDecoding } from './on-device.js';
-import { PASS_TOKENS, passTokens } from './prompt-pass.js';
+import { PASS_TOKENS, passTokens, runPass } from './prompt-pass.js';
 import { uniformAt } from './random.js';
 import { Sequence } from './sequence.js';
 
@@ -116,15 +116,19 @@ export function newTokenLimit(context: number, promptTokens: number, maxNewToken
 async function prefill(
   model: Decoder,
   cache: KvCache,
-  { promptIds, echo, logprobs, signal }: GenerateOptions,
+  { promptIds, echo, logprobs, kvDtype, signal }: GenerateOptions,
 ): Promise<{ logits: tf.Tensor2D; placed: Placed[] }> {
   const placed: Placed[] = [];
   const scores = echo && logprobs !== undefined;
-  const passLength = scores ? PASS_TOKENS : passTokens(model.config);
-  for (let start = cache.lengths[0] ?? 0; ; start += passLength) {
-    const ids = promptIds.slice(start, start + passLength);
-    const last = start + ids.length >= promptIds.length;
-    const logits = forward(model, cache, [ids], scores ? 0 : ids.length - 1);
+  let most = scores ? PASS_TOKENS : passTokens(model.config, { tokens: promptIds.length, kvDtype });
+  for (let start = cache.lengths[0] ?? 0; ; ) {
+    const wanted = Math.min(most, promptIds.length - start);
+    const { tokens, result: logits } = runPass(cache, wanted, (count) => {
+      const ids = promptIds.slice(start, start + count);
+      return forward(model, cache, [ids], scores ? 0 : count - 1);
+    });
+    // What was too much once is too much for the passes after it, which have more keys.
+    if (tokens < wanted) most = tokens;
     if (scores) {
       rowsOf(logits).forEach((row, i) => {
         const next = promptIds[start + i + 1];
@@ -140,7 +144,8 @@ async function prefill(
       end.dispose();
       throw error;
     }
-    if (last) return { logits: end, placed };
+    start += tokens;
+    if (start >= promptIds.length) return { logits: end, placed };
     end.dispose();
   }
 }

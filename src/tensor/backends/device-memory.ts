@@ -40,3 +40,8 @@ export function deviceMemory(): DeviceMemory | undefined {
     keepOnHost: (weight, group) => addon.keepOnHost(backend.weight(weight), group),
   };
 }
+
+/** Whether something was refused because the device has no memory for it. */
+export function isOutOfDeviceMemory(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && error.code === 'LLMKIT_CUDA_MEMORY';
+}

@@ -49,6 +49,20 @@ describe('on a GPU', () => {
     expect(cut).toEqual({ ids: whole.ids, lengths: [512, 88] });
   });
 
+  test('a pass that memory does not do for is computed again as several: the same text', async () => {
+    const whole = await write();
+    const real = addon.deviceMemory();
+    addon.limitDeviceMemory(real.inUseBytes + 640 * activationBytes(model.config));
+    // What was kept to be used again goes.
+    expect(() => addon.allocate(1 << 28, 'float32')).toThrow('no memory on the GPU');
+    const estimate = vi.spyOn(addon, 'deviceMemory');
+    estimate.mockReturnValue({ ...real, usableBytes: Number.MAX_SAFE_INTEGER });
+    const cut = await write();
+    estimate.mockRestore();
+
+    expect(cut).toEqual({ ids: whole.ids, lengths: [600, 256, 256, 88] });
+  });
+
   test('a prompt whose probabilities are asked for goes in short passes', async () => {
     const { lengths } = await write({ echo: true, logprobs: 1, maxNewTokens: 0 });
     expect(lengths).toEqual([256, 256, 88]);

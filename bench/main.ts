@@ -34,7 +34,7 @@ async function main(): Promise<void> {
     text: join(ROOT, 'fixtures', 'data', 'tales-heldout.txt'),
   };
   const works = cuda
-    ? cudaWorks(context)
+    ? cudaWorks(context, [options.shape, ...options.furtherShapes])
     : allWorks(context).filter(({ name }) => options.only.test(name));
   if (options.list) {
     for (const { name } of works) process.stdout.write(`${name}\n`);
@@ -55,8 +55,12 @@ async function main(): Promise<void> {
 
 async function reportCuda(context: BenchContext): Promise<void> {
   const { options } = context;
-  const { device, rows } = await runCuda(context, note);
-  const report: Report = { ...reportOf(options, rows, undefined), gpu: device.device };
+  const { device, shapes, rows } = await runCuda(context, note);
+  const report: Report = {
+    ...reportOf(options, rows, undefined),
+    options: reportOptions(options, shapes),
+    gpu: device.device,
+  };
   const limits = `copy ${device.copy} GB/s · bf16 product ${device.matrix} TFLOP/s`;
   process.stdout.write(`\n${device.device}\nlimits: ${limits}\n\n${tableOf(rows)}`);
   if (options.json !== undefined) writeRows(options.json, report);
@@ -126,7 +130,7 @@ function reportOf(options: BenchOptions, rows: readonly Row[], limits: Limits | 
     cpu: first?.model.trim() ?? 'unknown',
     cores: cpus().length,
     llmkit: VERSION,
-    options: reportOptions(options),
+    options: reportOptions(options, [options.shape]),
     limits: limits ?? null,
     rows,
   };

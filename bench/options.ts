@@ -16,6 +16,8 @@ export interface BenchOptions {
   readonly quick: boolean;
   /** The shape of the inference and LoRA works. */
   readonly shape: Shape;
+  /** Those whose works on a GPU follow, where there is room for their models. */
+  readonly furtherShapes: readonly Shape[];
   readonly threads: readonly number[];
   readonly groupSize: number;
   /** Turns of each contender. */
@@ -28,7 +30,8 @@ export interface BenchOptions {
 export const USAGE = `npm run bench -- cpu [options]
 npm run bench -- cuda [options]
   --shape NAME       tinyllama (left out), tinyllama-quarter, llama-8b, qwen2.5-0.5b, llama-15m, llama-24m,
-                     tiny, or HIDDEN/MLP/LAYERS/HEADS/KV_HEADS/VOCAB[/tied]
+                     tiny, or HIDDEN/MLP/LAYERS/HEADS/KV_HEADS/VOCAB[/tied]; cuda, left out and not quick:
+                     tinyllama, then llama-8b where disk and memory have room
   --threads 1,2      cpu: thread counts (left out: 1 and 2)
   --group-size N     weights of int4 that share one scale (left out: 32)
   --only REGEX       works whose name matches; --list shows the names
@@ -49,7 +52,7 @@ export function parseOptions(args: readonly string[]): BenchOptions & { readonly
       json: { type: 'string' },
       only: { type: 'string', default: '' },
       quick: { type: 'boolean', default: false },
-      shape: { type: 'string', default: 'tinyllama' },
+      shape: { type: 'string' },
       threads: { type: 'string', default: '1,2' },
       'group-size': { type: 'string', default: '32' },
       rounds: { type: 'string' },
@@ -67,7 +70,11 @@ export function parseOptions(args: readonly string[]): BenchOptions & { readonly
     json: values.json,
     only: new RegExp(values.only),
     quick: values.quick,
-    shape: parseShape(values.shape),
+    shape: parseShape(values.shape ?? 'tinyllama'),
+    furtherShapes:
+      benchmark === 'cuda' && values.shape === undefined && !values.quick
+        ? [parseShape('llama-8b')]
+        : [],
     threads: values.threads.split(',').map((text) => positive('--threads', text)),
     groupSize: positive('--group-size', values['group-size']),
     rounds: positive('--rounds', values.rounds ?? (values.quick ? '1' : '3')),

@@ -14,6 +14,8 @@ export interface DeviceReport {
   readonly upload: number;
   /** The best rate of a product in bf16, TFLOP/s. */
   readonly matrix: number;
+  /** Memory of the GPU that was free, GB. */
+  readonly free: number;
   readonly rows: readonly KernelRow[];
 }
 

@@ -3,31 +3,39 @@ import { interleave } from '../measure/interleave.js';
 import { buildLimits } from '../measure/limits.js';
 import { fileProbe } from '../measure/probe.js';
 import type { Work } from '../measure/work.js';
+import type { Shape } from '../models/shape.js';
 import { type Row, rowsOf } from '../report/rows.js';
 import { tableOf } from '../report/table.js';
-import { trainingWorks } from '../works/training.js';
+import { adapterWorks, fullTrainingWork } from '../works/training.js';
 import { type DeviceReport, type KernelRow, measureDevice, peaksOf } from './device.js';
 import { openPyTorchCuda, type PyTorchCuda } from './pytorch.js';
+import { roomFor, shapesWithRoom } from './room.js';
 import { modelWorks } from './works.js';
 
-/** The works of whole models. */
-export function cudaWorks(context: BenchContext, pyTorch?: PyTorchCuda): Work[] {
+/** The works of whole models, of every shape, and those that have a shape of their own. */
+export function cudaWorks(
+  context: BenchContext,
+  shapes: readonly Shape[],
+  pyTorch?: PyTorchCuda,
+): Work[] {
+  const works = shapes.flatMap((shape) => {
+    const one = { ...context, options: { ...context.options, shape } };
+    return [...modelWorks(one, pyTorch), ...adapterWorks(one)];
+  });
   const { only } = context.options;
-  return [...modelWorks(context, pyTorch), ...trainingWorks(context)].filter(({ name }) =>
-    only.test(name),
-  );
+  return [...works, fullTrainingWork(context)].filter(({ name }) => only.test(name));
 }
 
 /**
  * Measures the GPU's limits and kernels, then whole models beside their peers, all in one run.
  *
  * @param note told what is done, and what is left out
- * @returns the GPU and the rows
+ * @returns the GPU, the shapes that had room, and the rows
  */
 export async function runCuda(
   context: BenchContext,
   note: (text: string) => void,
-): Promise<{ device: DeviceReport; rows: Row[] }> {
+): Promise<{ device: DeviceReport; shapes: Shape[]; rows: Row[] }> {
   const device = await measureDevice(context.root, context.options.only.source);
   // The programs that are measured are processes of their own.
   process.env.LLMKIT_DEVICE = 'cuda';
@@ -39,8 +47,9 @@ export async function runCuda(
     note(`no limit of reading files: ${error.message}`);
     return undefined;
   });
+  const shapes = shapesWithRoom(context, roomFor(context.models.folder, device), note);
   const rows = device.rows.map(rowOfKernel);
-  for (const work of cudaWorks(context, pyTorch)) {
+  for (const work of cudaWorks(context, shapes, pyTorch)) {
     note(work.name);
     try {
       const contenders = await work.open();
@@ -55,7 +64,7 @@ export async function runCuda(
       process.exitCode = 1;
     }
   }
-  return { device, rows };
+  return { device, shapes, rows };
 }
 
 function rowOfKernel({ work, unit, value, limit }: KernelRow): Row {

@@ -28,6 +28,8 @@ export interface ModelCache {
   readonly folder: string;
   /** A checkpoint's folder. int4 in groups of `groupSize`, nf4 in 64s; the head by `headScheme`. */
   checkpoint(shape: Shape, weights: Weights, groupSize: number): Promise<string>;
+  /** Whether that checkpoint is made already. */
+  hasCheckpoint(shape: Shape, weights: Weights, groupSize: number): boolean;
   /** A GGUF file; undefined for what only llama-quantize can make when there is none. */
   gguf(shape: Shape, weights: GgufWeights): Promise<string | undefined>;
 }
@@ -38,7 +40,7 @@ export function openModelCache(root: string, folder: string): ModelCache {
   const place = (name: string, make: (path: string) => Promise<void>) =>
     makeOnce(join(folder, name), make);
   const base = (shape: Shape) =>
-    place(`${shape.name}-bf16`, (path) =>
+    place(checkpointName(shape, 'bf16', 0), (path) =>
       writeCheckpoint(path, shape, benchTokenizer(root, shape.vocab)),
     );
   const ggufBase = (shape: Shape, type: 'BF16' | 'Q4_0') => (path: string) =>
@@ -50,12 +52,14 @@ export function openModelCache(root: string, folder: string): ModelCache {
       const source = await base(shape);
       if (weights === 'bf16') return source;
       const head = headScheme(shape, weights);
-      const group = weights === 'int4' ? `-g${groupSize}` : '';
-      const name = `${shape.name}-${weights}${group}${head === weights ? '' : `-${head}-head`}`;
       const flags = ['--scheme', weights, '--head', head];
       if (weights === 'int4') flags.push('--group-size', String(groupSize));
-      return place(name, (output) => quantize(root, [source, '-o', output, ...flags]));
+      return place(checkpointName(shape, weights, groupSize), (output) =>
+        quantize(root, [source, '-o', output, ...flags]),
+      );
     },
+    hasCheckpoint: (shape, weights, groupSize) =>
+      existsSync(join(folder, checkpointName(shape, weights, groupSize))),
     async gguf(shape, weights) {
       if (weights === 'BF16') return bf16Gguf(shape);
       const name = `${shape.name}-${weights.toLowerCase()}`;
@@ -70,6 +74,15 @@ export function openModelCache(root: string, folder: string): ModelCache {
       });
     },
   };
+}
+
+/** The folder of a checkpoint, with what its bytes depend on. @param groupSize of int4 alone */
+function checkpointName(shape: Shape, weights: Weights, groupSize: number): string {
+  const stored = `${shape.name}-${weights}`;
+  if (weights === 'bf16') return stored;
+  const head = headScheme(shape, weights);
+  const group = weights === 'int4' ? `-g${groupSize}` : '';
+  return `${stored}${group}${head === weights ? '' : `-${head}-head`}`;
 }
 
 async function quantize(root: string, args: readonly string[]): Promise<void> {

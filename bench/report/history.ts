@@ -1,5 +1,6 @@
 import { appendFileSync, writeFileSync } from 'node:fs';
 import type { Limits } from '../measure/limits.js';
+import type { Shape } from '../models/shape.js';
 import type { BenchOptions } from '../options.js';
 import type { Row } from './rows.js';
 
@@ -28,9 +29,12 @@ export interface ReportOptions {
   readonly rounds: number;
 }
 
-/** Those of a run. */
-export function reportOptions({ shape, groupSize, rounds }: BenchOptions): ReportOptions {
-  return { shapes: [shape.name], groupSize, rounds };
+/** Those of a run. @param shapes that were measured */
+export function reportOptions(
+  { groupSize, rounds }: BenchOptions,
+  shapes: readonly Shape[],
+): ReportOptions {
+  return { shapes: shapes.map(({ name }) => name), groupSize, rounds };
 }
 
 /** Writes the rows for programs. */

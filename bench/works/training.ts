@@ -29,21 +29,55 @@ interface Run {
 
 /** Steps of LoRA, QLoRA and full training, with as many threads as are named at most. */
 export function trainingWorks(context: BenchContext): Work[] {
-  const threads = Math.max(...context.options.threads);
-  return runsOf(context).map((run): Work => {
-    const name = `${run.title} B=${run.batch} S=${run.tokens}, ${threadsName(threads)}`;
-    return {
-      name,
-      threads,
-      metrics: metricsOf(run, name, context.options.benchmark),
-      open: () => contenders(context, run, threads),
-    };
+  return [...adapterWorks(context), fullTrainingWork(context)];
+}
+
+/** Steps of LoRA and QLoRA. */
+export function adapterWorks(context: BenchContext): Work[] {
+  const { benchmark, shape } = context.options;
+  // A run on a GPU has them of several shapes.
+  const ending = benchmark === 'cuda' ? `, ${shape.name}` : '';
+  return adapterRuns(context).map((run) =>
+    workOf(context, { ...run, title: `${run.title}${ending}` }),
+  );
+}
+
+/** Steps of full training, of a shape of its own. */
+export function fullTrainingWork(context: BenchContext): Work {
+  const { shape, quick } = context.options;
+  return workOf(context, {
+    title: 'full training, 24 M',
+    shape: quick ? shape : parseShape('llama-24m'),
+    method: 'full',
+    weights: 'bf16',
+    batch: 4,
+    passes: 3,
+    checkpointing: false,
+    tokens: tokensOf(context),
+    arithmetic: 'bf16',
   });
 }
 
-function runsOf({ options }: BenchContext): Run[] {
-  const { shape, quick, benchmark } = options;
-  const tokens = quick ? 64 : benchmark === 'cuda' ? 1024 : 512;
+function workOf(context: BenchContext, run: Run): Work {
+  const threads = Math.max(...context.options.threads);
+  const name = `${run.title} B=${run.batch} S=${run.tokens}, ${threadsName(threads)}`;
+  return {
+    name,
+    threads,
+    metrics: metricsOf(run, name, context.options.benchmark),
+    open: () => contenders(context, run, threads),
+  };
+}
+
+/** Of an example that is not four times as long. */
+function tokensOf({ options: { quick, benchmark } }: BenchContext): number {
+  if (quick) return 64;
+  return benchmark === 'cuda' ? 1024 : 512;
+}
+
+function adapterRuns(context: BenchContext): Run[] {
+  const { shape, benchmark } = context.options;
+  const tokens = tokensOf(context);
   const lora = { shape, method: 'lora', batch: 1, passes: 2, checkpointing: false } as const;
   const bf16 = { arithmetic: 'bf16' } as const;
   const recompute = { passes: 3, checkpointing: true, tokens: 4 * tokens } as const;
@@ -56,17 +90,6 @@ function runsOf({ options }: BenchContext): Run[] {
     { title: `QLoRA r=${RANK}, int4`, ...lora, ...bf16, weights: 'int4', tokens },
     { title: `QLoRA r=${RANK}, nf4, checkpointing`, ...checkpointed, weights: 'nf4' },
     ...(benchmark === 'cuda' ? [{ ...checkpointed, ...long }] : []),
-    {
-      title: 'full training, 24 M',
-      shape: quick ? shape : parseShape('llama-24m'),
-      method: 'full',
-      weights: 'bf16',
-      batch: 4,
-      passes: 3,
-      checkpointing: false,
-      tokens,
-      ...bf16,
-    },
   ];
 }
 

@@ -94,8 +94,9 @@ struct Row {
   double rate;  // of amount per second
 };
 
-/// The best of the limits measured in this run.
+/// The best of the limits measured in this run, and the bytes of the GPU that were free.
 struct Limits {
+  size_t free = 0;
   double copy = 0, upload = 0, matrix = 0;
   void add(const Row& row) {
     if (row.bound == Bound::kCopy) copy = std::max(copy, row.rate);
@@ -137,8 +138,9 @@ const char* warpgroup_bits() {
 void print_json(const char* device, const std::vector<Row>& rows, const Limits& limits) {
   std::printf(
       "{\"device\": \"%s\", \"warpgroups\": \"%s\", \"copy\": %.1f, \"upload\": %.1f, "
-      "\"matrix\": %.2f, \"rows\": [",
-      device, warpgroup_bits(), limits.copy * 1e-9, limits.upload * 1e-9, limits.matrix * 1e-12);
+      "\"matrix\": %.2f, \"free\": %.1f, \"rows\": [",
+      device, warpgroup_bits(), limits.copy * 1e-9, limits.upload * 1e-9, limits.matrix * 1e-12,
+      static_cast<double>(limits.free) * 1e-9);
   for (size_t i = 0; i < rows.size(); ++i) {
     const Figure figure = figure_of(rows[i], rows[i].rate);
     const double limit = limits.of(rows[i].bound);
@@ -190,6 +192,8 @@ int main(int count, char** arguments) {
   }
   Clock clock;
   Limits limits;
+  size_t all = 0;
+  expect(cudaMemGetInfo(&limits.free, &all), "cudaMemGetInfo");
   std::vector<Row> rows;
   const auto measure = [&](const Work& work) {
     rows.push_back({work.name, work.bound, work.amount / clock.seconds(work.open(false))});

@@ -31,6 +31,7 @@ function contextOf(root: string): BenchContext {
     models: {
       folder: root,
       checkpoint: async (_, weights) => weights,
+      hasCheckpoint: () => true,
       gguf: async () => undefined,
     },
     peers: NO_PEERS,

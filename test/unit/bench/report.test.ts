@@ -118,7 +118,10 @@ test('the table aligns its columns and writes nothing where there is no limit', 
   );
 });
 
-const ARGUMENTS = ['cpu', '--shape', 'qwen2.5-0.5b', '--group-size', '64', '--rounds', '5'];
+const OPTIONS = parseOptions([
+  'cpu',
+  ...['--shape', 'qwen2.5-0.5b', '--group-size', '64', '--rounds', '5'],
+]);
 
 test('rows are one JSON document, the history one line per run', () => {
   const folder = temporaryFolder();
@@ -127,7 +130,7 @@ test('rows are one JSON document, the history one line per run', () => {
     cpu: 'a cpu',
     cores: 2,
     llmkit: '0.1.0',
-    options: reportOptions(parseOptions(ARGUMENTS)),
+    options: reportOptions(OPTIONS, [OPTIONS.shape]),
     limits: null,
     rows: [ROW],
   };

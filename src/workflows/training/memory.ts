@@ -1,5 +1,5 @@
 import { rowLength } from '../../data/example.js';
-import { computeOf } from '../../tensor/compute.js';
+import { computeOf, isBf16 } from '../../tensor/compute.js';
 import type { WeightFormat } from '../../tensor/weight.js';
 import type { Base } from './base.js';
 import type { TrainingConfig } from './config.js';
@@ -73,7 +73,7 @@ function blockBytes(config: TrainingConfig, worked: Worked): number {
 /** Bytes of an activation that is no more exact than the products it goes into. */
 function heldBytes(config: TrainingConfig, { base }: Worked): number {
   const format = formatOf(config, base);
-  return computeOf(config.compute ?? 'auto', 'train', format) === 'bf16' ? HALF_BYTES : FLOAT_BYTES;
+  return isBf16(computeOf(config.compute ?? 'auto', 'train', format)) ? HALF_BYTES : FLOAT_BYTES;
 }
 
 /** How the matrices of the layers are stored, as far as their arithmetic goes. */

@@ -45,30 +45,41 @@ const runs: readonly [
   ['all weights, recomputed', middle, 512, { method: 'full', batch_size: 4, ...CHECKPOINTED }, 779],
 ];
 
+/** The plan in MB. */
+function planned(hfConfig: object, tokens: number, keys: Partial<TrainingConfig>): number {
+  const lora = { r: 16, alpha: 32, dropout: 0, target_modules: 'all-linear', bias: 'none' };
+  const quantization = { scheme: 'nf4', double_quant: true };
+  const config = {
+    ...LORA,
+    lora,
+    optim: 'adamw',
+    quantization,
+    ...keys,
+  } as never as TrainingConfig;
+  const tensors = new Map(
+    parameterSpecs(hfConfig as never).map(({ name, shape }) => {
+      const sizeBytes = 2 * shape.reduce((product, length) => product * length, 1);
+      return [name, { name, dtype: 'BF16', shape, sizeBytes }];
+    }),
+  );
+  const checkpoint = { config: hfConfig, tensors, quantized: new Set() };
+  const base = { hfConfig, checkpoint } as never as Base;
+  const data = { rows: [[{ ids: new Int32Array(tokens) }]] } as never as TrainingData;
+  return memoryPeak(config, { base, data, sizes: sizesOf(config, base) }) / 1e6;
+}
+
 test.each(runs)(
   'the planned peak of %s is what was measured, or up to 1.7 times that',
   (...run) => {
     const [, hfConfig, tokens, keys, measured] = run;
-    const lora = { r: 16, alpha: 32, dropout: 0, target_modules: 'all-linear', bias: 'none' };
-    const quantization = { scheme: 'nf4', double_quant: true };
-    const config = {
-      ...LORA,
-      lora,
-      optim: 'adamw',
-      quantization,
-      ...keys,
-    } as never as TrainingConfig;
-    const tensors = new Map(
-      parameterSpecs(hfConfig as never).map(({ name, shape }) => {
-        const sizeBytes = 2 * shape.reduce((product, length) => product * length, 1);
-        return [name, { name, dtype: 'BF16', shape, sizeBytes }];
-      }),
-    );
-    const checkpoint = { config: hfConfig, tensors, quantized: new Set() };
-    const base = { hfConfig, checkpoint } as never as Base;
-    const data = { rows: [[{ ids: new Int32Array(tokens) }]] } as never as TrainingData;
-    const planned = memoryPeak(config, { base, data, sizes: sizesOf(config, base) }) / 1e6;
-    expect(planned).toBeGreaterThanOrEqual(measured);
-    expect(planned).toBeLessThanOrEqual(1.7 * measured);
+    const plan = planned(hfConfig, tokens, keys);
+    expect(plan).toBeGreaterThanOrEqual(measured);
+    expect(plan).toBeLessThanOrEqual(1.7 * measured);
   },
 );
+
+test('activations are held in 16 bits whichever instructions multiply them as bf16', () => {
+  const plan = planned(small, 512, { compute: 'bf16-wgmma' });
+  expect(plan).toBe(planned(small, 512, { compute: 'bf16' }));
+  expect(plan).toBeLessThan(planned(small, 512, { compute: 'f32' }));
+});

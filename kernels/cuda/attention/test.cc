@@ -198,12 +198,14 @@ void check_all(Checks& checks) {
   check_held(checks, {1, 70, 70, 3, 1, 128}, {}, {40});
   check_held(checks, {1, 150, 150, 2, 1, 24}, {}, {1000, 23});
   check_forward(checks, {1, 150, 150, 2, 2, 80}, {}, {});
+  check_forward(checks, {1, 70, 70, 4, 2, 96}, {}, {});
   check_forward(checks, {1, 70, 70, 3, 1, 128}, {}, {40});
   check_forward(checks, {1, 70, 70, 1, 1, 131}, {1.5f, true}, {});
   check_forward(checks, {1, 2, 300, 4, 1, 256}, {}, {});
   check_forward(checks, {2, 1, 400, 33, 1, 12}, {}, {129});
   check_forward(checks, {1, 150, 150, 2, 1, 24}, {}, {1000, 23});
   check_gradient(checks, {1, 150, 150, 2, 1, 80}, {}, {});
+  check_gradient(checks, {1, 70, 70, 4, 2, 96}, {}, {});
   check_gradient(checks, {1, 70, 70, 3, 1, 128}, {}, {40});
   check_gradient(checks, {1, 150, 150, 2, 1, 64}, {}, {1000, 23});
   check_gradient(checks, {2, 130, 200, 2, 2, 128}, {2.5f, true}, {});
@@ -217,6 +219,7 @@ void check_all(Checks& checks) {
   check_segments(checks, {1, 200, 200, 2, 2, 20}, {0, true}, {9, 90});
   check_cached(checks, {1, 200, 200, 3, 1, 20}, {}, {}, 10);
   check_cached(checks, {1, 140, 140, 4, 2, 16}, {0, true}, {50}, 3);
+  check_cached(checks, {1, 131, 131, 4, 2, 96}, {}, {}, 5);
   check_cached(checks, {1, 131, 131, 17, 1, 33}, {2.5f, false}, {}, 16);
   check_cached(checks, {1, 131, 131, 2, 2, 1}, {}, {7}, 0);
   check_select(checks, false, KvType::kF32, false);

@@ -100,11 +100,13 @@ function statusLines(status: BackendStatus): readonly string[] {
 }
 
 /** What there is to say about the GPU; `cuda: ` begins the reasons too. */
-function cudaLine({ gpu, detail = '', tested_at: tested, never_run }: CudaStatus): string {
+function cudaLine(status: CudaStatus): string {
+  const { gpu, driver, detail = '', tested_at: tested, never_run } = status;
   const neverRun = "compiled, never run on this build's hardware";
   if (gpu === undefined) return never_run ? `${detail} (${neverRun})` : detail;
   const free = `${gibibytes(gpu.freeBytes)} of ${gibibytes(gpu.memoryBytes)} GiB free`;
-  const versions = `CUDA ${gpu.driverCuda} by the driver, built with ${gpu.runtime} (driver ${gpu.leastDriver} or newer)`;
+  const by = driver === undefined ? 'the driver' : `driver ${driver}`;
+  const versions = `CUDA ${gpu.driverCuda} by ${by}, built with ${gpu.runtime} (driver ${gpu.leastDriver} or newer)`;
   const state = gpu.emulated
     ? 'emulated on the host'
     : tested === undefined

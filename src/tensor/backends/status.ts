@@ -5,6 +5,7 @@ import { cudaAddonPath, cudaIsBuilt, loadCuda } from './cuda.js';
 import { everTested, testedAt } from './cuda-record.js';
 import { BACKEND_NAMES, BACKENDS, type BackendFacts, type EngineName } from './entries.js';
 import { hostKernels, nativeKernels } from './native-kernels/index.js';
+import { nvidiaDriver } from './nvidia-driver.js';
 
 /** A backend on this machine: what it is where it loads, else why it does not. */
 export interface BackendStatus extends Partial<BackendFacts> {
@@ -28,6 +29,8 @@ export interface CudaStatus {
   /** Why not, and what mends that. */
   readonly detail?: string;
   readonly gpu?: DeviceInfo;
+  /** '580.65.06'; left out where the system does not say. */
+  readonly driver?: string;
   /** ISO 8601; left out where this build has never run its tests on a GPU like this. */
   readonly tested_at?: string;
   /** Whether the addon is built and has never passed its tests, on this GPU or, without one, on any. */
@@ -58,7 +61,14 @@ function cudaStatus(): CudaStatus {
     const cuda = loadCuda();
     const tested = testedAt(cuda);
     const never_run = tested === undefined;
-    return { loads: true, gpu: cuda.device, never_run, ...(!never_run && { tested_at: tested }) };
+    const driver = cuda.device.emulated ? undefined : nvidiaDriver();
+    return {
+      loads: true,
+      gpu: cuda.device,
+      ...(driver !== undefined && { driver }),
+      never_run,
+      ...(!never_run && { tested_at: tested }),
+    };
   } catch (error) {
     if (!(error instanceof LlmkitError)) throw error;
     const never_run = cudaIsBuilt() && !everTested(cudaAddonPath());

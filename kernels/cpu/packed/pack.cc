@@ -9,6 +9,7 @@
 #include "cpu/packed/layout.h"
 #include "cpu/packed/nibbles.h"
 #include "cpu/packed/packed.h"
+#include "cpu/packed/quads.h"
 #include "cpu/weight/weight.h"
 
 namespace llmkit {
@@ -141,16 +142,21 @@ void pack_lines(const uint8_t* codes, size_t stride, size_t rows, size_t lines, 
 }
 
 void pack_four_bit(const WeightView& view, const Piece& piece, uint8_t* lines) {
+  const bool low_is_first = view.format == WeightFormat::kInt4;
   size_t k = 0;
   if (piece.element % 2 == 0 && view.cols % 2 == 0) {  // rows begin at whole bytes
-    const uint8_t* const codes = view.codes + piece.element / 2;
-    const size_t whole = piece.cols / 8, stride = view.cols / 2;
+    const uint8_t* codes = view.codes + piece.element / 2;
+    const size_t stride = view.cols / 2;
+    if (piece.rows == kTileRows)
+      for (; k + 32 <= piece.cols; k += 32, codes += 16, lines += 4 * kLineBytes)
+        for (size_t r = 0; r < kTileRows; r += 4)
+          pack_quads(codes + r * stride, stride, low_is_first, lines + 4 * r, kLineBytes);
+    const size_t whole = (piece.cols - k) / 8;
     const auto low_first = [](uint64_t x) { return pair_nibbles(x); };
     const auto high_first = [](uint64_t x) { return pair_nibbles(swap_nibbles(x)); };
-    view.format == WeightFormat::kInt4
-        ? pack_lines(codes, stride, piece.rows, whole, lines, low_first)
-        : pack_lines(codes, stride, piece.rows, whole, lines, high_first);
-    k = whole * 8;
+    low_is_first ? pack_lines(codes, stride, piece.rows, whole, lines, low_first)
+                 : pack_lines(codes, stride, piece.rows, whole, lines, high_first);
+    k += whole * 8;
     lines += whole * kLineBytes;
   }
   for (; k < piece.cols; k += 8, lines += kLineBytes)

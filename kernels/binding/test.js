@@ -214,6 +214,27 @@ function checkPackedWeights(file) {
   assert.ok(addon.packedLayout() > 0);
 }
 
+/** Many at once, beside JavaScript, have the bytes of createWeight; the pool's threads are shared. */
+async function checkPacking() {
+  const [rows, cols, groupSize] = [80, 96, 32];
+  const weightOf = (i) => {
+    const codes = Uint8Array.from({ length: (rows * cols) / 2 }, (_, k) => (7 * k + i) & 255);
+    const scales = Float32Array.from({ length: (rows * cols) / groupSize }, (_, k) => k + i);
+    return { format: 'int4', rows, cols, groupSize, codes, scales };
+  };
+  const handles = await Promise.all(
+    Array.from({ length: 9 }, (_, i) => addon.packWeight(weightOf(i), 'int8')),
+  );
+  for (const [i, handle] of handles.entries()) {
+    const expected = addon.packedParts(addon.createWeight(weightOf(i), 'int8'));
+    assert.deepEqual(addon.packedParts(handle), expected);
+    addon.disposeWeight(handle);
+  }
+  assert.throws(() => addon.packWeight(weightOf(0), 'f32'), RangeError);
+  assert.throws(() => addon.packWeight({ ...weightOf(0), rows: 81 }, 'int8'), RangeError);
+  assert.throws(() => addon.packWeight(null, 'int8'), TypeError);
+}
+
 function checkWeights() {
   const codes = new Uint8Array(4);
   const good = { format: 'nf4', rows: 2, cols: 4, codes, groupSize: 4, scales: floats(1, 2) };
@@ -386,6 +407,7 @@ try {
   checkWeights();
   checkCaches();
   checkPackedWeights(path.join(folder, 'packed'));
+  await checkPacking();
   await checkQuantization();
   await checkHashing();
   checkProcesses();

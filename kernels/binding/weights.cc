@@ -40,25 +40,74 @@ Napi::Value map_file(const Napi::CallbackInfo& info) {
   return array_of(info.Env(), file);
 }
 
-std::unique_ptr<PackedWeight> pack(const Arguments& args, const WeightView& view, Compute compute) {
-  auto packed = std::make_unique<PackedWeight>(pack_weight(view, compute));
-  const size_t size = packed->size_bytes();
-  if (size > 0 && packed->data == nullptr)
-    throw Napi::Error::New(args.env(), "createWeight: no memory for " + std::to_string(size) +
-                                           " bytes of packed weights");
-  return packed;
+/// The weight of a WeightData object, as it is stored.
+std::unique_ptr<HeldWeight> stored_weight(const Arguments& args) {
+  if (!args.value(0).IsObject()) args.type_error("argument 1 must be an object");
+  auto held = std::make_unique<HeldWeight>();
+  held->view = read_weight(args, args.value(0).As<Napi::Object>(), held->arrays);
+  return held;
+}
+
+/// What went wrong in packing; empty when nothing did.
+std::string problem_of(const PackedWeight& packed) {
+  const size_t size = packed.size_bytes();
+  if (size == 0 || packed.data != nullptr) return "";
+  return "createWeight: no memory for " + std::to_string(size) + " bytes of packed weights";
 }
 
 /// createWeight(data, compute = 'f32')
 Napi::Value create_weight(const Napi::CallbackInfo& info) {
   const Arguments args(info, "createWeight");
-  if (!info[0].IsObject()) args.type_error("argument 1 must be an object");
   const size_t choice = info[1].IsUndefined() ? 0 : args.choice(1, kComputeNames);
-  auto held = std::make_unique<HeldWeight>();
-  held->view = read_weight(args, info[0].As<Napi::Object>(), held->arrays);
+  auto held = stored_weight(args);
   const auto compute = static_cast<Compute>(choice);
-  if (compute != Compute::kF32) held->keep_packed(pack(args, held->view, compute));
+  if (compute != Compute::kF32) {
+    auto packed = std::make_unique<PackedWeight>(pack_weight(held->view, compute));
+    const std::string problem = problem_of(*packed);
+    if (!problem.empty()) throw Napi::Error::New(info.Env(), problem);
+    held->keep_packed(std::move(packed));
+  }
   return handle_of(info.Env(), std::move(held));
+}
+
+/// Packs on a thread of Node's pool.
+class PackWorker final : public Napi::AsyncWorker {
+ public:
+  PackWorker(Napi::Env env, std::unique_ptr<HeldWeight> held, Compute compute)
+      : Napi::AsyncWorker(env),
+        held_(std::move(held)),
+        compute_(compute),
+        deferred_(Napi::Promise::Deferred::New(env)) {}
+
+  Napi::Promise promise() const { return deferred_.Promise(); }
+
+  void Execute() override {
+    packed_ = std::make_unique<PackedWeight>(pack_weight(held_->view, compute_));
+    const std::string problem = problem_of(*packed_);
+    if (!problem.empty()) SetError(problem);
+  }
+  void OnOK() override {
+    held_->keep_packed(std::move(packed_));
+    deferred_.Resolve(handle_of(Env(), std::move(held_)));
+  }
+  void OnError(const Napi::Error& error) override { deferred_.Reject(error.Value()); }
+
+ private:
+  std::unique_ptr<HeldWeight> held_;
+  std::unique_ptr<PackedWeight> packed_;
+  Compute compute_;
+  Napi::Promise::Deferred deferred_;
+};
+
+/// packWeight(data, compute)
+Napi::Value pack_weight_call(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "packWeight");
+  const auto compute = static_cast<Compute>(args.choice(1, kComputeNames));
+  if (compute == Compute::kF32) args.range_error("weights that compute in f32 are not packed");
+  auto worker = std::make_unique<PackWorker>(info.Env(), stored_weight(args), compute);
+  const Napi::Promise promise = worker->promise();
+  worker.release()->Queue();  // it deletes itself
+  return promise;
 }
 
 /// releasePages(bytes)
@@ -140,6 +189,7 @@ WeightUse::~WeightUse() { --users_; }
 void add_weights(Napi::Object exports) {
   add_function<map_file>(exports, "mapFile");
   add_call<create_weight>(exports, "createWeight");
+  add_function<pack_weight_call>(exports, "packWeight");
   add_procedure<release_pages>(exports, "releasePages");
   add_procedure<dispose_weight>(exports, "disposeWeight");
   add_function<has_rows_call>(exports, "hasRows");

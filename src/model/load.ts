@@ -12,6 +12,7 @@ import { LayerPlacement, layerOf, type Placed } from './layer-placement.js';
 import { HEAD, moduleOf, type ParameterSpec, specsOf, storedNamesOf } from './layout.js';
 import { type ParameterValue, toVariable, type VariableComputes } from './modules.js';
 import { openPackedCache, type PackedCache } from './packed-cache.js';
+import { readAhead } from './read-ahead.js';
 import { transposeBytes, transposeFloats } from './transpose.js';
 
 export { initModel } from './init.js';
@@ -42,6 +43,9 @@ export interface PlacementOptions {
   readonly onPlaced?: (placed: Placed) => void;
 }
 
+/** Elements that are read while others are packed: their scales take 4 bytes for each group of some 32. */
+const READ_AHEAD = 2 ** 28;
+
 /** Tensors that some writers keep and no model of ours reads: tables that follow from the config. */
 const HARMLESS = [
   /(^|\.)rotary_emb\.inv_freq$/,
@@ -63,16 +67,24 @@ export async function loadModel(
   const config = decoderConfig(checkpoint.config);
   const sources = findSources(checkpoint, config);
   refuseUnknown(checkpoint, config, sources);
-  const values = new Map<string, ParameterValue>();
   const placement = layerPlacement(checkpoint, sources, config, options);
   const reading = { ...options, memory: new ReusedMemory(), tied: config.tiedHead };
-  const packed = await packedCacheOf(checkpoint, sources, reading);
+  const packed = options.cachePacked
+    ? await packedCacheOf(checkpoint, sources, reading)
+    : undefined;
+  const values = new Map<string, ParameterValue>();
   try {
-    for (const source of sources) {
-      const value = await read(checkpoint, source, { ...reading, packed });
-      values.set(source.spec.name, value);
-      if (value instanceof Weight) placement?.add(source.spec, value);
-    }
+    const inTurn = packed !== undefined || options.quantize !== undefined || deviceMemory();
+    await readAhead(sources, {
+      most: inTurn ? 0 : READ_AHEAD,
+      size: ({ spec }) => spec.shape.reduce((product, length) => product * length, 1),
+      read: (source) => read(checkpoint, source, { ...reading, packed }),
+      done({ spec }, value) {
+        values.set(spec.name, value);
+        if (value instanceof Weight) placement?.add(spec, value);
+      },
+      discard: (value) => value.dispose(),
+    });
     if (placement) options.placement?.onPlaced?.(placement.finish());
     await packed?.finish();
     const computes = variableComputes(checkpoint, sources, options.compute);
@@ -271,7 +283,7 @@ async function frozen(
   const { compute, packed, memory } = options;
   if (!compute || !multiplies(spec, options)) return new Weight(data);
   const weight = new Weight(data, computeOf(compute.choice, compute.use, data.format));
-  const use = packWeight(weight);
+  const use = await packWeight(weight);
   if (!use) return weight;
   await packed?.keep(spec.name, weight);
   if (spec.role !== 'linear' && use === 'products') return weight;

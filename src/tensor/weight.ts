@@ -87,7 +87,12 @@ export class Weight {
     this.rows = data.rows;
     this.cols = data.cols;
     this.compute = compute;
-    if (form) this.#forms.set(form.make, form);
+    if (form) this.keepForm(form);
+  }
+
+  /** Takes over a backend's own form, which it has made of this weight already. */
+  keepForm(form: WeightForm): void {
+    this.#forms.set(form.make, form);
   }
 
   /** Reading its codes throws LlmkitError `kernel` once they are given up; tfjs looks at this of anything. */

@@ -1,4 +1,5 @@
-import { readdir, readFile } from 'node:fs/promises';
+import { readFileSync } from 'node:fs';
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { LlmkitError } from '../errors.js';
 
@@ -29,13 +30,14 @@ const CONVERTIBLE = ['tokenizer.model', 'spiece.model', 'vocab.json', 'vocab.txt
  * @throws LlmkitError `checkpoint` when tokenizer.json is missing, or a file is not JSON
  */
 export async function readTokenizerFiles(folder: string): Promise<TokenizerFiles> {
-  const tokenizerText = await readText(folder, TOKENIZER);
+  const tokenizerText = readText(folder, TOKENIZER);
   if (tokenizerText === undefined) throw await missing(folder);
-  const [settings, specialTokens, generation, config] = await Promise.all(
-    ['tokenizer_config', 'special_tokens_map', 'generation_config', 'config'].map((name) =>
-      readJson(folder, `${name}.json`),
-    ),
-  );
+  const [settings, specialTokens, generation, config] = [
+    'tokenizer_config',
+    'special_tokens_map',
+    'generation_config',
+    'config',
+  ].map((name) => readJson(folder, `${name}.json`));
   return {
     tokenizerText,
     tokenizer: parseObject(tokenizerText, join(folder, TOKENIZER)),
@@ -43,13 +45,14 @@ export async function readTokenizerFiles(folder: string): Promise<TokenizerFiles
     specialTokens: specialTokens ?? {},
     generation: generation ?? {},
     config: config ?? {},
-    template: await readText(folder, 'chat_template.jinja'),
+    template: readText(folder, 'chat_template.jinja'),
   };
 }
 
-async function readText(folder: string, name: string): Promise<string | undefined> {
+/** At once: the threads that would read beside JavaScript are packing weights. */
+function readText(folder: string, name: string): string | undefined {
   try {
-    return await readFile(join(folder, name), 'utf8');
+    return readFileSync(join(folder, name), 'utf8');
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
@@ -57,8 +60,8 @@ async function readText(folder: string, name: string): Promise<string | undefine
   }
 }
 
-async function readJson(folder: string, name: string): Promise<JsonObject> {
-  const text = await readText(folder, name);
+function readJson(folder: string, name: string): JsonObject {
+  const text = readText(folder, name);
   return text === undefined ? {} : parseObject(text, join(folder, name));
 }
 

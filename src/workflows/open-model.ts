@@ -71,12 +71,12 @@ export async function openModel(options: OpenModelOptions): Promise<OpenModel> {
     for (const part of opened.splice(0).reverse()) part.dispose();
   };
   try {
-    const tokenizer = await loadTokenizer(folder);
     const backend = await openBackend(options);
     const { cachePacked, onWarning } = options;
     const compute = { choice: choiceOn(backend, choice, use), use };
     const load = { ...options.load, ...placementOf(options) };
-    const model = await loadModel(checkpoint, { ...load, compute, cachePacked, onWarning });
+    const loading = loadModel(checkpoint, { ...load, compute, cachePacked, onWarning });
+    const { tokenizer, model } = await withTokenizer(folder, loading);
     opened.push(model);
     const adapter = options.adapter ? await loadAdapter(model, options.adapter) : undefined;
     if (adapter) opened.push(adapter);
@@ -88,6 +88,20 @@ export async function openModel(options: OpenModelOptions): Promise<OpenModel> {
     close();
     throw error;
   }
+}
+
+/** Reads the tokenizer while the model's weights are packed. */
+async function withTokenizer(
+  folder: string,
+  loading: Promise<Decoder>,
+): Promise<{ tokenizer: Tokenizer; model: Decoder }> {
+  const [tokenizer, model] = await Promise.allSettled([loadTokenizer(folder), loading]);
+  if (tokenizer.status === 'rejected') {
+    if (model.status === 'fulfilled') model.value.dispose();
+    throw tokenizer.reason;
+  }
+  if (model.status === 'rejected') throw model.reason;
+  return { tokenizer: tokenizer.value, model: model.value };
 }
 
 async function warnOfAnotherBase(

@@ -332,6 +332,12 @@ export interface Addon extends AddonKernels<Float32Array, Int32Array> {
    */
   replay(recording: RecordingHandle): boolean;
 
+  /**
+   * createWeight on threads beside JavaScript, which leaves the arrays alone meanwhile; f32 throws RangeError.
+   *
+   * @returns the packed weight, or an Error where there is no memory for it
+   */
+  packWeight(data: WeightData, compute: Compute): Promise<WeightHandle>;
   /** The version of the packed layout: bytes of another one mean something else. */
   packedLayout(): number;
   /** What a packed weight is made of, the bytes copied; one that is not packed throws RangeError. */

@@ -50,8 +50,8 @@ export interface BackendEntry {
   readonly setThreads?: (count: number) => void;
   /** Makes it known to tfjs. */
   readonly register: () => void;
-  /** Packs a weight; undefined where the backend has no form of its own. */
-  readonly pack?: (weight: Weight) => PackedUse | undefined;
+  /** Packs a weight, beside JavaScript where it can; undefined where the backend has no form of its own. */
+  readonly pack?: (weight: Weight) => PackedUse | undefined | Promise<PackedUse>;
 }
 
 /** Every backend, best first, and `native` on a GPU. */
@@ -69,10 +69,7 @@ export const BACKENDS: Readonly<Record<EngineName, BackendEntry>> = {
     },
     setThreads: (count) => loadAddon().setThreads(count),
     register: () => registerNative(loadAddon()),
-    pack: (weight) => {
-      const native = tf.backend() as NativeBackend;
-      return native.packedUse(native.weight(weight));
-    },
+    pack: (weight) => (tf.backend() as NativeBackend).pack(weight),
   },
   reference: {
     describe: () => 'reference (tfjs cpu, 1 thread)',

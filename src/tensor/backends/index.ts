@@ -97,7 +97,7 @@ async function nativeOrReference(options: BackendOptions): Promise<BackendInUse>
  *
  * @returns what the stored bytes are no longer needed for; undefined where it did not
  */
-export function packWeight(weight: Weight): PackedUse | undefined {
+export async function packWeight(weight: Weight): Promise<PackedUse | undefined> {
   if (weight.compute === 'f32') return undefined;
   return BACKENDS[backendInUse()].pack?.(weight);
 }

@@ -244,12 +244,19 @@ export class NativeBackend
     return weight.handle(this.#createWeight, this.#disposeWeight);
   }
 
+  /** Has the addon pack a weight, beside JavaScript. */
+  async pack(weight: Weight): Promise<PackedUse> {
+    const form = this.formOf(await this.addon.packWeight(weight.data, weight.compute));
+    weight.keepForm(form);
+    return form.use;
+  }
+
   /** What a packed weight is enough for. */
   packedUse(handle: WeightHandle): PackedUse {
     return this.addon.hasRows(handle) ? 'products and rows' : 'products';
   }
 
-  /** A packed weight that the addon has already, as the form of a weight that is about to be made. */
+  /** A packed weight that the addon has already, as the form of a weight. */
   formOf(handle: WeightHandle): WeightForm {
     const release = () => this.#disposeWeight(handle);
     return { make: this.#createWeight, value: handle, use: this.packedUse(handle), release };

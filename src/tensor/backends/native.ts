@@ -84,6 +84,7 @@ const ADDON_FUNCTIONS: Readonly<Record<keyof Addon, true>> = {
   matmul: true,
   mergedLinear: true,
   packedLayout: true,
+  packWeight: true,
   packedParts: true,
   quantizationError: true,
   quantize: true,

@@ -167,3 +167,21 @@ test('a failure in the middle frees what was loaded', async () => {
   expect(memory().numTensors).toBe(before);
   checkpoint.close();
 });
+
+test('a failure while other weights are packed waits for them and frees all', async () => {
+  const before = memory().numTensors;
+  const checkpoint = await checkpointOf(llama, keep);
+  const matrix = checkpoint.matrix.bind(checkpoint);
+  let read = 0;
+  Object.assign(checkpoint, {
+    matrix(module: string) {
+      if (++read === 4) throw new Error('stop');
+      return matrix(module);
+    },
+  });
+  const compute = { choice: 'bf16', use: 'generate' } as const;
+  await expect(loadModel(checkpoint, { compute })).rejects.toThrow('stop');
+  expect(read).toBe(8); // the others are under way by then
+  expect(memory().numTensors).toBe(before);
+  checkpoint.close();
+});

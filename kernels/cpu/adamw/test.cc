@@ -81,7 +81,7 @@ void check_all(Checks& checks) {
   set_thread_count(2);
   for (size_t n : kSizes)
     for (const double step : {1, 2, 1000}) check(checks, n, step);
-  check(checks, 50000, 3);
+  for (size_t n : {0, 50000}) check(checks, n, 3);
   for (size_t n : {0, 1, 255, 256, 257, 5000}) check_8bit(checks, n);
 }
 

@@ -78,7 +78,8 @@ void check_strided_copy(Checks& checks, const size_t (&shape)[4]) {
 void check_all(Checks& checks) {
   set_thread_count(3);
   const std::vector<size_t> shapes[] = {
-      {1}, {7}, {5, 9}, {33, 40}, {3, 17, 20}, {2, 18, 3, 5}, {2, 3, 1, 4, 2}, {2, 3, 2, 1, 3, 2}};
+      {1},         {7},           {5, 9},          {3, 0, 5},         {33, 40},
+      {3, 17, 20}, {2, 18, 3, 5}, {2, 3, 1, 4, 2}, {2, 3, 2, 1, 3, 2}};
   for (const auto& shape : shapes) check_transpose(checks, shape);
   check_transpose(checks, {300, 200});
   for (const size_t* shape : {kBlocks[0], kBlocks[1], kBlocks[2], kBlocks[3], kBlocks[4]}) {
@@ -91,6 +92,7 @@ void check_all(Checks& checks) {
   strided_copy({0, {}, {}, {}, &one, &copy});
   checks.that("a copy of no axes is of one word", copy == one);
   for (size_t cols : kSizes) check_rows(checks, cols);
+  check_rows(checks, 0);
 }
 
 }  // namespace

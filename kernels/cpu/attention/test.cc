@@ -240,14 +240,18 @@ void check_caches(Checks& checks) {
   check_cached(checks, Problem({1, 300, 300, 4, 2, 16}, 150, {0, true}), 3);
   check_cached(checks, Problem({1, 150, 150, 17, 1, 33}, 1000, {2.5f, false}), 16);
   check_cached(checks, Problem({1, 131, 131, 2, 2, 1}, 7, {0, false}), 0);
+  for (const size_t head_size : {64, 80, 96, 128, 65})
+    check_cached(checks, Problem({1, 130, 130, 2, 1, head_size}, 1000, {0, false}), head_size / 2);
   for (const KvType type : {KvType::kF32, KvType::kBf16, KvType::kInt8}) check_select(checks, type);
   check_extremes(checks);
 }
 
 void check_all(Checks& checks) {
-  const Shape shapes[] = {{1, 1, 1, 1, 1, 1},    {2, 5, 5, 2, 2, 8},    {1, 30, 30, 4, 2, 16},
-                          {2, 17, 40, 6, 2, 20}, {1, 1, 130, 4, 1, 64}, {1, 70, 150, 2, 1, 33},
-                          {3, 12, 12, 3, 3, 17}};
+  const Shape shapes[] = {{1, 1, 1, 1, 1, 1},     {2, 5, 5, 2, 2, 8},    {1, 30, 30, 4, 2, 16},
+                          {2, 17, 40, 6, 2, 20},  {1, 1, 130, 4, 1, 64}, {1, 70, 150, 2, 1, 33},
+                          {3, 12, 12, 3, 3, 17},  {1, 20, 33, 2, 1, 80}, {1, 17, 17, 3, 1, 96},
+                          {1, 15, 40, 2, 2, 128}, {1, 9, 31, 2, 1, 65},  {0, 5, 5, 2, 2, 8},
+                          {2, 0, 7, 2, 1, 8}};
   for (const Shape& shape : shapes)
     for (const int32_t window : {1000, 7, 1})
       for (const Features features :

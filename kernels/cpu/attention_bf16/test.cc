@@ -209,7 +209,8 @@ void check_other_ranges(Checks& checks) {
 void check_all(Checks& checks) {
   const Shape shapes[] = {{1, 1, 1, 1, 1},    {2, 5, 2, 2, 8},     {1, 70, 4, 2, 16},
                           {2, 33, 6, 2, 20},  {1, 150, 2, 1, 33},  {1, 200, 8, 1, 64},
-                          {2, 65, 17, 1, 80}, {1, 130, 4, 4, 128}, {1, 300, 3, 1, 40}};
+                          {2, 65, 17, 1, 80}, {1, 130, 4, 4, 128}, {1, 300, 3, 1, 40},
+                          {1, 66, 2, 1, 96},  {1, 63, 2, 2, 65},   {0, 5, 2, 1, 16}};
   for (const Shape& shape : shapes)
     for (const auto& [window, segment] :
          std::vector<std::pair<int32_t, int32_t>>{{1000, 1000}, {50, 1000}, {1000, 23}, {1, 1000}})

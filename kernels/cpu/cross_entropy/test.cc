@@ -43,14 +43,15 @@ void check(Checks& checks, const Head& head, size_t m, size_t skip, bool with_bi
   const size_t words = weight.rows, cols = weight.cols;
   Buffer h(m * cols, 11);
   const Buffer bias(words, 12), dlosses(m, 13);
-  for (size_t i = 0; i < h.size(); ++i) h[i] *= head.packed == nullptr ? 0.3f : 0.02f;
+  const float size = weight.format == WeightFormat::kInt8 ? 0.001f : 0.02f;  // codes are larger
+  for (size_t i = 0; i < h.size(); ++i) h[i] *= head.packed == nullptr ? 0.3f : size;
   std::vector<int32_t> targets(m);
   for (size_t i = 0; i < m; ++i)
     targets[i] = skip > 0 && i % skip == 0 ? -1 : static_cast<int32_t>((i * 37 + 1) % words);
   std::vector<float> w(words * cols);
   for (size_t i = 0; i < w.size(); ++i) w[i] = decode_reference(weight, i);
-  const CrossEntropyArgs p = {m, h.data(), weight, with_bias ? bias.data() : nullptr,
-                              targets.data(), head.packed};
+  const CrossEntropyArgs p = {
+      m, h.data(), weight, with_bias ? bias.data() : nullptr, targets.data(), head.packed};
   Results got(p);
   set_thread_count(3);
   got.fill(p, dlosses.data());
@@ -85,13 +86,17 @@ constexpr double kBf16Ulps = 6 * 16384;
 
 void check_packed(Checks& checks) {
   using F = WeightFormat;
-  for (const WeightCase& c : {WeightCase{F::kInt4, 2500, 64, 32, false, false},
-                              WeightCase{F::kNf4, 37, 128, 64, true, false},
-                              WeightCase{F::kBf16, 530, 20, 0, false, false}}) {
+  for (const WeightCase& c :
+       {WeightCase{F::kInt4, 2500, 64, 32, false, false},
+        WeightCase{F::kNf4, 37, 128, 64, true, false},
+        WeightCase{F::kInt8, 63, 65, 65, false, false},
+        WeightCase{F::kFp4, 65, 96, 32, false, false}, WeightCase{F::kF16, 31, 33, 0, false, false},
+        WeightCase{F::kBf16, 530, 20, 0, false, false}}) {
     const RandomWeight weight(c);
     const PackedWeight packed = pack_weight(weight.view, Compute::kBf16);
-    for (size_t m : {1, 20, 110})
-      for (size_t skip : {0, 3}) check(checks, {weight.view, &packed, kBf16Ulps}, m, skip, skip > 0);
+    for (size_t m : {0, 1, 20, 110})
+      for (size_t skip : {0, 3})
+        check(checks, {weight.view, &packed, kBf16Ulps}, m, skip, skip > 0);
   }
   const RandomWeight narrow({F::kBf16, 30, 4, 0, false, false});
   const PackedWeight packed = pack_weight(narrow.view, Compute::kBf16);
@@ -103,9 +108,10 @@ void check_all(Checks& checks) {
   for (const WeightCase& c :
        {WeightCase{F::kF32, 5, 7, 0, false, false}, WeightCase{F::kF32, 1100, 33, 0, false, false},
         WeightCase{F::kBf16, 512, 20, 0, false, false},
+        WeightCase{F::kF16, 63, 65, 0, false, false},
         WeightCase{F::kNf4, 700, 64, 64, true, false}}) {
     const RandomWeight weight(c);
-    for (size_t m : {1, 20, 110})
+    for (size_t m : {0, 1, 20, 110})
       for (size_t skip : {0, 1, 3}) check(checks, {weight.view}, m, skip, skip != 1);
   }
   const RandomWeight narrow({F::kF32, 30, 4, 0, false, false});

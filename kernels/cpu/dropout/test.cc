@@ -48,6 +48,8 @@ void check_all(Checks& checks) {
   for (size_t cols : kSizes)
     for (const double rate : {0.0, 0.1, 0.5, 0.999}) check(checks, 3, cols, rate);
   for (const double rate : {0.0, 0.05, 0.3}) check(checks, 500, 129, rate);
+  check(checks, 0, 5, 0.1);
+  check(checks, 3, 0, 0.1);
 }
 
 }  // namespace

@@ -124,6 +124,10 @@ void check_all(Checks& checks) {
   for (const Broadcast to_a : all)
     for (const Broadcast to_b : all)
       for (size_t cols : kSizes) check_binary(checks, 3, cols, to_a, to_b);
+  for (const Broadcast to : all) {
+    check_binary(checks, 0, 5, to, Broadcast::kFull);
+    check_binary(checks, 3, 0, to, Broadcast::kFull);
+  }
   check_binary(checks, 3000, 33, Broadcast::kFull, Broadcast::kRow);
   check_binary(checks, 3000, 33, Broadcast::kColumn, Broadcast::kFull);
   const float nan = NAN, one = 1;

@@ -57,6 +57,12 @@ void check_all(Checks& checks) {
     }
   check_dot(checks, 2, 2, 0);
   check_axpy(checks, 2, 20, 0, false);
+  for (const bool transposed : {false, true}) {
+    check_axpy(checks, 0, 5, 7, transposed);
+    check_axpy(checks, 3, 0, 7, transposed);
+  }
+  check_dot(checks, 0, 5, 7);
+  check_dot(checks, 3, 0, 7);
 }
 
 }  // namespace

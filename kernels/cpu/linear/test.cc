@@ -66,7 +66,17 @@ void check_rows(Checks& checks, const WeightView& weight) {
     checks.same("rows", y.data() + i * weight.cols, w.data() + ids[i] * weight.cols, weight.cols);
 }
 
+/// No rows leave nothing to do, and no address to read from.
+void check_no_rows(Checks& checks) {
+  const RandomWeight weight({WeightFormat::kInt4, 9, 64, 32, false, false});
+  linear(weight.view, 0, nullptr, nullptr, nullptr);
+  linear_grad_input(weight.view, 0, nullptr, nullptr);
+  dequantize_rows(weight.view, 0, nullptr, nullptr);
+  checks.that("no rows", true);
+}
+
 void check_all(Checks& checks) {
+  check_no_rows(checks);
   for (const WeightCase& c : weight_cases()) {
     const RandomWeight weight(c);
     check_values(checks, weight.view);
@@ -76,8 +86,10 @@ void check_all(Checks& checks) {
   // Large enough for several blocks and for the threads to be woken.
   for (F format : {F::kF32, F::kBf16, F::kF16, F::kInt8, F::kInt4, F::kNf4, F::kFp4}) {
     const RandomWeight whole({format, 150, 320, 64, format == F::kNf4, format == F::kInt4});
+    check_values(checks, whole.view);
     check_bits(checks, whole.view);
     const RandomWeight ragged({format, 61, 75, 25, false, false});
+    check_values(checks, ragged.view);
     check_bits(checks, ragged.view);
   }
 }

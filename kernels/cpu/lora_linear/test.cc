@@ -197,25 +197,47 @@ void check_gradient_bits(Checks& checks, const WeightView& view, const PackedWei
   }
 }
 
-/// What LoRA adds counts, or does not, below the normal numbers alike for every number of rows.
-void check_tiny(Checks& checks) {
-  const size_t rows = 32, cols = 64, most = 16;
-  const std::vector<uint16_t> zeros(rows * cols);
-  WeightView view;
-  view.format = WeightFormat::kBf16;
-  view.rows = rows;
-  view.cols = cols;
-  view.codes = reinterpret_cast<const uint8_t*>(zeros.data());
-  const PackedWeight packed = pack_weight(view, Compute::kBf16);
-  const std::vector<float> x(most * cols, 1.0f), a(cols, 1e-20f / cols), b(rows, 1e-19f);
+/// What LoRA adds to a product of zeros, for any number of rows: beside float32 and integers it
+/// counts below the normal numbers; in bf16 it may be lost there, above them it is not.
+void check_tiny(Checks& checks, const WeightView& zeros, const PackedWeight* packed, float factor) {
+  const size_t most = 70, cols = zeros.cols;
+  const std::vector<float> x(most * cols, 1.0f), a(cols, 1e-20f), b(zeros.rows, factor);
+  const bool splits = packed != nullptr && packed->compute == Compute::kBf16;
   float first = -1;
-  for (const size_t m : {size_t{1}, size_t{4}, size_t{5}, most}) {
-    std::vector<float> y(m * rows), low(m);
-    lora_linear({view, &packed, 1, a.data(), b.data(), 1.0f},
+  for (const size_t m : {size_t{1}, size_t{4}, size_t{5}, size_t{16}, most}) {
+    std::vector<float> y(m * zeros.rows), low(m);
+    lora_linear({zeros, packed, 1, a.data(), b.data(), 1.0f},
                 {m, x.data(), x.data(), nullptr, y.data(), low.data()});
+    const float want = low[0] * factor;
+    checks.that("low", std::fabs(low[0] / (1e-20f * static_cast<float>(cols)) - 1) < 1e-4);
     if (first < 0) first = y[0];
-    for (const float value : y)
-      checks.that("tiny", value == first && (value == 0 || value == low[0] * b[0]));
+    for (const float value : y) {
+      checks.that("any m", value == first);
+      if (!splits) checks.that("tiny", value == want && value > 0);
+      const bool lost = value == 0 && want < 0x1p-126f;
+      if (splits) checks.that("tiny in bf16", lost || std::fabs(value / want - 1) < 0x1p-15);
+    }
+  }
+}
+
+void check_tiny(Checks& checks) {
+  const size_t rows = 33, cols = 64;
+  const std::vector<uint8_t> zeros(2 * rows * cols), middles(rows * cols, 128);
+  const std::vector<float> scales(rows, 1.0f);
+  WeightView halves, bytes;
+  halves.format = WeightFormat::kBf16;
+  bytes.format = WeightFormat::kInt8;
+  halves.rows = bytes.rows = rows;
+  halves.cols = bytes.cols = bytes.group_size = cols;
+  halves.codes = zeros.data();
+  bytes.codes = middles.data();
+  bytes.scales = scales.data();
+  const PackedWeight rounded = pack_weight(halves, Compute::kBf16);
+  const PackedWeight integers = pack_weight(bytes, Compute::kInt8);
+  for (const float factor : {1e-21f, 1e-17f}) {  // below and above the normal numbers
+    check_tiny(checks, halves, nullptr, factor);
+    check_tiny(checks, halves, &rounded, factor);
+    check_tiny(checks, bytes, &integers, factor);
   }
 }
 
@@ -262,6 +284,25 @@ void check_all(Checks& checks) {
           }
       check_bits(checks, random.view, packed);
       check_gradient_bits(checks, random.view, packed);
+    }
+  }
+  // The other formats, and tails of rows, columns, rows of x and the rank.
+  for (const WeightCase& c :
+       {WeightCase{F::kBf16, 83, 75, 0, false, false}, WeightCase{F::kF16, 31, 65, 0, false, false},
+        WeightCase{F::kInt4, 65, 96, 32, false, false},
+        WeightCase{F::kInt8, 15, 63, 63, false, true},
+        WeightCase{F::kFp4, 17, 33, 64, false, false}}) {
+    const RandomWeight random(c);
+    for (const Compute compute : {Compute::kBf16, Compute::kInt8}) {
+      const PackedWeight weight = pack_weight(random.view, compute);
+      for (const size_t m : {0, 1, 15, 33})
+        for (const size_t rank : {1, 7, 17}) {
+          const Layer layer(random.view, &weight, rank, m, m == 15);
+          check_forward(checks, layer);
+          check_gradient(checks, layer, m == 15);
+          check_held(checks, layer, m == 15);
+        }
+      check_bits(checks, random.view, &weight);
     }
   }
   // More rows of dy than a panel has, more parts of the rank than rows of a weight that are decoded

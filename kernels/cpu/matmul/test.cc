@@ -42,7 +42,7 @@ void check_all(Checks& checks) {
         check(checks,
               {batch_a, batch_b, m, n, k, nullptr, nullptr, nullptr, transpose_a, transpose_b});
       };
-      for (size_t size : {1, 2, 15, 16, 17, 33}) {
+      for (size_t size : {1, 2, 15, 16, 17, 31, 33, 63, 65}) {
         sizes(1, 1, size, 5, 7);
         sizes(2, 2, 3, size, 7);
         sizes(4, 1, 3, 5, size);
@@ -51,6 +51,7 @@ void check_all(Checks& checks) {
       sizes(1, 1, 200, 210, 300);
       sizes(2, 1, 3, 4, 0);
       sizes(1, 1, 0, 4, 3);
+      sizes(2, 1, 3, 0, 4);
     }
 }
 

@@ -92,7 +92,11 @@ inline std::vector<WeightCase> packed_cases() {
       {F::kInt4, 3, 20, 4, false, false},     {F::kInt8, 50, 256, 128, false, false},
       {F::kInt8, 31, 81, 27, false, true},    {F::kInt8, 16, 150, 150, false, false},
       {F::kNf4, 34, 256, 64, true, false},    {F::kBf16, 37, 130, 0, false, false},
-      {F::kF32, 17, 40, 0, false, false},     {F::kInt4, 1, 1, 1, false, false}};
+      {F::kF32, 17, 40, 0, false, false},     {F::kInt4, 1, 1, 1, false, false},
+      {F::kInt4, 15, 63, 63, false, false},   {F::kInt8, 32, 65, 65, false, true},
+      {F::kFp4, 63, 17, 64, false, false},    {F::kNf4, 65, 31, 64, true, false},
+      {F::kF16, 33, 15, 0, false, false},     {F::kBf16, 15, 63, 0, false, false},
+      {F::kBf16, 64, 1, 0, false, false}};
   cases.insert(cases.end(), more.begin(), more.end());
   return cases;
 }

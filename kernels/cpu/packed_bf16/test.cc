@@ -119,16 +119,32 @@ void check_threads(Checks& checks, const PackedWeight& w) {
   }
 }
 
-/// Products and sums below the normal numbers: one row alone and in a block of rows.
+/// Products and sums around the smallest normal number, some of which tiles take as zeros: one row
+/// alone has the bits that it has in a block of rows.
 void check_tiny(Checks& checks, const PackedWeight& w) {
   const size_t most = 64;
   Buffer x(most * w.cols, 1);
-  for (size_t i = 0; i < most * w.cols; ++i) x.data()[i] *= i % 3 == 0 ? 0x1p-126f : 0x1p-128f;
+  const float size = w.code == PackedCode::kSixteenBit ? 0x1p-117f : 0x1p-124f;  // codes are 2^-7
+  for (size_t i = 0; i < most * w.cols; ++i) x[i] *= i % 3 == 0 ? size : size / 8;
   Buffer want(most * w.rows, 2), y(w.rows, 3);
   packed_linear(w, most, x.data(), nullptr, want.data());
+  size_t zeros = 0;
+  for (size_t i = 0; i < want.size(); ++i) zeros += want[i] == 0;
+  checks.that("not all are lost", zeros < want.size() / 2);
   for (size_t row = 0; row < most; ++row) {
     packed_linear(w, 1, x.data() + row * w.cols, nullptr, y.data());
     checks.same("tiny", y.data(), want.data() + row * w.rows, w.rows);
+  }
+}
+
+/// What float32 adds to a product counts below the normal numbers too, whatever the product does.
+void check_tiny_update(Checks& checks, const PackedWeight& w) {
+  const std::vector<float> x(64 * w.cols), low(64, 1e-20f), high(w.rows, 1e-19f);
+  const LowRank update = {1, low.data(), high.data(), w.rows, 1};
+  for (const size_t m : {1, 4, 5, 64}) {
+    std::vector<float> y(m * w.rows);
+    packed_linear(w, m, x.data(), nullptr, y.data(), &update);
+    for (const float value : y) checks.that("tiny update", value == 1e-20f * 1e-19f && value > 0);
   }
 }
 
@@ -141,6 +157,15 @@ void check_special(Checks& checks, const PackedWeight& w) {
     checks.that("not finite", !std::isfinite(y[0]) && !std::isfinite(y[w.rows - 1]));
     checks.that("of its row alone", std::isfinite(y[w.rows]));
   }
+}
+
+/// No rows of x leave nothing to do, and no address to read from.
+void check_no_rows(Checks& checks) {
+  const RandomWeight random({WeightFormat::kNf4, 40, 64, 64, false, false});
+  float* const nowhere = nullptr;
+  for (const Compute compute : {Compute::kBf16, Compute::kInt8})
+    packed_linear(pack_weight(random.view, compute), 0, nowhere, nullptr, nowhere);
+  checks.that("no rows", true);
 }
 
 void check_all(Checks& checks) {
@@ -161,9 +186,14 @@ void check_all(Checks& checks) {
     check_kernels(checks, deep);
     check_held(checks, deep);
   }
-  const RandomWeight ones({F::kNf4, 40, 256, 64, false, false});
-  check_special(checks, pack_weight(ones.view, Compute::kBf16));
-  check_tiny(checks, pack_weight(ones.view, Compute::kBf16));
+  for (F format : {F::kNf4, F::kInt4, F::kInt8, F::kBf16}) {
+    const RandomWeight random({format, 40, 256, 64, false, false});
+    const PackedWeight weight = pack_weight(random.view, Compute::kBf16);
+    check_special(checks, weight);
+    check_tiny(checks, weight);
+    check_tiny_update(checks, weight);
+  }
+  check_no_rows(checks);
 }
 
 }  // namespace

@@ -1,6 +1,8 @@
 #include "base/parallel.h"
+#include "base/scratch.h"
 #include "cpu/gemm/reference.h"
 #include "cpu/packed/packed.h"
+#include "cpu/packed_grad/packed_grad.h"
 #include "cpu/packed_grad/reference.h"
 #include "testing/testing.h"
 
@@ -42,10 +44,56 @@ void check_bits(Checks& checks, const PackedWeight& weight) {
     set_thread_count(threads);
     for (const size_t m : {1, 2, 15, 16, 17, 33, 49, 64, 65, 97, 150}) {
       const size_t skip = most - m;
-      packed_grad_input(weight,
-                        {m, dy.data() + skip * n, n, 0, weight.tiles, dx.data(), false});
+      packed_grad_input(weight, {m, dy.data() + skip * n, n, 0, weight.tiles, dx.data(), false});
       checks.same("any m, any threads", dx.data(), want.data() + skip * k, m * k);
     }
+  }
+}
+
+size_t round_up(size_t n, size_t step) { return (n + step - 1) / step * step; }
+
+/// Room for a panel or a block of some kernels.
+void* room(Scratch slot, size_t values, size_t element) {
+  return scratch(slot, round_up(values * element, sizeof(float)) / sizeof(float));
+}
+
+/// The kernels that run here, best first.
+std::vector<const PackedGradKernels*> kernels_of_machine() {
+  std::vector<const PackedGradKernels*> found;
+#define PACKED_GRAD_KERNELS(required, name) \
+  if (runs_here(required)) found.push_back(&name);
+#include "cpu/packed_grad/kernels.inc"
+#undef PACKED_GRAD_KERNELS
+  return found;
+}
+
+/// A panel of the weight by 17 rows of dy, by every kernel: a machine chooses one of them alone.
+void check_kernels(Checks& checks, const WeightView& view, const PackedWeight& weight) {
+  const size_t m = 17, width = 32, n = std::min(view.rows, kGradDepth), ld = n + 3;
+  const size_t cols = std::min(weight.padded_cols(), kGradCols);
+  const size_t wide = round_up(cols, 16), depth = round_up(n, kGradStep);
+  const std::vector<float> w = packed_values_reference(view, weight.code);
+  const Buffer dy(m * ld, 1);
+  std::vector<float> rounded(m * n), sums(wide * width), turned(16 * kGradRows);
+  for (size_t i = 0; i < m * n; ++i) rounded[i] = bf16_reference(dy[i / n * ld + i % n]);
+  for (const PackedGradKernels* kernels : kernels_of_machine()) {
+    void* const panel = room(Scratch::kDecoded, kGradCols * kGradDepth, kernels->element);
+    void* const block = room(Scratch::kGradRows, width * depth, kernels->element);
+    kernels->decode(weight, {0, cols, 0, round_up(n, 16) / 16}, panel);
+    kernels->pack({dy.data(), ld, m, width, n}, block);
+    kernels->product({wide, width, depth, panel, block, sums.data(), width, false});
+    for (size_t col = 0; col < cols; ++col) {
+      const size_t in_group = col % weight.group_stride;
+      const size_t k = col / weight.group_stride * weight.group + in_group;
+      if (in_group >= weight.group || k >= view.cols) continue;
+      for (size_t i = 0; i < m; ++i) {
+        const Sum want = dot_reference(n, rounded.data() + i * n, 1, w.data() + k, view.cols);
+        checks.near("sum", sums[col * width + i], want.value, ulps_of(n), want.scale());
+      }
+    }
+    kernels->transpose(sums.data(), width, turned.data());
+    for (size_t i = 0; i < 256; ++i)
+      checks.that("turned", turned[i / 16 * kGradRows + i % 16] == sums[i % 16 * width + i / 16]);
   }
 }
 
@@ -63,6 +111,7 @@ void check_all(Checks& checks) {
       if (c.format == F::kF32) continue;  // has no packed form
       const PackedWeight weight = pack_weight(random.view, compute);
       check_values(checks, random.view, weight, 5, 0, weight.tiles);
+      check_kernels(checks, random.view, weight);
       if (weight.tiles > 2) check_values(checks, random.view, weight, 70, 1, weight.tiles - 2);
       check_bits(checks, weight);
     }

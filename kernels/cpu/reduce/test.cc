@@ -71,6 +71,11 @@ void check_all(Checks& checks) {
     check(checks, 2, size, 3);
     check_argmax(checks, size);
   }
+  check(checks, 0, 5, 1);
+  check(checks, 3, 5, 0);
+  float none = 1;
+  reduce(Reduction::kSum, {1, 0, 1, nullptr, &none});
+  checks.that("a sum of nothing", none == 0);
   check(checks, 600, 90, 1);
   check(checks, 1, 900, 300);
   check_special_values(checks);

@@ -6,8 +6,8 @@ using namespace llmkit::testing;
 
 namespace {
 
-void check(Checks& checks, size_t half, size_t extra) {
-  const size_t positions = 3, heads = 2, head_size = 2 * half + extra;
+void check(Checks& checks, size_t half, size_t extra, size_t positions = 3) {
+  const size_t heads = 2, head_size = 2 * half + extra;
   const size_t size = positions * heads * head_size;
   const Buffer x(size, 1), cos(positions * half, 2), sin(positions * half, 3);
   Buffer y(size, 4);
@@ -48,8 +48,9 @@ void check(Checks& checks, size_t half, size_t extra) {
 }
 
 void check_all(Checks& checks) {
-  for (size_t half : {0, 1, 4, 15, 16, 17, 32, 64})
+  for (size_t half : {0, 1, 4, 15, 16, 17, 32, 40, 48, 63, 64, 65})
     for (size_t extra : {0, 1, 20}) check(checks, half, extra);
+  check(checks, 16, 1, 0);
 }
 
 }  // namespace

@@ -102,6 +102,7 @@ void check_all(Checks& checks) {
     check_values(checks, {3, size, 19});
     check_values(checks, {18, 21, size});
   }
+  check_values(checks, {0, 5, 7});
   check_values(checks, {130, 140, 150});
   check_values(checks, {300, 70, 600});
   check_held(checks, {300, 70, 600});

@@ -78,8 +78,8 @@ void check_columns(Checks& checks, size_t rows, size_t cols) {
 void check_all(Checks& checks) {
   for (const size_t threads : {1, 3}) {
     set_thread_count(threads);
-    for (const size_t rows : {1, 8, 16, 17, 70}) {
-      for (const size_t cols : {1, 8, 31, 64, 130}) {
+    for (const size_t rows : {1, 8, 15, 16, 17, 33, 70}) {
+      for (const size_t cols : {1, 8, 31, 33, 63, 64, 65, 130}) {
         check_columns(checks, rows, cols);
         check_rows(checks, rows, cols, {cols, (cols + 31) / 32 * 32, false});
         check_rows(checks, rows, cols, {64, 64, true});

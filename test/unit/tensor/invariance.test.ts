@@ -1,8 +1,9 @@
 import { beforeAll, describe, expect, test } from 'vitest';
 import { useBackend } from '../../../src/tensor/backends/index.js';
+import { type Compute, computeOf } from '../../../src/tensor/compute.js';
 import * as ops from '../../../src/tensor/ops/index.js';
 import * as tf from '../../../src/tensor/tfjs.js';
-import { Weight } from '../../../src/tensor/weight.js';
+import { Weight, type WeightFormat } from '../../../src/tensor/weight.js';
 import { testedBackends } from '../../helpers/backends.js';
 import { randomNormal } from '../../helpers/random.js';
 import { bitsOf, scoped } from './bits.js';
@@ -32,9 +33,21 @@ const rowFunctions: Record<string, RowFunction> = {
   'gradient of crossEntropy': gradientOf((x) => ops.crossEntropy(x, matrix(), targetsOf(x))),
 };
 for (const kind of Object.keys(WEIGHT_KINDS)) {
-  const weight = randomWeight(kind, ROWS, COLS);
-  rowFunctions[`linear, ${kind}`] = (x) => ops.linear(x, weight);
-  rowFunctions[`gradient of linear, ${kind}`] = gradientOf((x) => ops.linear(x, weight));
+  const { data } = randomWeight(kind, ROWS, COLS);
+  for (const compute of computesOf(data.format)) {
+    const weight = new Weight(data, compute);
+    rowFunctions[`linear, ${kind}, ${compute}`] = (x) => ops.linear(x, weight);
+    rowFunctions[`gradient of linear, ${kind}, ${compute}`] = gradientOf((x) =>
+      ops.linear(x, weight),
+    );
+  }
+}
+
+/** What weights of a format compute in. */
+function computesOf(format: WeightFormat): Set<Compute> {
+  return new Set(
+    (['f32', 'bf16', 'int8'] as const).map((choice) => computeOf(choice, 'train', format)),
+  );
 }
 
 for (const compute of ['f32', 'bf16'] as const) {

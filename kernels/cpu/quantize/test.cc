@@ -82,8 +82,7 @@ std::vector<Case> cases() {
       {F::kInt4, 3, 17, 1},          {F::kInt8, 9, 100, 100},    {F::kInt8, 7, 33, 33, true},
       {F::kInt8, 40, 512, 64, true}, {F::kInt8, 3, 9001, 9001},  {F::kNf4, 9, 64, 64},
       {F::kNf4, 7, 37, 64},          {F::kNf4, 300, 96, 32},     {F::kNf4, 5, 4100, 4096},
-      {F::kFp4, 9, 64, 64},          {F::kFp4, 7, 37, 32},       {F::kFp4, 99, 300, 128},
-      {F::kNf4, 0, 64, 64}};
+      {F::kFp4, 9, 64, 64},          {F::kFp4, 7, 37, 32},       {F::kFp4, 99, 300, 128}};
 }
 
 /// The sums that quantize and quantization_error give, against double. A lane adds up `run` / 16
@@ -241,6 +240,9 @@ void check_all(Checks& checks) {
       check_not_finite(checks, c, dense);
     }
   for (const Case& c : gain_cases()) check_gain(checks, c);
+  const Case none = {F::kNf4, 0, 64, 64};
+  check_case(checks, none, DenseMatrix(F::kF32, none, 1));
+  check_search(checks, none, DenseMatrix(F::kF32, none, 1));
 }
 
 }  // namespace

@@ -16,7 +16,7 @@ __host__ __device__ constexpr uint32_t swizzled_piece(int row, int piece) {
 }  // namespace llmkit::cuda
 
 // LLMKIT_WARPGROUPS is defined where code for them is compiled; kernels are empty elsewhere, and
-// launchers look for code for sm_90a first.
+// launchers look for code for sm_90a first. A .cu that names it is compiled so (nvcc.cmake).
 
 #if defined(LLMKIT_EMULATED)
 #define LLMKIT_WARPGROUPS

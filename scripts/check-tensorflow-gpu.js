@@ -66,16 +66,21 @@ function compileForGpus() {
   process.stdout.write("done: kernels for TensorFlow's GPU device compile\n");
 }
 
-/** The addon with the kernels on the emulated device. */
+/** The addon with the kernels on the emulated device, which npm's tests are built of too. */
 function buildEmulated() {
   const emulated = join(ROOT, 'build', 'tensorflow-emulated');
   const kernels = join(ROOT, 'build', 'cmake');
-  build({ folder: kernels, flags: ['-DLLMKIT_SANITIZE='], targets: ['kernels'] });
+  build({
+    folder: kernels,
+    flags: ['-DLLMKIT_TESTS=ON', '-DLLMKIT_SANITIZE='],
+    targets: ['kernels', 'cuda_kernels_emulated'],
+  });
   build({
     folder: emulated,
     flags: [
       `-DLLMKIT_TENSORFLOW_DIR=${join(unpacked, 'tensorflow')}`,
       `-DLLMKIT_KERNELS=${join(kernels, 'libkernels.a')}`,
+      `-DLLMKIT_EMULATED_KERNELS=${join(kernels, 'libcuda_kernels_emulated.a')}`,
       '-DLLMKIT_TESTS=ON',
     ],
     targets: ['llmkit_tensorflow_emulated'],

@@ -5,10 +5,18 @@ file(GLOB cuda_sources CONFIGURE_DEPENDS cuda/*/*.cu)
 set_source_files_properties(${cuda_sources} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS "-x;c++")
 file(GLOB cuda_emulator CONFIGURE_DEPENDS cuda/emulator/*.cc)
 
-add_library(cuda_kernels_emulated STATIC ${cuda_kernels} ${cuda_emulator})
-target_compile_definitions(cuda_kernels_emulated PUBLIC LLMKIT_EMULATED)
-target_compile_options(cuda_kernels_emulated PUBLIC -Wno-unknown-pragmas)
-target_link_libraries(cuda_kernels_emulated PUBLIC kernels)
+if(LLMKIT_EMULATED_KERNELS)
+  add_library(cuda_kernels_emulated STATIC IMPORTED)
+  set_target_properties(cuda_kernels_emulated PROPERTIES
+                        IMPORTED_LOCATION ${LLMKIT_EMULATED_KERNELS})
+else()
+  add_library(cuda_kernels_emulated STATIC ${cuda_kernels} ${cuda_emulator})
+  target_compile_definitions(cuda_kernels_emulated PRIVATE LLMKIT_EMULATED)
+  target_compile_options(cuda_kernels_emulated PRIVATE -Wno-unknown-pragmas)
+endif()
+target_compile_definitions(cuda_kernels_emulated INTERFACE LLMKIT_EMULATED)
+target_compile_options(cuda_kernels_emulated INTERFACE -Wno-unknown-pragmas)
+target_link_libraries(cuda_kernels_emulated INTERFACE kernels)
 
 # One test per folder, in two orders of threads and blocks: a missing barrier shows in one of them.
 foreach(test ${cuda_tests})

@@ -106,13 +106,17 @@ float half_of(uint32_t pair, unsigned i, Float16 type) {
   return type == Float16::kBf16 ? bf16_value(bits) : half_value(bits);
 }
 
+/// A row of b or c: the compiler adds its values side by side.
+using Row = float __attribute__((vector_size(32)));
+
 /// mma.m16n8k16, with g = lane / 4 and t = lane % 4. a0..a3 hold rows g, g+8, g, g+8 and columns
 /// 2t, 2t, 2t+8, 2t+8 with their right neighbours; b0, b1 rows 2t, 2t+8 with the next, column g; c
 /// rows g, g, g+8, g+8 and columns 2t, 2t+1, 2t, 2t+1. The sum is a chain over k in float32; that
 /// of the hardware keeps other bits on the way.
 template <Float16 kType>
 void multiply_together(void* const* payloads, unsigned) {
-  float a[16][16], b[16][8], c[16][8];
+  float a[16][16];
+  Row b[16], c[16];
   for (unsigned lane = 0; lane < 32; ++lane) {
     const Product& p = *static_cast<const Product*>(payloads[lane]);
     const unsigned g = lane / 4, t = lane % 4;
@@ -123,9 +127,11 @@ void multiply_together(void* const* payloads, unsigned) {
       for (unsigned j = 0; j < 2; ++j) c[g + 8 * j][2 * t + i] = p.c[2 * j + i];
     }
   }
-  for (unsigned m = 0; m < 16; ++m)
-    for (unsigned k = 0; k < 16; ++k)
-      for (unsigned n = 0; n < 8; ++n) c[m][n] += a[m][k] * b[k][n];
+  for (unsigned m = 0; m < 16; ++m) {
+    Row sum = c[m];
+    for (unsigned k = 0; k < 16; ++k) sum += a[m][k] * b[k];
+    c[m] = sum;
+  }
   for (unsigned lane = 0; lane < 32; ++lane) {
     const Product& p = *static_cast<const Product*>(payloads[lane]);
     for (unsigned i = 0; i < 4; ++i) p.c[i] = c[lane / 4 + 8 * (i / 2)][2 * (lane % 4) + i % 2];

@@ -59,8 +59,8 @@ function checkSpills() {
 }
 
 /** The hot kernels use tensor cores, copies that no thread waits for, and loads of whole matrices, on every chip. */
-function checkInstructions(chips) {
-  const { missing, used } = missingInstructions(OBJECTS, [...chips]);
+async function checkInstructions(chips) {
+  const { missing, used } = await missingInstructions(OBJECTS, [...chips]);
   for (const message of missing) fail(message);
   process.stdout.write(`instructions: ${HOT.length} files looked at (${used})\n`);
 }
@@ -86,7 +86,7 @@ function runTests() {
 if (!existsSync(ADDON) || !existsSync(OBJECTS)) {
   process.stdout.write('skipped: the checks of the CUDA kernels (llmkit_cuda.node is not built)\n');
 } else {
-  checkInstructions(checkSpills());
+  await checkInstructions(checkSpills());
   checkAddon();
   runTests();
   process.exitCode = failures === 0 ? 0 : 1;

@@ -1,8 +1,9 @@
 // The instructions that make the hot CUDA kernels fast, looked for in the code that was built for each chip.
-import { spawnSync } from 'node:child_process';
+import { execFile, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { availableParallelism, tmpdir } from 'node:os';
 import path from 'node:path';
+import { promisify } from 'node:util';
 import { findNvcc, isThere, ROOT } from './native-build.js';
 
 /** What must be found in the code of a file: in SASS, or where it cannot be shown in PTX. */
@@ -46,19 +47,21 @@ function sassByChip(object) {
 }
 
 /** The PTX of a source, for one chip; nothing, and what nvcc says, where it makes none. */
-function ptxOf(file, chip) {
+async function ptxOf(file, chip) {
   const folder = mkdtempSync(path.join(tmpdir(), 'llmkit-ptx-'));
   const ptx = path.join(folder, 'kernels.ptx');
   const kernels = path.join(ROOT, 'kernels');
   const options = ['-std=c++17', '-fmad=false', `-arch=compute_${chip}`, '-I', kernels, '-o', ptx];
   const source = path.join(kernels, 'cuda', file);
-  const { status, stderr } = spawnSync(findNvcc(), ['--ptx', ...options, source], {
-    encoding: 'utf8',
-  });
-  if (status !== 0) process.stderr.write(stderr ?? '');
-  const text = status === 0 ? readFileSync(ptx, 'utf8') : '';
-  rmSync(folder, { recursive: true });
-  return text;
+  try {
+    await promisify(execFile)(findNvcc(), ['--ptx', ...options, source]);
+    return readFileSync(ptx, 'utf8');
+  } catch (error) {
+    process.stderr.write(error.stderr ?? `${error.message}\n`);
+    return '';
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 }
 
 /** A file's instructions that the SASS of a chip lacks. */
@@ -74,14 +77,27 @@ function missingInSass({ file, has }, objects, chips) {
 }
 
 /** The same of PTX, which is one for all chips but those that have instructions of their own. */
-function missingInPtx({ file, has }, chips) {
+async function missingInPtx({ file, has }, chips) {
   const codes = new Map();
-  return has.flatMap((name) => {
+  const missing = [];
+  for (const name of has) {
     const { ptx, chip = '80' } = INSTRUCTIONS[name];
-    if (chip !== '80' && !chips.includes(chip)) return [];
-    if (!codes.has(chip)) codes.set(chip, ptxOf(file, chip));
-    return ptx.test(codes.get(chip)) ? [] : [`${file} has no ${ptx} in its PTX for sm_${chip}`];
-  });
+    if (chip !== '80' && !chips.includes(chip)) continue;
+    if (!codes.has(chip)) codes.set(chip, await ptxOf(file, chip));
+    if (!ptx.test(codes.get(chip))) missing.push(`${file} has no ${ptx} in its PTX for sm_${chip}`);
+  }
+  return missing;
+}
+
+/** The same of all hot files; a compiler for each processor. */
+async function allMissingInPtx(chips) {
+  const missing = HOT.map(() => []);
+  const left = HOT.keys();
+  const work = async () => {
+    for (const i of left) missing[i] = await missingInPtx(HOT[i], chips);
+  };
+  await Promise.all(Array.from({ length: availableParallelism() }, work));
+  return missing.flat();
 }
 
 /**
@@ -91,11 +107,10 @@ function missingInPtx({ file, has }, chips) {
  * @param chips that they were built for
  * @returns messages, and what was looked at
  */
-export function missingInstructions(objects, chips) {
+export async function missingInstructions(objects, chips) {
   if (isThere('cuobjdump')) {
     const missing = HOT.flatMap((each) => missingInSass(each, objects, chips));
     return { missing, used: 'SASS, by cuobjdump' };
   }
-  const missing = HOT.flatMap((each) => missingInPtx(each, chips));
-  return { missing, used: 'PTX, for there is no cuobjdump' };
+  return { missing: await allMissingInPtx(chips), used: 'PTX, for there is no cuobjdump' };
 }

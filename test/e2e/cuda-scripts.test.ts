@@ -77,7 +77,8 @@ test('instructions are looked for in the code of each chip', () => {
   const cuobjdump = `[ "$1" = --version ] && exit
     printf 'arch = sm_80\\n${all}\\narch = sm_86\\nLDGSTS LDSM\\narch = sm_90a\\n${all}\\n'`;
   const look = (chips: string) =>
-    call('instructions.js', `s.missingInstructions('objects', ${chips})`, { cuobjdump }).returned;
+    call('instructions.js', `await s.missingInstructions('objects', ${chips})`, { cuobjdump })
+      .returned;
   expect(look("['80', '90a']")).toEqual({ missing: [], used: 'SASS, by cuobjdump' });
   const { missing } = look("['80', '86', '90a']");
   expect(missing).toHaveLength(7);

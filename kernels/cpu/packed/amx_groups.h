@@ -16,11 +16,17 @@
 namespace llmkit {
 namespace {  // a copy per file: built with its flags
 
-constexpr size_t kBlockRows = 16, kSumFloats = 256, kResultCols = 64;
+constexpr size_t kBlockRows = 16, kSumFloats = 256;
 /// Groups of a turn: the sums of 2 x 2 products fill a third of the first-level cache.
 constexpr size_t kTurnGroups = 4;
 /// Rows of a block whose results are in registers together.
 constexpr size_t kHalfRows = kBlockRows / 2;
+
+/// Tiles of a panel of the weight and steps of them, which then lie in the first-level cache. x is
+/// read again for every panel, and results for every run of steps: where the rows of a step have
+/// half the bytes, fewer tiles by more steps are the faster. Measured.
+constexpr size_t panel_tiles(size_t row_bytes) { return row_bytes == 32 ? 2 : 4; }
+constexpr size_t panel_steps(size_t row_bytes) { return row_bytes == 32 ? 28 : 8; }
 
 /// How groups lie in x and in lines: in steps of 16 rows of x or 16 lines of the weight, each row
 /// of `row_bytes`, 64 at most.
@@ -41,7 +47,7 @@ struct GroupRun {
   const float *scales, *corrections;  // [group][16] of a tile; corrections only where there are
   const float* factors;               // [group][16] of a block's rows; null where there are none
   size_t next_scales, next_factors;
-  float* results;  // kResultCols of each row, 16 of each tile
+  float* results;  // a row for 16 of each tile of the panel
   size_t rows;     // of the first block; a second one has 16 less
 };
 
@@ -65,6 +71,7 @@ class GroupProducts {
 
  private:
   static constexpr int kProducts = kBlocks * kTiles, kHalves = 2 * kBlocks;
+  static constexpr size_t kResultCols = panel_tiles(Kind::kRowBytes) * 16;
   /// Of a group, as tiles leave them, and of a turn.
   using Group = float[kProducts][kSumFloats];
   using Sums = Group[kTurnGroups];

@@ -18,11 +18,6 @@
 namespace llmkit {
 namespace {  // a copy per file: built with its flags
 
-/// Steps of a panel, which then lies in the first-level cache.
-constexpr size_t kChunkSteps = 8;
-/// Tiles of a panel.
-constexpr size_t kPanelTiles = kResultCols / 16;
-
 /// Groups are whole steps.
 template <typename Kind>
 Steps steps_of(const PackedWeight& weight) {
@@ -48,6 +43,9 @@ struct TilePanel {
 
 template <typename Kind>
 struct AmxProduct {
+  static constexpr size_t kPanelTiles = panel_tiles(Kind::kRowBytes),
+                          kResultCols = kPanelTiles * 16;
+
   const PackedWeight& weight;
   const PackedProductArgs& args;
   const Steps steps;
@@ -144,7 +142,7 @@ struct AmxProduct {
     const TileScope tiles(Kind::kRowBytes);
     const PackedRange& range = args.range;
     const size_t end = range.first + range.count, range_end = range.tile + range.tiles;
-    const size_t chunk = std::max(kChunkSteps / steps.of_group, size_t{1});
+    const size_t chunk = std::max(panel_steps(Kind::kRowBytes) / steps.of_group, size_t{1});
     // Sums that are rounded once are not put aside.
     const size_t cached = groups_in(kCachedBytes) / chunk * chunk;
     const size_t piece = args.halves != nullptr ? std::max(cached, steps.groups) : cached;

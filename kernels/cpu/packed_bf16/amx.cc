@@ -120,13 +120,13 @@ const LowRankKernels kLowRankInTiles = {kBlockRows, prepare<TileRows>, add_low_r
 }  // namespace
 
 const PackedKernels packed_bf16_amx = {
-    prepare<TileRows>, product,     product, kBlockRows, kPanelTiles, sizeof(Value),
-    kBlockRows,        kCachedRows, takes,   true,       true,        &kLowRankInTiles};
+    prepare<TileRows>, product, product, kBlockRows, panel_tiles(64), sizeof(Value), kBlockRows,
+    kCachedRows,       takes,   true,    true,       &kLowRankInTiles};
 const PackedKernels packed_bf16_amx_few = {prepare<FloatRows>,
                                            few_without_tiles,
                                            few_without_tiles,
                                            kMostWithoutTiles,
-                                           kPanelTiles,
+                                           panel_tiles(64),
                                            sizeof(float),
                                            1,
                                            0,

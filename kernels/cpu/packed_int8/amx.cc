@@ -135,16 +135,16 @@ bool takes_words(const PackedWeight& weight, size_t m) {
 }  // namespace
 
 const PackedKernels packed_int8_amx = {
-    prepare<WholeBytes>, product<WholeBytes>, product<WholeBytes>, kBlockRows, kPanelTiles,
+    prepare<WholeBytes>, product<WholeBytes>, product<WholeBytes>, kBlockRows, panel_tiles(64),
     sizeof(int8_t),      kBlockRows,          kCachedRows,         takes_bytes};
 const PackedKernels packed_int8_amx_halves = {
-    prepare<HalfBytes>, product<HalfBytes>, product<HalfBytes>, kBlockRows,  kPanelTiles,
+    prepare<HalfBytes>, product<HalfBytes>, product<HalfBytes>, kBlockRows,  panel_tiles(32),
     sizeof(int8_t),     kBlockRows,         kCachedRows,        takes_halves};
 const PackedKernels packed_int8_amx_words = {prepare_for<Words>,
                                              multiply_in_tiles<Words>,
                                              multiply_in_tiles<Words>,
                                              kBlockRows,
-                                             kPanelTiles,
+                                             panel_tiles(64),
                                              sizeof(uint16_t),
                                              kBlockRows,
                                              kCachedRows,

@@ -80,26 +80,68 @@ struct Words : SignedCodes {
   }
 };
 
+/// group_scale of one group of each row of a block.
+struct BlockScales {
+  alignas(64) float scale[kBlockRows], inverse[kBlockRows];
+};
+
+/// Of 16 rows at once. @returns false where a row has no inverse
+bool scales_at_once(const float* x, size_t ldx, size_t count, BlockScales& scales) {
+  const Index magnitude = splat_int(0x7fffffff);
+  Vec most[kLanes];
+  for (size_t row = 0; row < kBlockRows; ++row, x += ldx) {
+    Index largest = splat_int(0);
+    for (size_t k = 0; k < count; k += kLanes)
+      largest = larger(largest, bit_and(as_int(load_some(x + k, count - k)), magnitude));
+    most[row] = as_float(largest);
+  }
+  transpose(most);
+  Index largest = as_int(most[0]);
+#pragma GCC unroll 16
+  for (int i = 1; i < kLanes; ++i) largest = larger(largest, as_int(most[i]));
+  const Vec scale = div(as_float(largest), splat(127.0f));
+  store(scales.scale, scale);
+  store(scales.inverse, div(splat(1), scale));
+  const __mmask16 finite =
+      _mm512_cmp_ps_mask(as_float(largest).v, splat(kMostMaximum).v, _CMP_LE_OQ);
+  return _mm512_mask_cmp_ps_mask(finite, as_float(largest).v, splat(kLeastMaximum).v, _CMP_GE_OQ) ==
+         0xffff;
+}
+
+/// Of fewer rows; those that are missing count as zeros.
+void scales_one_by_one(const float* x, size_t ldx, size_t rows, size_t count, BlockScales& scales) {
+  for (size_t row = 0; row < kBlockRows; ++row) {
+    const GroupScale scale = row < rows ? group_scale(x + row * ldx, count) : GroupScale{0, 0};
+    scales.scale[row] = scale.scale;
+    scales.inverse[row] = scale.inverse;
+  }
+}
+
 /// Rows in blocks of 16, after the last one zeros.
 template <typename Kind>
 void prepare_for(const PackedWeight& weight, const PrepareArgs& args) {
   using Value = typename Kind::Value;
   constexpr size_t kStepValues = Kind::kRowBytes / sizeof(Value);
-  const size_t stride = weight.group_stride, block = kBlockRows * weight.padded_cols();
-  for (size_t row = 0; row < (args.m + 15) / 16 * 16; ++row)
-    for (size_t g = 0; g < weight.groups; ++g) {
-      const size_t first = g * weight.group, left = weight.cols - first;
-      const size_t count = row < args.m ? std::min(weight.group, left) : 0;
-      const float* const x = args.x + (count > 0 ? row * args.ldx + first : 0);
-      const GroupScale scale = group_scale(x, count);
-      const size_t finite = scale.inverse == 0 ? 0 : count;
-      args.scales[(row / 16 * weight.groups + g) * 16 + row % 16] = scale.scale;
-      Value* const out = static_cast<Value*>(args.values) + row / 16 * block + g * stride * 16 +
-                         row % 16 * kStepValues;
-      for (size_t k = 0; k < stride; k += kLanes) {
-        const Vec v = k < finite ? load_some(x + k, finite - k) : zero();
-        Kind::store_values(out + k / kStepValues * kStepValues * 16 + k % kStepValues,
-                           to_int(mul(v, splat(scale.inverse))));
+  const size_t stride = weight.group_stride;
+  BlockScales scales;
+  Value* values = static_cast<Value*>(args.values);
+  for (size_t first = 0; first < args.m; first += kBlockRows)
+    for (size_t g = 0; g < weight.groups; ++g, values += stride * kBlockRows) {
+      const size_t rows = std::min(kBlockRows, args.m - first), col = g * weight.group;
+      const size_t count = std::min(weight.group, weight.cols - col);
+      const float* const x = args.x + first * args.ldx + col;
+      if (rows < kBlockRows || !scales_at_once(x, args.ldx, count, scales))
+        scales_one_by_one(x, args.ldx, rows, count, scales);
+      std::memcpy(args.scales + (first / kBlockRows * weight.groups + g) * kBlockRows, scales.scale,
+                  sizeof scales.scale);
+      for (size_t row = 0; row < kBlockRows; ++row) {
+        const size_t finite = scales.inverse[row] == 0 ? 0 : count;
+        Value* const out = values + row * kStepValues;
+        for (size_t k = 0; k < stride; k += kLanes) {
+          const Vec v = k < finite ? load_some(x + row * args.ldx + k, finite - k) : zero();
+          Kind::store_values(out + k / kStepValues * kStepValues * kBlockRows + k % kStepValues,
+                             to_int(mul(v, splat(scales.inverse[row]))));
+        }
       }
     }
 }

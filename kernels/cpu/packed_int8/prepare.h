@@ -7,8 +7,9 @@
 namespace llmkit {
 namespace {  // a copy per instruction set
 
-/// Below it 1 / scale has no finite value; such a group counts as zeros.
-constexpr float kLeastMaximum = 0x1p-119f;
+/// Below the first 1 / scale has no finite value; such a group counts as zeros. Above the second
+/// there is infinity.
+constexpr float kLeastMaximum = 0x1p-119f, kMostMaximum = 0x1.fffffep127f;
 
 inline float float_of(uint32_t bits) {
   float value;
@@ -36,7 +37,7 @@ struct GroupScale {
 };
 inline GroupScale group_scale(const float* x, size_t n) {
   const float most = largest_magnitude(x, n), scale = most / 127.0f;
-  if (most >= kLeastMaximum && most <= 3.402823466e38f) return {scale, 1.0f / scale};
+  if (most >= kLeastMaximum && most <= kMostMaximum) return {scale, 1.0f / scale};
   return {most < kLeastMaximum ? 0.0f : float_of(0x7fc00000), 0.0f};
 }
 

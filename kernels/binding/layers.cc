@@ -221,6 +221,8 @@ void gated_linear_call(const Napi::CallbackInfo& info) {
   const Floats y = args.floats(5);
   const float* const up = args.floats(8, y.size, "upY").data;
   run([=, layers = layers_of(args, 9, 3, 1, args.positive(2, "cols"))] {
+    if (layers.plain.empty())
+      return packed_gated(name, layers.packed[0], layers.packed[1], layers.m, layers.x);
     multiply(layers);
     gated_mlp(name, y.size, y.data, up, y.data);
   });

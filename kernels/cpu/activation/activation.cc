@@ -7,15 +7,16 @@
 #include "cpu/elements/elements.h"
 
 namespace llmkit {
-namespace {
 
-const ActivationKernels& kernels() {
+const ActivationKernels& activation_kernels() {
 #define ACTIVATION_KERNELS(isa, name) \
   if (runs_here(isa)) return name;
 #include "cpu/activation/kernels.inc"
 #undef ACTIVATION_KERNELS
   __builtin_unreachable();  // the scalar kernels run everywhere
 }
+
+namespace {
 
 /// Operations for an element: an exponential and what is around it.
 constexpr size_t kWork = 16;
@@ -38,7 +39,7 @@ void activation(Activation f, size_t n, const ConstElements& x, const Elements& 
   each_block(n, [&](size_t begin, size_t count) {
     float values[kBlock], results[kBlock];
     const Result to(y.from(begin), results);
-    kernels().value[place(f)](count, widened(x.from(begin), count, values), to.values());
+    activation_kernels().value[place(f)](count, widened(x.from(begin), count, values), to.values());
     to.put(count);
   });
 }
@@ -46,8 +47,8 @@ void activation(Activation f, size_t n, const ConstElements& x, const Elements& 
 void activation_grad(Activation f, size_t n, const ConstElements& x, const float* dy, float* dx) {
   each_block(n, [&](size_t begin, size_t count) {
     float values[kBlock];
-    kernels().gradient[place(f)](count, widened(x.from(begin), count, values), dy + begin,
-                                 dx + begin);
+    activation_kernels().gradient[place(f)](count, widened(x.from(begin), count, values),
+                                            dy + begin, dx + begin);
   });
 }
 
@@ -56,8 +57,8 @@ void gated_mlp(Activation f, size_t n, const ConstElements& gate, const ConstEle
   each_block(n, [&](size_t begin, size_t count) {
     float gates[kBlock], ups[kBlock], results[kBlock];
     const Result to(y.from(begin), results);
-    kernels().gated[place(f)](count, widened(gate.from(begin), count, gates),
-                              widened(up.from(begin), count, ups), to.values());
+    activation_kernels().gated[place(f)](count, widened(gate.from(begin), count, gates),
+                                         widened(up.from(begin), count, ups), to.values());
     to.put(count);
   });
 }
@@ -65,7 +66,7 @@ void gated_mlp(Activation f, size_t n, const ConstElements& gate, const ConstEle
 void gated_mlp_grad(Activation f, size_t n, const GatedMlpGrad& p) {
   each_block(n, [&](size_t begin, size_t count) {
     float gates[kBlock], ups[kBlock];
-    kernels().gated_gradient[place(f)](
+    activation_kernels().gated_gradient[place(f)](
         count, {widened(p.gate.from(begin), count, gates), widened(p.up.from(begin), count, ups),
                 p.dy + begin, p.dgate + begin, p.dup + begin});
   });

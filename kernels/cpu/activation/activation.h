@@ -45,6 +45,9 @@ struct ActivationKernels {
   void (*gated_gradient[kActivations])(size_t n, const GatedGradFloats& args);
 };
 
+/// The best kernels of this machine.
+const ActivationKernels& activation_kernels();
+
 #define ACTIVATION_KERNELS(isa, name) extern const ActivationKernels name;
 #include "cpu/activation/kernels.inc"
 #undef ACTIVATION_KERNELS

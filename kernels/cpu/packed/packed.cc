@@ -243,7 +243,50 @@ void multiply_alike(const PackedLayer* layers, size_t count, const PreparedRows&
                });
 }
 
+/// Columns of both products of a gated unit that are made before they are put together: with all
+/// rows of a task they stay in the second-level cache.
+constexpr size_t kGatedTiles = 4;
+
+/// As multiply_blocks, of both layers: y = f(gate) · up.
+void multiply_gated(Activation f, const PackedLayer& gate, const PackedLayer& up,
+                    const PreparedRows& rows, const PackedRange& range) {
+  const size_t col = range.tile * 16, cols = std::min(range.tiles * 16, gate.weight->rows - col);
+  float* const gates = scratch(Scratch::kResults, 2 * range.count * cols);
+  float* const ups = gates + range.count * cols;
+  run_product(*gate.weight, {rows, range, gate.bias, gates, cols});
+  run_product(*up.weight, {rows, range, up.bias, ups, cols});
+  float* const y = gate.y.floats() + range.first * gate.weight->rows + col;
+  for (size_t row = 0; row < range.count; ++row)
+    activation_kernels().gated[static_cast<size_t>(f)](cols, gates + row * cols, ups + row * cols,
+                                                       y + row * gate.weight->rows);
+}
+
 }  // namespace
+
+void packed_gated(Activation f, const PackedLayer& gate, const PackedLayer& up, size_t m,
+                  const ConstElements& x) {
+  if (m == 0) return;
+  const PackedWeight& weight = *gate.weight;
+  const PackedKernels& kernels = packed_kernels(weight, m);
+  if (m <= kernels.few_rows || !prepared_alike(weight, *up.weight, m)) {
+    const PackedLayer layers[] = {gate, up};
+    packed_linears(layers, 2, m, x);
+    return gated_mlp(f, m * weight.rows, gate.y.floats(), up.y.floats(), gate.y);
+  }
+  const PreparedRows rows = prepare_rows(weight, m, x, weight.cols);
+  Split split = split_of(&gate, 1, kernels, m);
+  split.block = std::max(split.block, kGatedTiles);
+  split.blocks = blocks_of(weight, split.block);
+  parallel_for(split.blocks * split.chunks, 1, [&](size_t begin, size_t end) {
+    for (; begin < end; ++begin) {
+      const size_t first = begin / split.blocks * split.rows;
+      const size_t tile = begin % split.blocks * split.block;
+      multiply_gated(f, gate, up, rows,
+                     {first, std::min(split.rows, m - first), tile,
+                      std::min(split.block, weight.tiles - tile)});
+    }
+  });
+}
 
 void packed_linears(const PackedLayer* layers, size_t count, size_t m, const ConstElements& x) {
   if (m == 0) return;

@@ -6,6 +6,7 @@
 
 #include "base/elements.h"
 #include "base/packed_weight.h"
+#include "cpu/activation/activation.h"
 #include "cpu/gemm/low_rank.h"
 
 namespace llmkit {
@@ -87,6 +88,12 @@ inline void packed_linear(const PackedWeight& weight, size_t m, const ConstEleme
   const PackedLayer layer = {&weight, bias, y, update};
   packed_linears(&layer, 1, m, x);
 }
+
+/// y = f(gate) · up of the products of both layers, whose sizes are the same: the bits of
+/// gated_mlp() of both. gate.y is y; up.y, of the same size, may hold anything afterwards. No
+/// updates, y is float32.
+void packed_gated(Activation f, const PackedLayer& gate, const PackedLayer& up, size_t m,
+                  const ConstElements& x);
 
 /// The product of rows that are prepared already.
 void packed_multiply(const PackedLayer& layer, const PreparedRows& rows);

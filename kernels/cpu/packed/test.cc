@@ -226,6 +226,28 @@ void check_layers(Checks& checks) {
   }
 }
 
+/// A gated unit has the bits of its two products, put together afterwards.
+void check_gated(Checks& checks) {
+  using F = WeightFormat;
+  const size_t rows = 300, cols = 160, most = 290;
+  const RandomWeight a({F::kInt4, rows, cols, 32, false, false});
+  const RandomWeight b({F::kInt4, rows, cols, 32, false, true});
+  const Buffer x(most * cols, 1), bias(rows, 2);
+  for (const RandomWeight* other : {&a, &b})
+    for (const Compute compute : {Compute::kBf16, Compute::kInt8})
+      for (size_t m : {size_t{1}, size_t{33}, most}) {
+        const PackedWeight gate = pack_weight(a.view, compute);
+        const PackedWeight up = pack_weight(other->view, compute);
+        Buffer y(m * rows, 3), linear(m * rows, 4), want(m * rows, 5);
+        packed_gated(Activation::kSilu, {&gate, bias.data(), y.data()},
+                     {&up, nullptr, linear.data()}, m, x.data());
+        packed_linear(gate, m, x.data(), bias.data(), want.data());
+        packed_linear(up, m, x.data(), nullptr, linear.data());
+        gated_mlp(Activation::kSilu, m * rows, want.data(), linear.data(), want.data());
+        checks.same("gated", y.data(), want.data(), m * rows);
+      }
+}
+
 /// Where memory with a line to spare first begins with a line of the cache.
 template <typename T>
 T* aligned(std::vector<T>& memory) {
@@ -300,6 +322,7 @@ void check_all(Checks& checks) {
   check_refused_forms(checks);
   check_layout_version(checks);
   check_layers(checks);
+  check_gated(checks);
   check_large(checks);
   check_read_ahead(checks);
   check_mapped(checks);

@@ -4,8 +4,11 @@ import type { KvCache } from '../model/kv-cache.js';
 import { deviceMemory, isOutOfDeviceMemory } from '../tensor/backends/device-memory.js';
 import type { KvDtype } from '../tensor/kv-dtype.js';
 
-/** Tokens of a prompt per forward pass: bounds memory, and a signal is heard between two. */
+/** Tokens of a prompt per forward pass, at least: bounds memory, and a signal is heard between two. */
 export const PASS_TOKENS = 256;
+/** The most on the host, and the bytes of activations they may take: what is large takes its time too. */
+const MOST_HOST_TOKENS = 512;
+const MOST_HOST_BYTES = 80 * 2 ** 20;
 /** The most on a GPU, whose products are at their best with thousands of rows. */
 const MOST_PASS_TOKENS = 2048;
 /** A pass takes no more than this part of the memory that is free: keys and values want some as well. */
@@ -24,11 +27,15 @@ export interface PromptSizes {
  */
 export function passTokens(config: DecoderConfig, prompt: PromptSizes): number {
   const memory = deviceMemory();
-  if (memory === undefined) return PASS_TOKENS;
+  if (memory === undefined) return tokensIn(MOST_HOST_BYTES, config, MOST_HOST_TOKENS);
   const room = memory.freeBytes() * PART_OF_FREE - copiedBytes(config, prompt);
-  const fit = room / activationBytes(config);
-  const whole = Math.floor(fit / PASS_TOKENS) * PASS_TOKENS;
-  return Math.min(Math.max(whole, PASS_TOKENS), MOST_PASS_TOKENS);
+  return tokensIn(room, config, MOST_PASS_TOKENS);
+}
+
+/** Whole PASS_TOKENS whose activations take so many bytes, and no more than `most`. */
+function tokensIn(bytes: number, config: DecoderConfig, most: number): number {
+  const fit = Math.floor(bytes / activationBytes(config) / PASS_TOKENS) * PASS_TOKENS;
+  return Math.min(Math.max(fit, PASS_TOKENS), most);
 }
 
 /** Attention reads keys and values of one layer as bf16: copies of them where the cache keeps something else. */

@@ -1,8 +1,11 @@
+#include <condition_variable>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <utility>
 
 #include "base/mapped_file.h"
+#include "base/parallel.h"
 #include "binding/arguments.h"
 #include "binding/held_weight.h"
 #include "binding/recording.h"
@@ -70,6 +73,32 @@ Napi::Value create_weight(const Napi::CallbackInfo& info) {
   return handle_of(info.Env(), std::move(held));
 }
 
+/// Lets in as many threads at a time as kernels may use; each may have others of theirs help.
+class Gate {
+ public:
+  static Gate& instance() {
+    static Gate* const gate = new Gate;  // outlives whoever leaves last
+    return *gate;
+  }
+  void enter() {
+    std::unique_lock<std::mutex> lock(mutex_);
+    left_.wait(lock, [&] { return inside_ < thread_count(); });
+    ++inside_;
+  }
+  void leave() {
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      --inside_;
+    }
+    left_.notify_one();
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable left_;
+  size_t inside_ = 0;
+};
+
 /// Packs on a thread of Node's pool.
 class PackWorker final : public Napi::AsyncWorker {
  public:
@@ -82,7 +111,9 @@ class PackWorker final : public Napi::AsyncWorker {
   Napi::Promise promise() const { return deferred_.Promise(); }
 
   void Execute() override {
+    Gate::instance().enter();
     packed_ = std::make_unique<PackedWeight>(pack_weight(held_->view, compute_));
+    Gate::instance().leave();
     const std::string problem = problem_of(*packed_);
     if (!problem.empty()) SetError(problem);
   }

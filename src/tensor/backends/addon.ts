@@ -333,7 +333,8 @@ export interface Addon extends AddonKernels<Float32Array, Int32Array> {
   replay(recording: RecordingHandle): boolean;
 
   /**
-   * createWeight on threads beside JavaScript, which leaves the arrays alone meanwhile; f32 throws RangeError.
+   * createWeight beside JavaScript, which leaves the arrays alone meanwhile; as many at a time as there are threads for
+   * kernels, others wait. f32 throws RangeError.
    *
    * @returns the packed weight, or an Error where there is no memory for it
    */

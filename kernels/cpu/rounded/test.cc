@@ -35,17 +35,17 @@ void check_values(Checks& checks, const Sizes& s) {
   const std::vector<float> xs = rounded(x.data(), x.size()), dys = rounded(dy.data(), dy.size());
   for (size_t i = 0; i < s.m; ++i)
     for (size_t r = 0; r < s.rows; ++r) {
-      const Sum sum = dot_reference(s.cols, &xs[i * s.cols], 1, &w[r * s.cols], 1);
+      const Sum sum = dot_reference(s.cols, xs.data() + i * s.cols, 1, w.data() + r * s.cols, 1);
       checks.near("y", y[i * s.rows + r], sum.value + bias[r], ulps_of(s.cols), sum.scale());
     }
   for (size_t i = 0; i < s.m; ++i)
     for (size_t c = 0; c < s.cols; ++c) {
-      const Sum sum = dot_reference(s.rows, &dys[i * s.rows], 1, &w[c], s.cols);
+      const Sum sum = dot_reference(s.rows, dys.data() + i * s.rows, 1, w.data() + c, s.cols);
       checks.near("dx", dx[i * s.cols + c], sum.value, ulps_of(s.rows), sum.scale());
     }
   for (size_t r = 0; r < s.rows; ++r)
     for (size_t c = 0; c < s.cols; ++c) {
-      const Sum sum = dot_reference(s.m, &dys[r], s.rows, &xs[c], s.cols);
+      const Sum sum = dot_reference(s.m, dys.data() + r, s.rows, xs.data() + c, s.cols);
       checks.near("dweight", dweight[r * s.cols + c], sum.value, ulps_of(s.m), sum.scale());
     }
 }

@@ -12,7 +12,9 @@ namespace llmkit {
 ///   kF32   float32 from the stored bytes: no packed form.
 ///   kBf16  x rounded to bf16; codes as bf16 values, scales in float32.
 ///   kInt8  x rounded to int8 per row and group; int32 sums, scales in float32.
-enum class Compute : uint8_t { kF32, kBf16, kInt8 };
+///   kBf16Dequantized  x rounded to bf16, code * scale rounded to bf16: the product of bf16 with
+///          the weight that gradients see (cpu/packed_dequantized).
+enum class Compute : uint8_t { kF32, kBf16, kInt8, kBf16Dequantized };
 
 /// What a packed line holds of its 16 rows.
 ///   kFourBit     8 columns: byte j of dword r is column j in the low nibble, column 4 + j in the high
@@ -37,6 +39,7 @@ struct PackedWeight {
   bool has_zeros = false;      // else 8 (int4), 128 (int8): part of values
   size_t rows = 0, cols = 0;
   size_t tiles = 0;            // ceil(rows / 16)
+  size_t first_tile = 0;       // data has those from here on, where it is not the whole weight
   size_t groups = 0;           // of a row
   size_t group = 0;            // columns of a group (the last of a row may have fewer)
   size_t group_stride = 0;     // the same rounded up to whole lines; kSixteenBit: cols up to 32s
@@ -48,8 +51,8 @@ struct PackedWeight {
   const uint8_t* data = nullptr;  // tiles * tile_bytes, aligned to 64 bytes
   HugeBuffer memory;              // where data is, unless that is in someone else's
 
-  const uint8_t* tile(size_t index) const { return data + index * tile_bytes; }
-  size_t size_bytes() const { return tiles * tile_bytes; }
+  const uint8_t* tile(size_t index) const { return data + (index - first_tile) * tile_bytes; }
+  size_t size_bytes() const { return (tiles - first_tile) * tile_bytes; }
   /// Columns of a prepared row of x: groups * group_stride.
   size_t padded_cols() const { return groups * group_stride; }
 };

@@ -29,6 +29,7 @@ enum class Scratch {
   kLowSums,
   kLowGrad,
   kGradParts,
+  kDequantized,
   kCount
 };
 float* scratch(Scratch slot, size_t count);

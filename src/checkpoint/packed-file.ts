@@ -39,7 +39,7 @@ const entrySchema = z.strictObject({
   size_bytes: count,
   form: z.strictObject({
     format: z.enum(['bf16', 'f16', 'int8', 'int4', 'nf4', 'fp4']),
-    compute: z.enum(['bf16', 'int8']),
+    compute: z.enum(['bf16', 'int8', 'bf16-dequantized']),
     rows: count,
     cols: count,
     group: count,

@@ -33,6 +33,9 @@ export function roundedOperands({ data, compute }: Weight): RoundedOperands {
   const group = groupOf(data);
   const weight = group > 0 ? () => roundedValues(data) : () => toBf16(dequantize(data));
   const gradients = { gradient: toBf16, gradientWeight: () => toBf16(weight()) };
+  if (compute === 'bf16-dequantized') {
+    return { input: toBf16, ...gradients, weight: gradients.gradientWeight };
+  }
   if (isBf16(compute) || group === 0) return { input: toBf16, weight, ...gradients };
   const input = (x: Float32Array) => quantizeRows(x, data.cols, group);
   return { input, weight: () => dequantize(data), ...gradients };

@@ -71,23 +71,25 @@ test('log-probabilities and evaluations are exact unless another type is asked f
   expect((await runJson([...evaluate, '--compute', 'bf16'])).compute).toMatch(/^bf16 /);
 });
 
-test('lora-train computes in bf16 and resumes in the arithmetic it began in', async () => {
+test('lora-train dequantizes to bf16 and resumes in the arithmetic it began in', async () => {
   const out = join(folder, 'run');
   const config = `${out}.yaml`;
   const data = join(folder, 'data.jsonl');
   writeFileSync(data, '{"prompt": "Say cat.", "completion": "A cat."}\n');
   writeFileSync(config, stringify({ model: INT4, output_dir: out, data, max_steps: 2 }));
   const trained = await runJson(['lora-train', config, '--set', 'save_steps=1']);
-  expect(trained.compute).toBe('bf16 (auto: int4, bf16 weights)');
+  const types = 'bf16-dequantized (auto: int4 weights), bf16 (auto: bf16 weights)';
+  expect(trained.compute).toBe(types);
   const manifest = JSON.parse(readFileSync(join(out, 'llmkit.json'), 'utf8'));
   expect(manifest).toMatchObject({ compute: trained.compute, config: { compute: 'auto' } });
   const resume = ['lora-train', config, '--resume', '--compute'];
-  const same = await runCli([...resume, 'bf16']);
-  expect(same).toMatchObject({ code: 0, stderr: expect.stringContaining('compute: bf16 (int4') });
-  const other = await runCli([...resume, 'f32']);
+  const same = await runCli([...resume, 'bf16-dequantized']);
+  const said = expect.stringContaining('compute: bf16-dequantized (int4');
+  expect(same).toMatchObject({ code: 0, stderr: said });
+  const other = await runCli([...resume, 'bf16']);
   expect(other.code).toBe(2);
   expect(other.stderr).toContain(
-    'compute was "bf16 (int4, bf16 weights)" and is "f32 (int4, bf16 weights)"',
+    'compute was "bf16-dequantized (int4 weights), bf16 (bf16 weights)" and is "bf16 (int4, bf16 weights)"',
   );
 });
 
@@ -116,6 +118,8 @@ test.each([
   ],
   [['merge', MODEL, '--adapter', 'x', '--compute', 'bf16'], 'bf16 would hide what'],
   [['quickstart', '--compute', 'int8'], 'int8 cannot train'],
+  [['quickstart', '--compute', 'bf16-dequantized'], 'bf16-dequantized only trains'],
+  [['generate', MODEL, '--prompt', 'x', '--compute', 'bf16-dequantized'], 'is for training'],
   [['generate', MODEL, '--prompt', 'x', '--compute', 'fp8'], 'auto'],
 ])('%j is refused', async (args, reason) => {
   const { code, stderr } = await runCli(args);
@@ -150,7 +154,7 @@ test('lora-train and eval keep packed weights too', async () => {
   const run = { model: INT4, output_dir: out, data, max_steps: 1, cache_packed: true };
   writeFileSync(config, stringify(run));
   const first = await runJson(['lora-train', config]);
-  expect(readdirSync(INT4)).toContain('packed-bf16.llmkit');
+  expect(readdirSync(INT4)).toContain('packed-bf16-dequantized.llmkit');
   const second = await runJson(['lora-train', config, '--force']);
   expect(second.final_loss).toBe(first.final_loss);
   const full = await runCli(['lora-train', config, '--force', '--set', 'method=full']);

@@ -22,6 +22,20 @@ inline Index halves_of(Vec x) {
   return shift_right<16>(as_int(select(equal(x, x), round_to_bf16(x), quiet)));
 }
 
+/// 16 rows of two columns as one line of pairs, rounded to bf16. By instructions for it numbers
+/// below the normal ones become zeros.
+inline void store_rounded_line(uint8_t* line, Vec even, Vec odd) {
+#if defined(__AVX512BF16__)
+  const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24,
+                                         8, 23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+  const __m512i both = (__m512i)_mm512_cvtne2ps_pbh(odd.v, even.v);
+  _mm512_storeu_si512(line, _mm512_permutexvar_epi16(order, both));
+#else
+  const Index low = shift_right<16>(as_int(round_to_bf16(even)));
+  store(reinterpret_cast<float*>(line), as_float(bit_or(low, as_int(round_to_bf16(odd)))));
+#endif
+}
+
 /// n values rounded to bf16.
 inline void to_bf16(size_t n, const float* x, uint16_t* y) {
   size_t i = 0;

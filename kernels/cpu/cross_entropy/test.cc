@@ -93,10 +93,12 @@ void check_packed(Checks& checks) {
         WeightCase{F::kFp4, 65, 96, 32, false, false}, WeightCase{F::kF16, 31, 33, 0, false, false},
         WeightCase{F::kBf16, 530, 20, 0, false, false}}) {
     const RandomWeight weight(c);
-    const PackedWeight packed = pack_weight(weight.view, Compute::kBf16);
-    for (size_t m : {0, 1, 20, 110})
-      for (size_t skip : {0, 3})
-        check(checks, {weight.view, &packed, kBf16Ulps}, m, skip, skip > 0);
+    for (const Compute compute : {Compute::kBf16, Compute::kBf16Dequantized}) {
+      const PackedWeight packed = pack_weight(weight.view, compute);
+      for (size_t m : {0, 1, 20, 110})
+        for (size_t skip : {0, 3})
+          check(checks, {weight.view, &packed, kBf16Ulps}, m, skip, skip > 0);
+    }
   }
   const RandomWeight narrow({F::kBf16, 30, 4, 0, false, false});
   const PackedWeight packed = pack_weight(narrow.view, Compute::kBf16);

@@ -128,7 +128,7 @@ LowRank update_of(const LoraWeight& w, const LoraArgs& p) {
 }  // namespace
 
 void lora_linear(const LoraWeight& w, const LoraArgs& p) {
-  if (w.packed != nullptr && w.packed->compute == Compute::kBf16) return packed_lora(w, p);
+  if (w.packed != nullptr && w.packed->compute != Compute::kInt8) return packed_lora(w, p);
   const LowRank update = update_of(w, p);
   if (w.packed == nullptr) {
     low_product(w, p);

@@ -5,6 +5,7 @@
 #include "base/parallel.h"
 #include "base/scratch.h"
 #include "cpu/packed/kernels.h"
+#include "cpu/packed_dequantized/packed_dequantized.h"
 #include "cpu/split/split.h"
 
 namespace llmkit {
@@ -46,6 +47,7 @@ class Forward {
  private:
   SplitPlaces places() const {
     const PackedWeight& w = *w_.packed;
+    if (is_dequantized(w)) return {w.cols, dequantized_form(w).group_stride, false};
     return {w.group, w.group_stride, kernels_.code_order && w.code == PackedCode::kFourBit};
   }
 

@@ -8,7 +8,7 @@ namespace llmkit {
 // bf16: x and dy are rounded as for the weight, a, b, low and its gradient are split in two
 // (cpu/split), sums are float32.
 
-/// Of a weight whose compute type is kBf16. Where the kernels have no tiles the update is added in
+/// Of a weight whose compute type is not kInt8. Where the kernels have no tiles the update is added in
 /// float32.
 void packed_lora(const LoraWeight& weight, const LoraArgs& args);
 /// Of every packed weight.

@@ -40,7 +40,7 @@ struct Layer {
   }
   /// Whether the forward pair is multiplied in bf16, x rounded and a, b and low in two parts; so
   /// are gradients beside every packed weight.
-  bool splits() const { return w.packed != nullptr && w.packed->compute == Compute::kBf16; }
+  bool splits() const { return w.packed != nullptr && w.packed->compute != Compute::kInt8; }
   LoraArgs forward(float* y, float* low) const {
     return {m, x.data(), dropped.data(), bias.data(), y, low};
   }
@@ -269,6 +269,7 @@ void check_all(Checks& checks) {
     const RandomWeight random(c);
     std::vector<Compute> computes = {Compute::kF32};
     if (c.format != F::kF32) computes.push_back(Compute::kBf16);
+    if (c.format != F::kF32) computes.push_back(Compute::kBf16Dequantized);
     if (c.format == F::kInt4 || c.format == F::kInt8) computes.push_back(Compute::kInt8);
     for (const Compute compute : computes) {
       const PackedWeight weight =

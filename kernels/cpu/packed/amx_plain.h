@@ -3,25 +3,73 @@
 #include <algorithm>
 #include <type_traits>
 
+#include "base/scratch.h"
 #include "base/simd/amx.h"
 #include "cpu/packed/amx_results.h"
+#include "cpu/packed_dequantized/packed_dequantized.h"
 
 // Products with 16-bit codes in tile registers: include base/simd/avx512.h first.
 //
 // x is prepared in blocks of 16 rows, values [m / 16][step][16][64 bytes]; the packed lines of a
 // tile are [step][16][64 bytes], as the instruction wants them. There are no groups, so the sums of
 // two blocks by two tiles stay in their registers for a long run of steps. The rows of x at work
-// stay in the second-level cache while all tiles of the range pass by them.
+// stay in the second-level cache while all tiles of the range pass by them. The lines are those of
+// the weight, or made of its codes and scales shortly before (cpu/packed_dequantized).
 
 namespace llmkit {
 namespace {  // a copy per file: built with its flags
 
+/// The lines of one or two tiles in some steps, those of the second `next` bytes on.
+struct PlainLines {
+  const uint8_t* lines;
+  size_t next;
+};
+
+/// Those of a weight of 16-bit codes.
+class StoredLines {
+ public:
+  explicit StoredLines(const PackedWeight& weight) : weight_(weight) {}
+
+  size_t stride() const { return weight_.padded_cols(); }
+  PlainLines get(size_t tile, size_t, size_t step, size_t) const {
+    return {weight_.tile(tile) + step * kTileBytes, weight_.tile_bytes};
+  }
+  /// What is asked for while other tiles are multiplied.
+  PlainLines ahead(size_t tile, size_t step) const { return get(tile, 2, step, step); }
+
+ private:
+  const PackedWeight& weight_;
+};
+
+/// Those that codes and scales are made to, in memory of the thread.
+class DequantizedLines {
+ public:
+  explicit DequantizedLines(const PackedWeight& weight)
+      : weight_(weight), stride_(dequantized_form(weight).padded_cols()) {}
+
+  size_t stride() const { return stride_; }
+  PlainLines get(size_t tile, size_t count, size_t step, size_t last) const {
+    const size_t cols = (last - step) * kStepCols, next = (last - step) * kTileBytes;
+    auto* const out =
+        reinterpret_cast<uint8_t*>(scratch(Scratch::kDequantized, count * next / sizeof(float)));
+    dequantize_kernels().tiles(weight_, {tile, count, step * kStepCols, cols, out, next});
+    return {out, next};
+  }
+  PlainLines ahead(size_t, size_t) const { return {nullptr, 0}; }
+
+ private:
+  static constexpr size_t kStepCols = kStepBytes / sizeof(uint16_t);
+  const PackedWeight& weight_;
+  const size_t stride_;
+};
+
+template <typename Lines>
 class PlainProduct {
  public:
   PlainProduct(const PackedWeight& weight, const PackedProductArgs& args)
-      : weight_(weight),
+      : source_(weight),
         args_(args),
-        steps_(weight.padded_cols() * sizeof(uint16_t) / kStepBytes),
+        steps_(source_.stride() * sizeof(uint16_t) / kStepBytes),
         results_(weight, args) {}
 
   void run() const {
@@ -60,30 +108,28 @@ class PlainProduct {
   }
   template <int kTiles>
   void multiply_tiles(const Cut& cut, size_t tile) const {
+    const PlainLines lines = source_.get(tile, kTiles, cut.begin, cut.last);
     // Meanwhile a part of the next tiles' lines is asked for in every step, of each as much.
     const size_t left = args_.range.tile + args_.range.tiles - tile - kTiles;
-    const size_t part = left < kTiles ? 0 : kTileBytes / ((cut.blocks() + 1) / 2);
-    const uint8_t* next = part == 0 ? nullptr : lines(tile + kTiles, cut.begin);
+    PlainLines ahead = left < kTiles ? PlainLines{} : source_.ahead(tile + kTiles, cut.begin);
+    const size_t part = ahead.lines == nullptr ? 0 : kTileBytes / ((cut.blocks() + 1) / 2);
     for (size_t block = cut.block; block < cut.end; block += 2) {
       if (cut.end - block > 1)
-        multiply<2, kTiles>(cut, block, tile, next, part);
+        multiply<2, kTiles>(cut, block, tile, lines, ahead, part);
       else
-        multiply<1, kTiles>(cut, block, tile, next, part);
-      next += part * cut.steps();
+        multiply<1, kTiles>(cut, block, tile, lines, ahead, part);
+      ahead.lines += part * cut.steps();
     }
-  }
-
-  const uint8_t* lines(size_t tile, size_t step) const {
-    return weight_.tile(tile) + step * kTileBytes;
   }
 
   /// Block b by tile t of a pair has its sum in tile register 2 b + t.
   template <int kBlocks, int kTiles>
-  void multiply(const Cut& cut, size_t block, size_t tile, const uint8_t* next, size_t part) const {
-    const size_t next_x = steps_ * kTileBytes, next_lines = weight_.tile_bytes;
+  void multiply(const Cut& cut, size_t block, size_t tile, PlainLines lines, PlainLines ahead,
+                size_t part) const {
+    const size_t next_x = steps_ * kTileBytes;
     const auto* x =
         static_cast<const uint8_t*>(args_.x.values) + block * next_x + cut.begin * kTileBytes;
-    const uint8_t* w = lines(tile, cut.begin);
+    const uint8_t* w = lines.lines;
     alignas(64) float sums[2 * kRowsOfTile * kSumCols];
     const ResultBlock result = {sums,      kSumCols,   block * kRowsOfTile, kBlocks * kRowsOfTile,
                                 tile * 16, kTiles * 16};
@@ -97,14 +143,15 @@ class PlainProduct {
       tile_load<6>(w, kStepBytes);
       tile_load<4>(x, kStepBytes);
       tile_multiply_bf16<0, 4, 6>();
-      if (kTiles > 1) tile_load<7>(w + next_lines, kStepBytes);
+      if (kTiles > 1) tile_load<7>(w + lines.next, kStepBytes);
       if (kTiles > 1) tile_multiply_bf16<1, 4, 7>();
       if (kBlocks > 1) tile_load<5>(x + next_x, kStepBytes);
       if (kBlocks > 1) tile_multiply_bf16<2, 5, 6>();
       if (kBlocks > 1 && kTiles > 1) tile_multiply_bf16<3, 5, 7>();
       for (int t = 0; t < kTiles; ++t)
-        for (size_t i = 0; i < part; i += 64) __builtin_prefetch(next + t * next_lines + i, 0, 2);
-      x += kTileBytes, w += kTileBytes, next += part;
+        for (size_t i = 0; i < part; i += 64)
+          __builtin_prefetch(ahead.lines + t * ahead.next + i, 0, 2);
+      x += kTileBytes, w += kTileBytes, ahead.lines += part;
     }
     each_sum<kBlocks, kTiles>(sums, [](auto sum, float* p) { tile_store<sum>(p, kSumBytes); });
     results_.store(result, cut.last == steps_);
@@ -120,7 +167,7 @@ class PlainProduct {
     if constexpr (kBlocks > 1 && kTiles > 1) body(std::integral_constant<int, 3>(), sums + 16);
   }
 
-  const PackedWeight& weight_;
+  const Lines source_;
   const PackedProductArgs& args_;
   const size_t steps_;
   const Results results_;

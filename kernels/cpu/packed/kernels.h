@@ -63,6 +63,8 @@ struct PackedKernels {
   bool code_order = false;
   /// Null: updates are added in float32.
   const LowRankKernels* low_rank = nullptr;
+  /// Whether few and many take a weight of Compute::kBf16Dequantized as it is.
+  bool dequantizes = false;
 };
 
 /// Rows of x in tiles, and bytes of each, that stay in the second-level cache.

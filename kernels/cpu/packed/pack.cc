@@ -93,7 +93,7 @@ PackedWeight plan(const WeightView& view, Compute compute) {
   form.group = packed_group(view);
   if (form.group > 0) {
     const bool integers = view.format == WeightFormat::kInt8 || view.format == WeightFormat::kInt4;
-    if (integers) form.compute = compute;
+    if (integers || compute != Compute::kInt8) form.compute = compute;
     form.scale_type = scale_type_of(view);
     form.has_zeros = view.zeros != nullptr && integers;
   }

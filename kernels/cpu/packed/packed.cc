@@ -9,6 +9,7 @@
 #include "cpu/elements/elements.h"
 #include "cpu/packed/kernels.h"
 #include "cpu/packed/read_ahead.h"
+#include "cpu/packed_dequantized/packed_dequantized.h"
 
 namespace llmkit {
 namespace {
@@ -57,6 +58,7 @@ size_t work_of(const PackedWeight& weight, const Split& split) {
 }  // namespace
 
 const PackedKernels& packed_kernels(const PackedWeight& weight, size_t m) {
+  if (is_dequantized(weight)) return packed_kernels(dequantized_form(weight), m);
 #define PACKED_KERNELS(compute_type, isa, name)           \
   if (weight.compute == compute_type && runs_here(isa) && \
       (name.takes == nullptr || name.takes(weight, m)))   \
@@ -120,6 +122,7 @@ struct Preparation {
 
 PreparedRows prepare_rows(const PackedWeight& weight, size_t m, const ConstElements& x, size_t ldx,
                           const WithRows& with_rows) {
+  if (is_dequantized(weight)) return prepare_rows(dequantized_form(weight), m, x, ldx, with_rows);
   const bool integers = weight.compute == Compute::kInt8;
   const bool totals = !integers && weight.has_zeros;
   const PackedKernels& kernels = packed_kernels(weight, m);
@@ -155,8 +158,24 @@ PreparedRows prepare_rows(const PackedWeight& weight, size_t m, const ConstEleme
 
 namespace {
 
+void run_product(const PackedWeight& weight, const PackedProductArgs& args);
+
+/// Some tiles at a time, which are made on this thread.
+void run_dequantized(const PackedWeight& weight, const PackedProductArgs& args) {
+  const size_t first = args.range.tile, end = first + args.range.tiles;
+  const size_t step = dequantized_at_once(weight);
+  for (size_t tile = first; tile < end; tile += step) {
+    PackedProductArgs part = args;
+    part.range.tile = tile;
+    part.range.tiles = std::min(step, end - tile);
+    part.y += (tile - first) * 16;
+    run_product(dequantize_tiles(weight, tile, part.range.tiles), part);
+  }
+}
+
 void run_product(const PackedWeight& weight, const PackedProductArgs& args) {
   const PackedKernels& kernels = packed_kernels(weight, args.x.m);
+  if (is_dequantized(weight) && !kernels.dequantizes) return run_dequantized(weight, args);
   const PackedRange& range = args.range;
   (range.count <= kernels.few_rows ? kernels.few : kernels.many)(weight, args);
   if (args.update == nullptr || kernels.cached_rows > 0) return;

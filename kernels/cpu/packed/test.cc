@@ -82,14 +82,16 @@ void check_rows(Checks& checks, const WeightView& view, const PackedWeight& w) {
 
 void check_case(Checks& checks, const WeightCase& c) {
   const RandomWeight weight(c);
-  for (Compute compute : {Compute::kBf16, Compute::kInt8}) {
+  for (Compute compute : {Compute::kBf16, Compute::kInt8, Compute::kBf16Dequantized}) {
     const PackedWeight w = pack_weight(weight.view, compute);
     check_sizes(checks, weight.view, w);
     check_layout(checks, weight.view, w);
     check_form(checks, weight.view, w);
     check_rows(checks, weight.view, w);
     const bool integers = c.format == WeightFormat::kInt4 || c.format == WeightFormat::kInt8;
-    if (compute == Compute::kBf16 || !integers) checks.that("bf16", w.compute == Compute::kBf16);
+    const bool coded = w.code != PackedCode::kSixteenBit;
+    const bool asked = coded && (compute != Compute::kInt8 || integers);
+    checks.that("compute", w.compute == (asked ? compute : Compute::kBf16));
   }
 }
 
@@ -270,7 +272,7 @@ void check_large(Checks& checks) {
                               WeightCase{F::kNf4, rows, 64, 64, false, false}}) {
     const RandomWeight random(c);
     const Buffer x(m * c.cols, 4);
-    for (const Compute compute : {Compute::kBf16, Compute::kInt8}) {
+    for (const Compute compute : {Compute::kBf16, Compute::kInt8, Compute::kBf16Dequantized}) {
       const PackedWeight w = pack_weight(random.view, compute);
       const LowRank update = {rank, low.data(), high.data(), rows, 1};
       packed_linear(w, m, x.data(), bias.data(), y, &update);

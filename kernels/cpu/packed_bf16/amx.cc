@@ -108,11 +108,12 @@ bool takes_few(const PackedWeight& weight, size_t m) {
 
 void product(const PackedWeight& weight, const PackedProductArgs& args) {
   const FlushSubnormals flush;
+  if (is_dequantized(weight)) return PlainProduct<DequantizedLines>(weight, args).run();
   if (weight.code == PackedCode::kFourBit)
     return multiply_in_tiles<Bf16Kind<PackedCode::kFourBit>>(weight, args);
   if (weight.code == PackedCode::kEightBit)
     return multiply_in_tiles<Bf16Kind<PackedCode::kEightBit>>(weight, args);
-  PlainProduct(weight, args).run();
+  PlainProduct<StoredLines>(weight, args).run();
 }
 
 const LowRankKernels kLowRankInTiles = {kBlockRows, prepare<TileRows>, add_low_rank_in_tiles};
@@ -120,8 +121,8 @@ const LowRankKernels kLowRankInTiles = {kBlockRows, prepare<TileRows>, add_low_r
 }  // namespace
 
 const PackedKernels packed_bf16_amx = {
-    prepare<TileRows>, product, product, kBlockRows, panel_tiles(64), sizeof(Value), kBlockRows,
-    kCachedRows,       takes,   true,    true,       &kLowRankInTiles};
+    prepare<TileRows>, product, product, kBlockRows, panel_tiles(64),  sizeof(Value), kBlockRows,
+    kCachedRows,       takes,   true,    true,       &kLowRankInTiles, true};
 const PackedKernels packed_bf16_amx_few = {prepare<FloatRows>,
                                            few_without_tiles,
                                            few_without_tiles,

@@ -107,7 +107,7 @@ void check_all(Checks& checks) {
     }
   for (const WeightCase& c : cases) {
     const RandomWeight random(c);
-    for (const Compute compute : {Compute::kBf16, Compute::kInt8}) {
+    for (const Compute compute : {Compute::kBf16, Compute::kInt8, Compute::kBf16Dequantized}) {
       if (c.format == F::kF32) continue;  // has no packed form
       const PackedWeight weight = pack_weight(random.view, compute);
       check_values(checks, random.view, weight, 5, 0, weight.tiles);

@@ -16,19 +16,13 @@ inline Vec values_at(const FloatMatrix& matrix, size_t row, size_t col) {
   return left >= kLanes ? load(at) : load_partial(at, left);
 }
 
-/// 16 rows of two columns, rounded to bf16.
-inline void store_line(uint8_t* line, Vec even, Vec odd) {
-  const Index low = shift_right<16>(as_int(round_to_bf16(even)));
-  store(reinterpret_cast<float*>(line), as_float(bit_or(low, as_int(round_to_bf16(odd)))));
-}
-
 inline void pack_rows(const FloatMatrix& rows, size_t padded, uint8_t* tile) {
   for (size_t col = 0; col < padded; col += kLanes) {
     Vec values[kLanes];
     for (size_t row = 0; row < kLanes; ++row) values[row] = values_at(rows, row, col);
     transpose(values);
     for (int i = 0; i < kLanes; i += 2, tile += kLineBytes)
-      store_line(tile, values[i], values[i + 1]);
+      store_rounded_line(tile, values[i], values[i + 1]);
   }
 }
 
@@ -37,7 +31,7 @@ inline void pack_columns(const FloatMatrix& columns, size_t padded, size_t tile_
   for (size_t row = 0; row < padded; row += 2, tiles += kLineBytes) {
     uint8_t* line = tiles;
     for (size_t col = 0; col < columns.cols; col += kLanes, line += tile_bytes)
-      store_line(line, values_at(columns, row, col), values_at(columns, row + 1, col));
+      store_rounded_line(line, values_at(columns, row, col), values_at(columns, row + 1, col));
   }
 }
 

@@ -22,8 +22,9 @@ export const quickstart = defineCommand({
   examples: [{ command: 'llmkit quickstart', does: 'takes a minute or two on two cores' }],
   check({ compute }, problem) {
     if (compute === 'int8') problem('compute', 'int8 cannot train; use bf16, f32 or auto');
-    if (compute === 'bf16-wgmma')
-      problem('compute', 'bf16-wgmma only trains; use bf16, f32 or auto');
+    if (compute === 'bf16-wgmma' || compute === 'bf16-dequantized') {
+      problem('compute', `${compute} only trains; use bf16, f32 or auto`);
+    }
   },
   async run(config, io) {
     const { prepareQuickstart } = await import('../../workflows/quickstart.js');

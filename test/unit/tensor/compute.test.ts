@@ -38,10 +38,12 @@ const perRow = ['int8 per row', 'int4', 'int4 with zeros'].map((kind) => {
   const whole: WeightData = { ...data, groupSize: 320, scales, ...(first && { zeros: first }) };
   return { name: `${kind}, one scale a row`, data: whole };
 });
+const TYPES = ['bf16', 'int8', 'bf16-dequantized'] as const;
 const cases: readonly Case[] = [...stored, ...perRow].flatMap(({ name, data }) =>
-  [
-    ...new Set([computeOf('bf16', 'train', data.format), computeOf('int8', 'train', data.format)]),
-  ].map((compute) => ({ name: `${name}, in ${compute}`, weight: new Weight(data, compute) })),
+  [...new Set(TYPES.map((type) => computeOf(type, 'train', data.format)))].map((compute) => ({
+    name: `${name}, in ${compute}`,
+    weight: new Weight(data, compute),
+  })),
 );
 
 /** What a product is, and how far float32 sums may be from it: (4 + √n) · ε of the magnitudes. */
@@ -219,7 +221,7 @@ describe.each(testedBackends)('%s', (backend) => {
   beforeAll(() => useTestBackend(backend));
 
   const onGpu = computesOnGpu(backend);
-  const computed = cases.filter(({ weight }) => !onGpu || weight.compute !== 'int8');
+  const computed = cases.filter(({ weight }) => !onGpu || weight.compute === 'bf16');
   describe.each(CHECKS)('$name', ({ name: what, run, expected }) => {
     test.each(computed)('$name, within what float32 sums explain', ({ weight }) => {
       const result = run(weight);
@@ -259,6 +261,12 @@ describe('roundedOperands', () => {
       0,
     ]);
     expect([...gradientWeight().subarray(0, 4)]).toEqual([5, 6, 12, -3]);
+  });
+
+  test('bf16-dequantized: the product has the weight of the gradient', () => {
+    const { weight, gradientWeight } = roundedOperands(new Weight(int4, 'bf16-dequantized'));
+    expect([...weight().subarray(0, 4)]).toEqual([5, 6, 12, -3]);
+    expect(gradientWeight()).toEqual(weight());
   });
 
   test('bf16 of a table: its values are rounded, but where blocks straddle rows the product', () => {

@@ -3,7 +3,8 @@ import { join } from 'node:path';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { deviceChoice, driverIsThere } from '../../../src/tensor/backends/device-choice.js';
 import { useBackend } from '../../../src/tensor/backends/index.js';
-import { type ComputeDevice, choiceOn } from '../../../src/tensor/compute.js';
+import { type ComputeDevice, choiceOn, computeOf } from '../../../src/tensor/compute.js';
+import type { WeightFormat } from '../../../src/tensor/weight.js';
 import { temporaryFolder } from '../../helpers/temporary-folder.js';
 
 afterEach(() => vi.unstubAllEnvs());
@@ -56,6 +57,24 @@ test('on a GPU auto is bf16 where the CPU takes int8, and int8 is an error', () 
   expect(choiceOn({ device: 'cpu' }, 'auto', 'generate')).toBe('auto');
   const refused = () => choiceOn({ device: 'cuda' }, 'int8', 'generate');
   expect(refused).toThrow('--compute int8 has no CUDA kernels');
+});
+
+test('training dequantizes to bf16 on the CPU alone', () => {
+  const formats: readonly WeightFormat[] = ['nf4', 'fp4', 'int4', 'int8'];
+  for (const format of formats) {
+    expect(computeOf('auto', 'train', format)).toBe('bf16-dequantized');
+  }
+  expect(computeOf('bf16-dequantized', 'train', 'bf16')).toBe('bf16');
+  expect(computeOf('bf16-dequantized', 'train', 'f32')).toBe('f32');
+  const choice = 'bf16-dequantized';
+  expect(choiceOn({ device: 'cpu' }, choice, 'train')).toBe(choice);
+  expect(choiceOn({ device: 'cuda' }, 'auto', 'train')).toBe('bf16');
+  expect(() => choiceOn({ device: 'cuda' }, choice, 'train')).toThrow(
+    'has no CUDA kernels; use bf16',
+  );
+  for (const use of ['exact', 'generate'] as const) {
+    expect(() => choiceOn({ device: 'cpu' }, choice, use)).toThrow('is for training; use bf16');
+  }
 });
 
 test('training takes the products of warpgroups under a type of their own where they have other bits', () => {

@@ -24,7 +24,10 @@ function weightOf(kind: string, choice: ComputeChoice): Weight {
   return new Weight(data, computeOf(choice, 'train', data.format));
 }
 
-const WEIGHTS = { 'nf4, bf16': weightOf('nf4', 'bf16'), 'nf4, f32': weightOf('nf4', 'f32') };
+const CHOICES = ['bf16', 'f32', 'bf16-dequantized'] as const;
+const WEIGHTS = Object.fromEntries(
+  CHOICES.map((choice) => [`nf4, ${choice}`, weightOf('nf4', choice)]),
+);
 
 const linearCases = Object.entries(WEIGHTS).flatMap(([kind, weight]): HeldCase[] => [
   {

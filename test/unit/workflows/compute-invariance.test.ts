@@ -27,6 +27,11 @@ const CASES: readonly Case[] = [
   { scheme: undefined, choice: 'bf16', computes: 'bf16 (bf16 weights)' },
   { scheme: 'nf4', choice: 'bf16', computes: 'bf16 (nf4, bf16 weights)' },
   { scheme: 'int4', choice: 'bf16', computes: 'bf16 (int4, bf16 weights)' },
+  {
+    scheme: 'nf4',
+    choice: 'bf16-dequantized',
+    computes: 'bf16-dequantized (nf4 weights), bf16 (bf16 weights)',
+  },
   { scheme: 'int4', choice: 'int8', computes: 'int8 (int4 weights), bf16 (bf16 weights)' },
   { scheme: 'int8', choice: 'int8', computes: 'int8 (int8 weights), bf16 (bf16 weights)' },
   {

@@ -1,0 +1,8 @@
+#include "base/simd/avx512.h"
+#include "cpu/packed_dequantized/generic.h"
+
+namespace llmkit {
+
+const DequantizeKernels packed_dequantized_avx512_bf16 = {dequantize};
+
+}  // namespace llmkit

@@ -48,6 +48,9 @@ struct PackedWeight {
   /// kFourBit: the value of each code in bf16 bits; with zero points it is code - 8 and the product
   /// adds (8 - zero) * scale * (sum of x over the group). Unused by kInt8, which works on the codes.
   uint16_t values[16] = {};
+  /// kFourBit: what gradients and kBf16Dequantized multiply by a scale: the same values, for
+  /// kBf16Dequantized before they are rounded.
+  float decoded[16] = {};
   const uint8_t* data = nullptr;  // tiles * tile_bytes, aligned to 64 bytes
   HugeBuffer memory;              // where data is, unless that is in someone else's
 

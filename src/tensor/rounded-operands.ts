@@ -30,12 +30,13 @@ export function roundedOperands({ data, compute }: Weight): RoundedOperands {
     const exact = () => dequantize(data);
     return { input: same, weight: exact, gradient: same, gradientWeight: exact };
   }
-  const group = groupOf(data);
-  const weight = group > 0 ? () => roundedValues(data) : () => toBf16(dequantize(data));
-  const gradients = { gradient: toBf16, gradientWeight: () => toBf16(weight()) };
+  const dequantized = () => toBf16(dequantize(data));
   if (compute === 'bf16-dequantized') {
-    return { input: toBf16, ...gradients, weight: gradients.gradientWeight };
+    return { input: toBf16, weight: dequantized, gradient: toBf16, gradientWeight: dequantized };
   }
+  const group = groupOf(data);
+  const weight = group > 0 ? () => roundedValues(data) : dequantized;
+  const gradients = { gradient: toBf16, gradientWeight: () => toBf16(weight()) };
   if (isBf16(compute) || group === 0) return { input: toBf16, weight, ...gradients };
   const input = (x: Float32Array) => quantizeRows(x, data.cols, group);
   return { input, weight: () => dequantize(data), ...gradients };

@@ -1,7 +1,5 @@
 #pragma once
 
-#include <cstring>
-
 #include "base/packed_weight.h"
 
 // The values of a packed weight by column, code * scale in float32: include base/simd/<isa>.h
@@ -32,15 +30,7 @@ struct FourBitLine {
   static constexpr size_t kCols = 8;
   Vec table;
 
-  explicit FourBitLine(const PackedWeight& weight) {
-    float values[16];
-    for (int i = 0; i < 16; ++i) {
-      const uint32_t bits = uint32_t{weight.values[i]} << 16;
-      std::memcpy(values + i, &bits, sizeof bits);
-      if (weight.compute == Compute::kInt8) values[i] = static_cast<float>(i - 8);
-    }
-    table = load(values);
-  }
+  explicit FourBitLine(const PackedWeight& weight) : table(load(weight.decoded)) {}
   static Scaling scaling(const PackedWeight& weight, const uint8_t* group) {
     return load_scaling(weight, group, 8);
   }

@@ -29,12 +29,14 @@ bool is_sound(const PackedForm& form) {
          (even || (form.group == kMostColumns && form.cols > kMostColumns));
 }
 
-void set_values(WeightFormat format, uint16_t* values) {
+void set_values(WeightFormat format, PackedWeight& weight) {
   for (int code = 0; code < 16; ++code) {
     const float value = format == WeightFormat::kNf4   ? kNf4Values[code]
                         : format == WeightFormat::kFp4 ? kFp4Values[code]
                                                        : static_cast<float>(code - 8);
-    values[code] = to_bf16(value);
+    weight.values[code] = to_bf16(value);
+    const bool exact = weight.compute == Compute::kBf16Dequantized;
+    weight.decoded[code] = exact ? value : from_bf16(weight.values[code]);
   }
 }
 
@@ -60,7 +62,7 @@ std::optional<PackedWeight> packed_layout(const PackedForm& form) {
   w.group_bytes = packed_scale_bytes(w.scale_type) + (w.has_zeros ? kTileRows : 0) +
                   w.group_stride / cols_of_line * kLineBytes;
   w.tile_bytes = w.groups * w.group_bytes;
-  if (grouped) set_values(form.format, w.values);
+  if (grouped) set_values(form.format, w);
   return w;
 }
 

@@ -18,7 +18,7 @@ struct Pair {
 
   explicit Pair(const WeightView& view)
       : quantized(pack_weight(view, Compute::kBf16Dequantized)),
-        values(packed_values_reference(view, quantized.code)) {
+        values(packed_values_reference(view, quantized)) {
     std::vector<uint16_t> halves(values.size());
     std::transform(values.begin(), values.end(), halves.begin(), to_bf16);
     WeightView stored;

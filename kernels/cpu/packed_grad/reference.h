@@ -19,11 +19,12 @@ inline float scale_reference(const WeightView& w, size_t i) {
   return product + w.nested.offset;
 }
 
-/// What a packed weight stands for in a gradient: bf16(code * scale), where packed codes of nf4 and
-/// fp4 are bf16 values too.
-inline std::vector<float> packed_values_reference(const WeightView& w, PackedCode packed) {
+/// What a packed weight stands for in a gradient: bf16(code * scale), where codes of nf4 and fp4
+/// are bf16 values too but for kBf16Dequantized.
+inline std::vector<float> packed_values_reference(const WeightView& w, const PackedWeight& packed) {
   std::vector<float> values(w.rows * w.cols);
-  const bool table = packed == PackedCode::kFourBit && w.format != WeightFormat::kInt4;
+  const bool table = packed.code == PackedCode::kFourBit && w.format != WeightFormat::kInt4 &&
+                     packed.compute != Compute::kBf16Dequantized;
   const float* const codebook = w.format == WeightFormat::kNf4 ? kNf4Values : kFp4Values;
   for (size_t i = 0; i < values.size(); ++i) {
     const int code = table ? w.codes[i / 2] >> (i % 2 == 1 ? 0 : 4) & 15 : 0;

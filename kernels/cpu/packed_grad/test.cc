@@ -16,7 +16,7 @@ void check_values(Checks& checks, const WeightView& view, const PackedWeight& we
                   size_t tile, size_t tiles) {
   const size_t first = tile * 16, n = std::min(tiles * 16, view.rows - first), k = view.cols;
   const size_t ld = n + 3;
-  const std::vector<float> w = packed_values_reference(view, weight.code);
+  const std::vector<float> w = packed_values_reference(view, weight);
   const Buffer dy(m * ld, 1);
   Buffer dx(m * k, 2);
   packed_grad_input(weight, {m, dy.data(), ld, tile, tiles, dx.data(), false});
@@ -72,7 +72,7 @@ void check_kernels(Checks& checks, const WeightView& view, const PackedWeight& w
   const size_t m = 17, width = 32, n = std::min(view.rows, kGradDepth), ld = n + 3;
   const size_t cols = std::min(weight.padded_cols(), kGradCols);
   const size_t wide = round_up(cols, 16), depth = round_up(n, kGradStep);
-  const std::vector<float> w = packed_values_reference(view, weight.code);
+  const std::vector<float> w = packed_values_reference(view, weight);
   const Buffer dy(m * ld, 1);
   std::vector<float> rounded(m * n), sums(wide * width), turned(16 * kGradRows);
   for (size_t i = 0; i < m * n; ++i) rounded[i] = bf16_reference(dy[i / n * ld + i % n]);

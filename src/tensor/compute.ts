@@ -23,7 +23,10 @@ export const COMPUTE_CHOICES = [
 export type ComputeChoice = (typeof COMPUTE_CHOICES)[number];
 
 /** What only `lora-train` computes in. */
-const TRAINING_ONLY: ReadonlySet<ComputeChoice> = new Set(['bf16-dequantized', 'bf16-wgmma']);
+export const TRAINING_ONLY: ReadonlySet<ComputeChoice> = new Set([
+  'bf16-dequantized',
+  'bf16-wgmma',
+]);
 
 /** What a model is loaded for: `exact` wherever log-probabilities are asked for. */
 export type ComputeUse = 'exact' | 'generate' | 'train';

@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import * as z from 'zod';
 import { LlmkitError } from '../../errors.js';
+import { TRAINING_ONLY } from '../../tensor/compute.js';
 import type { QuickstartStep, QuickstartSummary } from '../../workflows/quickstart.js';
 import { defineCommand, type Io } from '../command.js';
 
@@ -22,7 +23,7 @@ export const quickstart = defineCommand({
   examples: [{ command: 'llmkit quickstart', does: 'takes a minute or two on two cores' }],
   check({ compute }, problem) {
     if (compute === 'int8') problem('compute', 'int8 cannot train; use bf16, f32 or auto');
-    if (compute === 'bf16-wgmma' || compute === 'bf16-dequantized') {
+    if (compute !== undefined && TRAINING_ONLY.has(compute)) {
       problem('compute', `${compute} only trains; use bf16, f32 or auto`);
     }
   },

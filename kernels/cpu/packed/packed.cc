@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 
 #include "base/cpu_features.h"
 #include "base/parallel.h"
@@ -42,7 +43,8 @@ Split split_of(const PackedLayer* layers, size_t count, const PackedKernels& ker
   for (size_t i = 0; i < count; ++i) blocks += blocks_of(*layers[i].weight, block);
   if (few || blocks == 0) return {block, blocks, m, 1, few};
   const size_t wanted = divide_up(4 * thread_count(), blocks);
-  const size_t least = std::max(divide_up(divide_up(m, wanted), 32) * 32, kRowsPerTask);
+  const size_t unit = std::lcm(size_t{32}, kernels.row_block);
+  const size_t least = std::max(divide_up(divide_up(m, wanted), unit) * unit, kRowsPerTask);
   const size_t most = kernels.cached_rows == 0 ? m : std::min(m, kernels.cached_rows);
   const size_t rows = std::min(least, most);
   return {block, blocks, rows, divide_up(m, rows), few};
@@ -146,7 +148,7 @@ PreparedRows prepare_rows(const PackedWeight& weight, size_t m, const ConstEleme
       m, stride, values, preparation.scales, preparation.starts, preparation.totals};
   parallel_for(blocks, grain_for(8 * stride * block), [&](size_t first, size_t last) {
     const size_t end = std::min(last * block, m);
-    const size_t step = with_rows == nullptr ? end : kRowsAtOnce;
+    const size_t step = with_rows == nullptr ? end : kRowsAtOnce / block * block;
     for (size_t row = first * block; row < end; row += step) {
       const size_t count = std::min(step, end - row);
       preparation.prepare(row, count);

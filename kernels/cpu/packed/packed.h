@@ -28,7 +28,7 @@ void packed_rows(const PackedWeight& weight, WeightFormat stored, size_t count, 
                  float* y);
 
 /// Rows of x in the form a product wants, in memory of the caller's thread (valid until its next
-/// call). The shapes are those of kernels with a row_block of 1; tiles have theirs in their files.
+/// call). The shapes are those of kernels with a row_block of 1; blocks have theirs in their files.
 struct PreparedRows {
   size_t m = 0;
   size_t stride = 0;              // elements of a row: padded_cols()

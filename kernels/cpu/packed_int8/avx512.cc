@@ -1,10 +1,29 @@
 #include "base/simd/avx512.h"
 
-#include "cpu/packed_int8/generic.h"
+#include "cpu/packed_int8/product.h"
 
 namespace llmkit {
+namespace {
 
-const PackedKernels packed_int8_avx512 = {prepare_int8, few_int8,    many_int8,
-                                          kFewRows,     kPanelTiles, 1};
+bool takes_many(const PackedWeight&, size_t m) { return m > kFewRows; }
+
+}  // namespace
+
+const PackedKernels packed_int8_avx512 = {prepare_int8<kManyRows>,
+                                          many_int8<kManyRows>,
+                                          many_int8<kManyRows>,
+                                          kFewRows,
+                                          kPanelTiles,
+                                          1,
+                                          kManyRows,
+                                          0,
+                                          takes_many};
+const PackedKernels packed_int8_avx512_few = {prepare_int8<kShareRows>,
+                                              few_int8<kShareRows>,
+                                              few_int8<kShareRows>,
+                                              kFewRows,
+                                              1,
+                                              1,
+                                              kShareRows};
 
 }  // namespace llmkit

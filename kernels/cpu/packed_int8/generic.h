@@ -157,24 +157,16 @@ class PanelSource {
   const float *next_, *group_ = nullptr, *line_ = nullptr;
 };
 
-/// Rows of x, and where they go in y.
+/// Rows of x, of which `side` lie side by side, and where they go in y.
 struct Rows {
   const int8_t* values;
   const float* scales;
   const int32_t* starts;
-  size_t stride, groups;  // from a row to the next
+  size_t side;
   float* y;
   size_t ldy;
 
-  Rows skip(size_t rows) const {
-    return {values + rows * stride,
-            scales + rows * groups,
-            starts + rows * groups,
-            stride,
-            groups,
-            y + rows * ldy,
-            ldy};
-  }
+  Rows next() const { return {values + 4, scales + 1, starts + 1, side, y + ldy, ldy}; }
 };
 
 /// What is multiplied: groups [begin, end) of the tiles from `tile` on.
@@ -187,187 +179,113 @@ inline size_t rows_of_tile(const PackedWeight& w, size_t tile) {
   return left < kLanes ? left : kLanes;
 }
 
-/// Four bytes of a row of x in every lane.
-inline Index splat_four(const int8_t* x) {
-  uint32_t four;
-  std::memcpy(&four, x, sizeof four);
-  return splat_int(four);
+/// kRows rows of x, which lie side by side without others where kWhole, times the tiles of a
+/// source: in product.h. Sums of the groups before are taken from y.
+template <GroupKind kKind, typename Source, int kRows, bool kWhole>
+void product_tile(const PackedWeight& w, const Cut& cut, Source source, const Rows& x,
+                  const float* bias);
+
+/// The rows of x from `row` on, of whose block all or some are taken.
+template <int kRows>
+inline Rows rows_from(const PackedWeight& w, const PackedProductArgs& a, size_t row, float* y) {
+  const size_t block = row / kRows * kRows, at = row - block, left = a.x.m - block;
+  return {static_cast<const int8_t*>(a.x.values) + block * a.x.stride + 4 * at,
+          a.x.scales + block * w.groups + at,
+          a.x.starts + block * w.groups + at,
+          left < kRows ? left : kRows,
+          y,
+          a.ldy};
 }
 
-/// Adds a step of columns to the sums of a group.
-template <typename Source, int kRows>
-inline void add_step(Source& source, const int8_t* values, size_t stride,
-                     Carried (&c)[kRows][Source::kTiles]) {
-  Codes codes[Source::kTiles];
-  source.next_step(codes);
-#pragma GCC unroll 16
-  for (int i = 0; i < kRows; ++i) {
-    const int8_t* const row = values + i * stride;
-#pragma GCC unroll 4
-    for (int t = 0; t < Source::kTiles; ++t)
-      if constexpr (Source::kCode == PackedCode::kFourBit)
-        c[i][t] = carry(dot_nibbles(index_of(c[i][t]), codes[t].a, splat_four(row), codes[t].b,
-                                    splat_four(row + 4)));
-      else
-        c[i][t] = carry(dot_bytes(index_of(c[i][t]), codes[t].a, splat_four(row)));
-  }
-}
-
-/// The int32 sums of a group, from minus the zero point times the sum of x.
-template <GroupKind kKind, typename Source, int kRows>
-inline void sum_group(const PackedWeight& w, Source& source, size_t g, const Rows& x,
-                      Carried (&c)[kRows][Source::kTiles]) {
-  constexpr size_t kUnroll = kKind == GroupKind::kAny ? 1 : kUnrolled;
-  constexpr size_t kCols = kColsOfStep<Source::kCode>;
-  const bool zeros = kKind == GroupKind::kAny ? w.has_zeros : kKind == GroupKind::kZeros;
-#pragma GCC unroll 16
-  for (int i = 0; i < kRows; ++i) {
-    const Index start = splat_int(static_cast<uint32_t>(x.starts[i * x.groups + g]));
-    for (int t = 0; t < Source::kTiles; ++t)
-      c[i][t] = carry(zeros ? mul_16(source.zeros(t), start) : start);
-  }
-  const int8_t* values = x.values + g * w.group_stride;
-  const int8_t* const end = values + w.group_stride;
-  do {
-#pragma GCC unroll 4
-    for (size_t step = 0; step < kUnroll; ++step)
-      add_step<Source, kRows>(source, values + step * kCols, x.stride, c);
-    values += kUnroll * kCols;
-  } while (values < end);
-}
-
-/// kRows rows of x times the tiles of a source. Sums of the groups before are taken from y.
-template <GroupKind kKind, typename Source, int kRows>
-inline void product_tile(const PackedWeight& w, const Cut& cut, Source source, const Rows& x,
-                         const float* bias) {
-  constexpr int kTiles = Source::kTiles;
-  Vec acc[kRows][kTiles];
-#pragma GCC unroll 16
-  for (int i = 0; i < kRows; ++i)
-    for (int t = 0; t < kTiles; ++t) {
-      const float* const y = x.y + i * x.ldy + t * kLanes;
-      acc[i][t] = cut.begin == 0 ? zero() : load_some(y, rows_of_tile(w, cut.tile + t));
-    }
-  const float* y = x.y;
-  for (size_t g = cut.begin; g < cut.end; ++g, y += x.ldy) {
-    // A row of y with each group: all of them at once would keep the lines of the panel waiting.
-    if (g - cut.begin < kRows)
-      for (int t = 0; t < kTiles; ++t) __builtin_prefetch(y + t * kLanes, 1);
-    Carried c[kRows][kTiles];
-    source.next_group();
-    sum_group<kKind, Source, kRows>(w, source, g, x, c);
-#pragma GCC unroll 16
-    for (int i = 0; i < kRows; ++i)
-      for (int t = 0; t < kTiles; ++t) {
-        const Vec scale = mul(source.scale(t), splat(x.scales[i * x.groups + g]));
-        acc[i][t] = fma(to_float(index_of(c[i][t])), scale, acc[i][t]);
-      }
-  }
-  for (int t = 0; t < kTiles; ++t) {
-    const size_t n = rows_of_tile(w, cut.tile + t);
-    const bool add_bias = bias != nullptr && cut.end == w.groups;
-    const Vec offset = add_bias ? load_some(bias + (cut.tile + t) * kLanes, n) : zero();
-#pragma GCC unroll 16
-    for (int i = 0; i < kRows; ++i) {
-      float* const y = x.y + i * x.ldy + t * kLanes;
-      const Vec result = add_bias ? add(acc[i][t], offset) : acc[i][t];
-      n < kLanes ? store_partial(y, result, n) : store(y, result);
-    }
-  }
-}
-
+/// `rows` rows of a block: all of them at once, or else one by one.
 template <GroupKind kKind, typename Source, int kRows>
 inline void product_rows(size_t rows, const PackedWeight& w, const Cut& cut, const Source& source,
-                         const Rows& x, const float* bias) {
+                         Rows x, const float* bias) {
   if constexpr (kRows > 1)
-    if (rows < kRows) return product_rows<kKind, Source, kRows - 1>(rows, w, cut, source, x, bias);
-  product_tile<kKind, Source, kRows>(w, cut, source, x, bias);
+    if (x.side < kRows)
+      return product_rows<kKind, Source, kRows - 1>(rows, w, cut, source, x, bias);
+  if (rows == x.side) return product_tile<kKind, Source, kRows, true>(w, cut, source, x, bias);
+  for (; rows > 0; --rows, x = x.next())
+    product_tile<kKind, Source, 1, false>(w, cut, source, x, bias);
 }
 
-/// All rows of x, in even shares of at most kRows.
+/// All rows of a range, block by block.
 template <GroupKind kKind, typename Source, int kRows>
-inline void product_shares(size_t count, const PackedWeight& w, const Cut& cut,
-                           const Source& source, const Rows& x, const float* bias) {
-  for (size_t row = 0, shares = (count + kRows - 1) / kRows; shares > 0; --shares) {
-    const size_t rows = (count - row + shares - 1) / shares;
-    product_rows<kKind, Source, kRows>(rows, w, cut, source, x.skip(row), bias);
+inline void product_blocks(const PackedWeight& w, const PackedProductArgs& a, const Cut& cut,
+                           const Source& source, float* y) {
+  const size_t end = a.range.first + a.range.count;
+  for (size_t row = a.range.first; row < end;) {
+    const size_t next = (row / kRows + 1) * kRows, rows = (next < end ? next : end) - row;
+    product_rows<kKind, Source, kRows>(rows, w, cut, source, rows_from<kRows>(w, a, row, y),
+                                       a.bias);
     row += rows;
+    y += rows * a.ldy;
   }
 }
 
 template <typename Source, int kRows>
-inline void product_all(size_t count, const PackedWeight& w, const Cut& cut, const Source& source,
-                        const Rows& x, const float* bias) {
+inline void product_all(const PackedWeight& w, const PackedProductArgs& a, const Cut& cut,
+                        const Source& source, float* y) {
   if (w.group_stride % (kUnrolled * kColsOfStep<Source::kCode>) != 0)
-    product_shares<GroupKind::kAny, Source, kRows>(count, w, cut, source, x, bias);
+    product_blocks<GroupKind::kAny, Source, kRows>(w, a, cut, source, y);
   else if (w.has_zeros)
-    product_shares<GroupKind::kZeros, Source, kRows>(count, w, cut, source, x, bias);
+    product_blocks<GroupKind::kZeros, Source, kRows>(w, a, cut, source, y);
   else
-    product_shares<GroupKind::kPlain, Source, kRows>(count, w, cut, source, x, bias);
+    product_blocks<GroupKind::kPlain, Source, kRows>(w, a, cut, source, y);
 }
 
-inline Rows rows_of(const PackedWeight& w, const PackedProductArgs& a) {
-  const Rows all = {static_cast<const int8_t*>(a.x.values),
-                    a.x.scales,
-                    a.x.starts,
-                    a.x.stride,
-                    w.groups,
-                    a.y,
-                    a.ldy};
-  Rows rows = all.skip(a.range.first);
-  rows.y = a.y;
-  return rows;
-}
-
-template <PackedCode kCode>
+template <PackedCode kCode, int kRows>
 inline void few_of(const PackedWeight& w, const PackedProductArgs& a) {
-  Rows x = rows_of(w, a);
+  float* y = a.y;
   const size_t end = a.range.tile + a.range.tiles;
-  for (size_t tile = a.range.tile; tile < end; ++tile, x.y += kLanes)
-    product_all<PackedSource<kCode>, kShareRows>(a.range.count, w, {tile, 0, w.groups},
-                                                 PackedSource<kCode>(w, tile), x, a.bias);
+  for (size_t tile = a.range.tile; tile < end; ++tile, y += kLanes)
+    product_all<PackedSource<kCode>, kRows>(w, a, {tile, 0, w.groups}, PackedSource<kCode>(w, tile),
+                                            y);
 }
 
-template <PackedCode kCode>
+template <PackedCode kCode, int kRows>
 inline void many_of(const PackedWeight& w, const PackedProductArgs& a) {
   using Source = PanelSource<kCode>;
   const size_t group_floats = Source::group_vectors(w) * kLanes;
   const size_t most = kPanelBytes / (group_floats * sizeof(float));
   const size_t depth = most < w.groups ? most : w.groups;
   float* const panel = scratch(Scratch::kPanel, depth * group_floats);
-  Rows x = rows_of(w, a);
+  float* y = a.y;
   size_t tile = a.range.tile, left = a.range.tiles;
   for (; left >= kPanelTiles; left -= kPanelTiles) {
     for (size_t begin = 0; begin < w.groups; begin += depth) {
       const size_t end = begin + depth < w.groups ? begin + depth : w.groups;
       Source::unpack(w, tile, begin, end, panel);
-      product_all<Source, kManyRows>(a.range.count, w, {tile, begin, end}, Source(w, panel), x,
-                                     a.bias);
+      product_all<Source, kRows>(w, a, {tile, begin, end}, Source(w, panel), y);
     }
     tile += kPanelTiles;
-    x.y += kPanelTiles * kLanes;
+    y += kPanelTiles * kLanes;
   }
   if (left == 0) return;
   PackedProductArgs rest = a;
   rest.range.tile = tile;
   rest.range.tiles = left;
-  rest.y = x.y;
-  few_of<kCode>(w, rest);
+  rest.y = y;
+  few_of<kCode, kRows>(w, rest);
 }
 
+/// Rows of x in blocks of kRows.
+template <int kRows>
 inline void few_int8(const PackedWeight& w, const PackedProductArgs& a) {
-  w.code == PackedCode::kFourBit ? few_of<PackedCode::kFourBit>(w, a)
-                                 : few_of<PackedCode::kEightBit>(w, a);
+  w.code == PackedCode::kFourBit ? few_of<PackedCode::kFourBit, kRows>(w, a)
+                                 : few_of<PackedCode::kEightBit, kRows>(w, a);
 }
+template <int kRows>
 inline void many_int8(const PackedWeight& w, const PackedProductArgs& all) {
   const size_t fitting = kRowsBytes / all.x.stride;
   const size_t most = fitting < kLeastManyRows ? kLeastManyRows : fitting;
   PackedProductArgs a = all;
   size_t left = all.range.count;
-  for (size_t parts = (left + most - 1) / most; parts > 0; --parts) {
-    a.range.count = (left + parts - 1) / parts;
-    w.code == PackedCode::kFourBit ? many_of<PackedCode::kFourBit>(w, a)
-                                   : many_of<PackedCode::kEightBit>(w, a);
+  for (size_t parts = (left + most - 1) / most; left > 0; --parts) {
+    const size_t blocks = (left + parts * kRows - 1) / (parts * kRows);
+    a.range.count = blocks * kRows < left ? blocks * kRows : left;
+    w.code == PackedCode::kFourBit ? many_of<PackedCode::kFourBit, kRows>(w, a)
+                                   : many_of<PackedCode::kEightBit, kRows>(w, a);
     a.range.first += a.range.count;
     a.y += a.range.count * a.ldy;
     left -= a.range.count;

@@ -11,6 +11,9 @@ namespace {  // a copy per instruction set
 /// there is infinity.
 constexpr float kLeastMaximum = 0x1p-119f, kMostMaximum = 0x1.fffffep127f;
 
+/// Columns of the largest groups: wider ones are cut when a weight is packed.
+constexpr size_t kMostGroupCols = 128;
+
 inline float float_of(uint32_t bits) {
   float value;
   std::memcpy(&value, &bits, sizeof value);
@@ -59,19 +62,34 @@ inline int32_t round_group(const float* x, size_t n, size_t stride, float invers
   return static_cast<int32_t>(sum(to_float(total)));  // exact: at most 128 values of 127
 }
 
+/// Puts a row of a group between those beside it: its fours are `side` fours apart.
+inline void spread_fours(const int8_t* values, size_t stride, size_t side, int8_t* out) {
+  for (size_t k = 0; k < stride; k += 4) std::memcpy(out + k * side, values + k, 4);
+}
+
+/// Rows in blocks of kRows, the last one of as many as are left. Of a block, four columns of each
+/// row lie side by side, then the next four; so do the scales of a group, and its starts.
+template <int kRows>
 inline void prepare_int8(const PackedWeight& w, const PrepareArgs& a) {
   const int32_t zero_point = w.has_zeros ? 1 : w.code == PackedCode::kFourBit ? 8 : 128;
-  int8_t* values = static_cast<int8_t*>(a.values);
-  for (size_t row = 0; row < a.m; ++row)
-    for (size_t g = 0; g < w.groups; ++g, values += w.group_stride) {
-      const size_t begin = g * w.group, left = w.cols - begin, i = row * w.groups + g;
+  for (size_t row = 0; row < a.m; ++row) {
+    const size_t block = row / kRows * kRows, at = row - block;
+    const size_t side = a.m - block < kRows ? a.m - block : kRows;
+    int8_t* values = static_cast<int8_t*>(a.values) + block * w.padded_cols() + 4 * at;
+    for (size_t g = 0; g < w.groups; ++g, values += w.group_stride * side) {
+      const size_t begin = g * w.group, left = w.cols - begin;
+      const size_t i = block * w.groups + g * side + at;
       const float* const x = a.x + row * a.ldx + begin;
       const size_t n = left < w.group ? left : w.group;
       const GroupScale scale = group_scale(x, n);
-      const size_t count = scale.inverse == 0 ? 0 : n;
+      int8_t rounded[kMostGroupCols];
+      const int32_t sum =
+          round_group(x, scale.inverse == 0 ? 0 : n, w.group_stride, scale.inverse, rounded);
+      spread_fours(rounded, w.group_stride, side, values);
       a.scales[i] = scale.scale;
-      a.starts[i] = -zero_point * round_group(x, count, w.group_stride, scale.inverse, values);
+      a.starts[i] = -zero_point * sum;
     }
+  }
 }
 
 }  // namespace

@@ -1,10 +1,15 @@
 #include "base/simd/scalar.h"
 
-#include "cpu/packed_int8/generic.h"
+#include "cpu/packed_int8/product.h"
 
 namespace llmkit {
 
-const PackedKernels packed_int8_scalar = {prepare_int8, few_int8,    many_int8,
-                                          kFewRows,     kPanelTiles, 1};
+const PackedKernels packed_int8_scalar = {prepare_int8<kManyRows>,
+                                          few_int8<kManyRows>,
+                                          many_int8<kManyRows>,
+                                          kFewRows,
+                                          kPanelTiles,
+                                          1,
+                                          kManyRows};
 
 }  // namespace llmkit

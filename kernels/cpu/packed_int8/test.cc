@@ -26,43 +26,67 @@ std::vector<NamedKernels> kernels_of_machine() {
   return found;
 }
 
-const int8_t* values_of(const PreparedRows& rows) {
-  return static_cast<const int8_t*>(rows.values);
-}
+/// Rows in the form of the kernels that take so few of them: those of a block side by side, four
+/// columns at a time.
+class RowsOf {
+ public:
+  RowsOf(const PackedWeight& w, const PreparedRows& rows)
+      : w_(w), rows_(rows), most_(packed_kernels(w, rows.m).row_block) {}
+
+  int value(size_t row, size_t group, size_t k) const {
+    const size_t col = group * w_.group_stride + k;
+    const size_t place = (col / 4 * side(row) + row % most_) * 4 + col % 4;
+    return static_cast<const int8_t*>(rows_.values)[first(row) * rows_.stride + place];
+  }
+  float scale(size_t row, size_t group) const { return rows_.scales[factor(row, group)]; }
+  int start(size_t row, size_t group) const { return rows_.starts[factor(row, group)]; }
+
+ private:
+  size_t first(size_t row) const { return row / most_ * most_; }
+  size_t side(size_t row) const { return std::min(most_, rows_.m - first(row)); }
+  size_t factor(size_t row, size_t group) const {
+    return first(row) * w_.groups + group * side(row) + row % most_;
+  }
+
+  const PackedWeight& w_;
+  const PreparedRows& rows_;
+  size_t most_;
+};
 
 /// Rows of x in int8, as packed.h says.
 void check_prepared(Checks& checks, const PackedWeight& w, size_t m, const float* x) {
   const PreparedRows rows = prepare_rows(w, m, x, w.cols);
+  const RowsOf prepared(w, rows);
   checks.that("stride", rows.m == m && rows.stride == w.padded_cols());
   for (size_t i = 0; i < m * w.groups; ++i) {
-    const size_t row = i / w.groups, begin = i % w.groups * w.group;
-    const int8_t* const values = values_of(rows) + i * w.group_stride;
+    const size_t row = i / w.groups, group = i % w.groups, begin = group * w.group;
     const size_t count = std::min(w.group, w.cols - begin);
     float most = 0;
     int sum = 0;
     for (size_t k = 0; k < count; ++k)
       most = std::fmax(most, std::fabs(x[row * w.cols + begin + k]));
-    checks.that("scale", rows.scales[i] == most / 127);
+    checks.that("scale", prepared.scale(row, group) == most / 127);
     for (size_t k = 0; k < w.group_stride; ++k) {
-      sum += values[k];
+      const int value = prepared.value(row, group, k);
+      sum += value;
       const double want = k < count && most > 0 ? x[row * w.cols + begin + k] * 127.0 / most : 0;
       // Half a step, and the rounding of four operations on a number of at most 127.
       const double limit = 0.5 + 127 * 2 * std::numeric_limits<float>::epsilon();
-      checks.that("nearest", std::fabs(values[k] - want) <= (k < count ? limit : 0));
+      checks.that("nearest", std::fabs(value - want) <= (k < count ? limit : 0));
     }
     const int zero_point = w.has_zeros ? 1 : w.code == PackedCode::kFourBit ? 8 : 128;
-    checks.that("start", rows.starts[i] == -sum * zero_point);
+    checks.that("start", prepared.start(row, group) == -sum * zero_point);
   }
 }
 
 /// One result in double from the rounded rows.
-Sum product_reference(const PackedWeight& w, const PreparedRows& x, size_t m, size_t row) {
+Sum product_reference(const PackedWeight& w, const RowsOf& x, size_t m, size_t row) {
   Sum total;
   for (size_t g = 0; g < w.groups; ++g) {
     double sum = 0;
     for (size_t k = 0; k < w.group_stride; ++k)
-      sum += packed_unscaled(w, row, g, k) * values_of(x)[(m * w.groups + g) * w.group_stride + k];
-    total.add(sum * packed_scale(w, row, g) * x.scales[m * w.groups + g]);
+      sum += packed_unscaled(w, row, g, k) * x.value(m, g, k);
+    total.add(sum * packed_scale(w, row, g) * x.scale(m, g));
   }
   return total;
 }
@@ -75,7 +99,7 @@ void check_values(Checks& checks, const PackedWeight& w) {
   packed_linear(w, m, x.data(), bias.data(), y.data());
   const PreparedRows rows = prepare_rows(w, m, x.data(), w.cols);
   for (size_t i = 0; i < m * w.rows; ++i) {
-    Sum want = product_reference(w, rows, i / w.rows, i % w.rows);
+    Sum want = product_reference(w, RowsOf(w, rows), i / w.rows, i % w.rows);
     want.add(bias[i % w.rows]);
     checks.near("y", y[i], want.value, ulps_of(3 * w.groups), want.scale());
   }
@@ -150,7 +174,7 @@ void check_special(Checks& checks, const PackedWeight& w) {
     const std::vector<float> x(w.cols, value);
     check_prepared(checks, w, 1, value == tiny ? std::vector<float>(w.cols).data() : x.data());
     const PreparedRows rows = prepare_rows(w, 1, x.data(), w.cols);
-    checks.that("zeros", (values_of(rows)[0] == 0) == (value < 1));
+    checks.that("zeros", (RowsOf(w, rows).value(0, 0, 0) == 0) == (value < 1));
   }
 }
 

@@ -13,7 +13,7 @@ namespace {
 template <PackedCode kCode>
 struct Bf16Kind {
   using Value = llmkit::Value;
-  static constexpr bool kCorrects = true, kHasFactors = false, kTakesTurns = false;
+  static constexpr bool kCorrects = true, kHasFactors = false;
   static constexpr size_t kRowBytes = 64;
 
   template <int kSums, int kRows, int kLines>

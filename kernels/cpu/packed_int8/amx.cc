@@ -17,7 +17,6 @@ template <PackedCode kCode, size_t kBytes>
 struct Bytes : SignedCodes {
   using Value = int8_t;
   static constexpr size_t kRowBytes = kBytes;
-  static constexpr bool kTakesTurns = kBytes == 32;
 
   template <int kSums, int kRows, int kLines>
   static void multiply() {
@@ -42,7 +41,6 @@ using HalfBytes = Bytes<kCode, 32>;
 struct Words : SignedCodes {
   using Value = uint16_t;
   static constexpr size_t kRowBytes = 64;
-  static constexpr bool kTakesTurns = false;
 
   template <int kSums, int kRows, int kLines>
   static void multiply() {

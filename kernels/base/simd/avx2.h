@@ -120,14 +120,6 @@ inline Vec to_float(Index a) { return {_mm256_cvtepi32_ps(a.lo), _mm256_cvtepi32
 /// Rounds to the nearest integer, ties to even.
 inline Index to_int(Vec a) { return {_mm256_cvtps_epi32(a.lo), _mm256_cvtps_epi32(a.hi)}; }
 
-/// An Index that a loop carries from turn to turn: with the element type of the instructions, GCC
-/// needs no copies between the turns.
-struct Carried {
-  __v8si lo, hi;
-};
-inline Carried carry(Index a) { return {(__v8si)a.lo, (__v8si)a.hi}; }
-inline Index index_of(Carried a) { return {(__m256i)a.lo, (__m256i)a.hi}; }
-
 /// The larger, as signed integers.
 inline Index larger(Index a, Index b) {
   return {_mm256_max_epi32(a.lo, b.lo), _mm256_max_epi32(a.hi, b.hi)};
@@ -159,29 +151,6 @@ inline void store_halves(void* p, Index a) {
   const __m256i words =  // lanes 0..3, 8..11, 4..7, 12..15
       _mm256_packus_epi32(_mm256_and_si256(a.lo, low), _mm256_and_si256(a.hi, low));
   _mm256_storeu_si256(static_cast<__m256i*>(p), _mm256_permute4x64_epi64(words, 0xd8));
-}
-
-inline __m256i dot_bytes_8(__m256i acc, __m256i codes, __m256i x) {
-  // maddubs adds two products in 16 bits: the top bit goes by itself, so that they fit.
-  const __m256i ones = _mm256_set1_epi16(1), top = _mm256_set1_epi8(-128);
-  const __m256i upper = _mm256_maddubs_epi16(_mm256_and_si256(codes, top), x);
-  const __m256i lower = _mm256_maddubs_epi16(_mm256_andnot_si256(top, codes), x);
-  acc = _mm256_add_epi32(acc, _mm256_madd_epi16(upper, ones));
-  return _mm256_add_epi32(acc, _mm256_madd_epi16(lower, ones));
-}
-/// Adds the product of the four unsigned bytes of a lane of `codes` with the four signed of x.
-inline Index dot_bytes(Index acc, Index codes, Index x) {
-  return {dot_bytes_8(acc.lo, codes.lo, x.lo), dot_bytes_8(acc.hi, codes.hi, x.hi)};
-}
-inline __m256i dot_nibbles_8(__m256i acc, __m256i a, __m256i xa, __m256i b, __m256i xb) {
-  const __m256i pairs =
-      _mm256_add_epi16(_mm256_maddubs_epi16(a, xa), _mm256_maddubs_epi16(b, xb));
-  return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
-}
-/// dot_bytes of a with xa and of b with xb; the codes are at most 15.
-inline Index dot_nibbles(Index acc, Index a, Index xa, Index b, Index xb) {
-  return {dot_nibbles_8(acc.lo, a.lo, xa.lo, b.lo, xb.lo),
-          dot_nibbles_8(acc.hi, a.hi, xa.hi, b.hi, xb.hi)};
 }
 
 inline void transpose_8(__m256 (&a)[8]) {

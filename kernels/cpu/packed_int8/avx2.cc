@@ -1,6 +1,6 @@
 #include "base/simd/avx2.h"
 
-#include "cpu/packed_int8/product.h"
+#include "cpu/packed_int8/product_avx2.h"
 
 namespace llmkit {
 

@@ -10,16 +10,24 @@ namespace llmkit {
 namespace {  // a copy per instruction set
 
 // Rows of x and tiles of a panel that fill the vector registers, and the rows up to which it is
-// faster to unpack the weight again for every share of them (measured).
+// faster to unpack the weight again for every share of them (measured). Whether 8-bit codes are
+// multiplied as two nibbles, as 4-bit ones are.
 #if defined(__AVX512F__)
 constexpr int kShareRows = 8, kManyRows = 6, kPanelTiles = 2;
 constexpr size_t kFewRows = 32;
-#elif defined(__AVX2__) || defined(__ARM_FEATURE_DOTPROD)
-constexpr int kShareRows = 3, kManyRows = 3, kPanelTiles = 1;
+constexpr bool kSplitsBytes = false;
+#elif defined(__AVX2__)
+constexpr int kManyRows = 6, kPanelTiles = 1;
+constexpr size_t kFewRows = 12;
+constexpr bool kSplitsBytes = true;
+#elif defined(__ARM_FEATURE_DOTPROD)
+constexpr int kManyRows = 3, kPanelTiles = 1;
 constexpr size_t kFewRows = 16;
+constexpr bool kSplitsBytes = false;
 #else
-constexpr int kShareRows = 1, kManyRows = 1, kPanelTiles = 1;
+constexpr int kManyRows = 1, kPanelTiles = 1;
 constexpr size_t kFewRows = 1;
+constexpr bool kSplitsBytes = false;
 #endif
 /// A panel fills at most this much of the second-level cache.
 constexpr size_t kPanelBytes = 512 * 1024;
@@ -36,12 +44,13 @@ inline void prefetch_ahead(const uint8_t* p) {
   __builtin_prefetch(p + kPrefetchNear, 0, 3);
 }
 
-/// Groups as the loops over them are made: kPlain and kZeros are of whole multiples of kUnrolled
-/// steps, without and with zero points; kAny is any.
+/// Groups as the loops over them are made: kPlain and kZeros are of whole multiples of kPlainCols,
+/// without and with zero points; kAny is any.
 enum class GroupKind { kAny, kPlain, kZeros };
 constexpr size_t kUnrolled = 4;
 
-/// Codes of a step of 8 (4-bit) or 4 columns of a tile, a byte each: the second four in `b`.
+/// Codes of a step of 8 (4-bit) or 4 columns of a tile, a byte each: the second four in `b`, or the
+/// upper nibbles of the same ones.
 struct Codes {
   Index a, b;
 };
@@ -49,11 +58,21 @@ template <PackedCode kCode>
 constexpr size_t kColsOfStep = kCode == PackedCode::kFourBit ? 8 : 4;
 
 template <PackedCode kCode>
+constexpr size_t kPlainCols = kSplitsBytes ? 32 : kUnrolled* kColsOfStep<kCode>;
+/// Vectors of a step: whether it has `b`.
+template <PackedCode kCode>
+constexpr size_t kStepHalves = kCode == PackedCode::kFourBit || kSplitsBytes ? 2 : 1;
+
+/// Nibbles kHalf of each byte.
+template <int kHalf>
+inline Index half_of(Index line) {
+  return bit_and(kHalf == 0 ? line : shift_right<4>(line), splat_int(0x0f0f0f0f));
+}
+template <PackedCode kCode>
 inline Codes unpack_line(const uint8_t* p) {
   const Index line = as_int(load(p));
-  if constexpr (kCode == PackedCode::kEightBit) return {line, line};
-  const Index mask = splat_int(0x0f0f0f0f);
-  return {bit_and(line, mask), bit_and(shift_right<4>(line), mask)};
+  if constexpr (kStepHalves<kCode> == 1) return {line, line};
+  return {half_of<0>(line), half_of<1>(line)};
 }
 
 inline Vec load_scales(ScaleType type, const uint8_t* p) {
@@ -92,6 +111,15 @@ class PackedSource {
     codes[0] = unpack_line<kCode>(line_);
     line_ += 64;
   }
+  /// Half kHalf of step `step` of the group, for a product that takes one at a time.
+  template <int kHalf>
+  Index half_of_step(size_t step) const {
+    const uint8_t* const line = line_ + step * 64;
+    if (kHalf == 0) prefetch_ahead(line);
+    return half_of<kHalf>(as_int(load(line)));
+  }
+  /// Keeps the compiler from loading ahead what comes after, or again what came before.
+  void part_loads() { __asm__("" : "+r"(line_)); }
   Vec scale(int) const { return load_scales(w_.scale_type, group_); }
   Index zeros(int) const { return load_zeros(group_ + scale_bytes_); }
 
@@ -108,7 +136,7 @@ class PanelSource {
  public:
   static constexpr PackedCode kCode = kPackedCode;
   static constexpr int kTiles = kPanelTiles;
-  static constexpr size_t kStepVectors = kTiles * kColsOfStep<kCode> / 4;
+  static constexpr size_t kStepVectors = kTiles * kStepHalves<kCode>;
 
   static size_t group_vectors(const PackedWeight& w) {
     return 2 * kTiles + kStepVectors * (w.group_stride / kColsOfStep<kCode>);
@@ -127,7 +155,7 @@ class PanelSource {
           Codes codes[1];
           source.next_step(codes);
           store(p, as_float(codes[0].a));
-          if (kColsOfStep<kCode> == 8) store(p + kTiles * kLanes, as_float(codes[0].b));
+          if (kStepHalves<kCode> == 2) store(p + kTiles * kLanes, as_float(codes[0].b));
           p += kStepVectors * kLanes;
         }
       }
@@ -145,10 +173,15 @@ class PanelSource {
 #pragma GCC unroll 4
     for (int t = 0; t < kTiles; ++t) {
       codes[t].a = as_int(load(line_ + t * kLanes));
-      if (kColsOfStep<kCode> == 8) codes[t].b = as_int(load(line_ + (kTiles + t) * kLanes));
+      if (kStepHalves<kCode> == 2) codes[t].b = as_int(load(line_ + (kTiles + t) * kLanes));
     }
     line_ += kStepVectors * kLanes;
   }
+  template <int kHalf>
+  Index half_of_step(size_t step) const {
+    return as_int(load(line_ + (step * kStepHalves<kCode> + kHalf) * kLanes));
+  }
+  void part_loads() { __asm__("" : "+r"(line_)); }
   Vec scale(int tile) const { return load(group_ + tile * kLanes); }
   Index zeros(int tile) const { return as_int(load(group_ + (kTiles + tile) * kLanes)); }
 
@@ -180,7 +213,7 @@ inline size_t rows_of_tile(const PackedWeight& w, size_t tile) {
 }
 
 /// kRows rows of x, which lie side by side without others where kWhole, times the tiles of a
-/// source: in product.h. Sums of the groups before are taken from y.
+/// source: in product.h or product_avx2.h. Sums of the groups before are taken from y.
 template <GroupKind kKind, typename Source, int kRows, bool kWhole>
 void product_tile(const PackedWeight& w, const Cut& cut, Source source, const Rows& x,
                   const float* bias);
@@ -226,7 +259,7 @@ inline void product_blocks(const PackedWeight& w, const PackedProductArgs& a, co
 template <typename Source, int kRows>
 inline void product_all(const PackedWeight& w, const PackedProductArgs& a, const Cut& cut,
                         const Source& source, float* y) {
-  if (w.group_stride % (kUnrolled * kColsOfStep<Source::kCode>) != 0)
+  if (w.group_stride % kPlainCols<Source::kCode> != 0)
     product_blocks<GroupKind::kAny, Source, kRows>(w, a, cut, source, y);
   else if (w.has_zeros)
     product_blocks<GroupKind::kZeros, Source, kRows>(w, a, cut, source, y);

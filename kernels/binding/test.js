@@ -14,7 +14,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { createRequire } from 'node:module';
-import { tmpdir } from 'node:os';
+import { tmpdir, totalmem } from 'node:os';
 import path from 'node:path';
 import { Worker } from 'node:worker_threads';
 
@@ -235,6 +235,22 @@ async function checkPacking() {
   assert.throws(() => addon.packWeight(null, 'int8'), TypeError);
 }
 
+/**
+ * A weight whose packed form no machine has the memory for, 32 times as large as its codes: these are
+ * a file without contents. Only where the system refuses what it cannot give.
+ */
+async function checkNoMemory(file) {
+  const size = 2 ** 31;
+  const overcommits = () => readFileSync('/proc/sys/vm/overcommit_memory', 'utf8').startsWith('1');
+  if (process.platform !== 'linux' || totalmem() > 16 * size || overcommits()) return;
+  writeFileSync(file, '');
+  truncateSync(file, size);
+  const codes = new Uint8Array(addon.mapFile(file));
+  const weight = { format: 'bf16', rows: size / 2, cols: 1, codes };
+  assert.throws(() => addon.createWeight(weight, 'bf16'), /^Error: createWeight: no memory for /);
+  await assert.rejects(addon.packWeight(weight, 'bf16'), /^Error: packWeight: no memory for /);
+}
+
 function checkWeights() {
   const codes = new Uint8Array(4);
   const good = { format: 'nf4', rows: 2, cols: 4, codes, groupSize: 4, scales: floats(1, 2) };
@@ -408,6 +424,7 @@ try {
   checkCaches();
   checkPackedWeights(path.join(folder, 'packed'));
   await checkPacking();
+  await checkNoMemory(path.join(folder, 'large'));
   await checkQuantization();
   await checkHashing();
   checkProcesses();

@@ -51,11 +51,11 @@ std::unique_ptr<HeldWeight> stored_weight(const Arguments& args) {
   return held;
 }
 
-/// What went wrong in packing; empty when nothing did.
-std::string problem_of(const PackedWeight& packed) {
+/// What went wrong when `call` packed a weight; empty when nothing did.
+std::string problem_of(const std::string& call, const PackedWeight& packed) {
   const size_t size = packed.size_bytes();
   if (size == 0 || packed.data != nullptr) return "";
-  return "createWeight: no memory for " + std::to_string(size) + " bytes of packed weights";
+  return call + ": no memory for " + std::to_string(size) + " bytes of packed weights";
 }
 
 /// createWeight(data, compute = 'f32')
@@ -66,7 +66,7 @@ Napi::Value create_weight(const Napi::CallbackInfo& info) {
   const auto compute = static_cast<Compute>(choice);
   if (compute != Compute::kF32) {
     auto packed = std::make_unique<PackedWeight>(pack_weight(held->view, compute));
-    const std::string problem = problem_of(*packed);
+    const std::string problem = problem_of("createWeight", *packed);
     if (!problem.empty()) throw Napi::Error::New(info.Env(), problem);
     held->keep_packed(std::move(packed));
   }
@@ -114,7 +114,7 @@ class PackWorker final : public Napi::AsyncWorker {
     Gate::instance().enter();
     packed_ = std::make_unique<PackedWeight>(pack_weight(held_->view, compute_));
     Gate::instance().leave();
-    const std::string problem = problem_of(*packed_);
+    const std::string problem = problem_of("packWeight", *packed_);
     if (!problem.empty()) SetError(problem);
   }
   void OnOK() override {

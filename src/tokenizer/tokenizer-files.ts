@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { LlmkitError } from '../errors.js';
@@ -47,6 +47,15 @@ export async function readTokenizerFiles(folder: string): Promise<TokenizerFiles
     config: config ?? {},
     template: readText(folder, 'chat_template.jinja'),
   };
+}
+
+/**
+ * Says at once what reading would say later.
+ *
+ * @throws LlmkitError `checkpoint` when tokenizer.json is missing
+ */
+export async function requireTokenizer(folder: string): Promise<void> {
+  if (!existsSync(join(folder, TOKENIZER))) throw await missing(folder);
 }
 
 /** At once: the threads that would read beside JavaScript are packing weights. */

@@ -7,6 +7,7 @@ import { deviceMemory } from '../tensor/backends/device-memory.js';
 import { useBackend } from '../tensor/backends/index.js';
 import { type ComputeChoice, type ComputeUse, choiceOn } from '../tensor/compute.js';
 import { loadTokenizer, type Tokenizer } from '../tokenizer/tokenizer.js';
+import { requireTokenizer } from '../tokenizer/tokenizer-files.js';
 import { type Adapter, loadAdapter } from '../tune/peft/index.js';
 import { anotherBaseThanTrained } from './adapter-base.js';
 import { type DeviceMapOptions, placementOf } from './device-map.js';
@@ -71,6 +72,7 @@ export async function openModel(options: OpenModelOptions): Promise<OpenModel> {
     for (const part of opened.splice(0).reverse()) part.dispose();
   };
   try {
+    await requireTokenizer(folder);
     const backend = await openBackend(options);
     const { cachePacked, onWarning } = options;
     const compute = { choice: choiceOn(backend, choice, use), use };

@@ -116,6 +116,18 @@ void check_all(Checks& checks) {
     for (size_t m : {0, 1, 20, 110})
       for (size_t skip : {0, 1, 3}) check(checks, {weight.view}, m, skip, skip != 1);
   }
+  for (const size_t size : kSizes) {
+    if (size > 129) continue;
+    const RandomWeight words({F::kF32, size, 9, 0, false, false});
+    const RandomWeight cols({F::kBf16, 31, size, 0, false, false});
+    check(checks, {words.view}, 7, 3, true);
+    check(checks, {cols.view}, 7, 3, true);
+    check(checks, {cols.view}, size, 3, true);
+  }
+  for (const size_t words : {511, 513}) {  // around a block of words
+    const RandomWeight weight({F::kF32, words, 17, 0, false, false});
+    check(checks, {weight.view}, 17, 3, true);
+  }
   const RandomWeight narrow({F::kF32, 30, 4, 0, false, false});
   check(checks, {narrow.view}, 1100, 3, true);  // more than a pass of rows
   check_packed(checks);

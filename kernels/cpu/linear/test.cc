@@ -17,8 +17,8 @@ std::vector<float> dense(const WeightView& weight) {
   return values;
 }
 
-void check_values(Checks& checks, const WeightView& weight) {
-  const size_t m = 5, n = weight.rows, k = weight.cols;
+void check_values(Checks& checks, const WeightView& weight, size_t m = 5) {
+  const size_t n = weight.rows, k = weight.cols;
   const std::vector<float> w = dense(weight);
   const Buffer x(m * k, 1), bias(n, 2), dy(m * n, 3);
   Buffer y(m * n, 4), dx(m * k, 5);
@@ -83,6 +83,18 @@ void check_all(Checks& checks) {
     check_rows(checks, weight.view);
   }
   using F = WeightFormat;
+  for (F format : {F::kF32, F::kBf16, F::kF16, F::kInt8, F::kInt4, F::kNf4, F::kFp4})
+    for (const size_t m : kRowCounts) {
+      const RandomWeight weight({format, 33, 96, 48, format == F::kNf4, format == F::kInt4});
+      check_values(checks, weight.view, m);
+    }
+  for (size_t size : kSizes) {
+    if (size > 129) continue;
+    const RandomWeight rows({F::kInt4, size, 64, 32, false, true});
+    const RandomWeight cols({F::kInt8, 9, size, size, false, false});
+    const RandomWeight halves({F::kBf16, 9, size, 0, false, false});
+    for (const RandomWeight* weight : {&rows, &cols, &halves}) check_values(checks, weight->view);
+  }
   // Large enough for several blocks and for the threads to be woken.
   for (F format : {F::kF32, F::kBf16, F::kF16, F::kInt8, F::kInt4, F::kNf4, F::kFp4}) {
     const RandomWeight whole({format, 150, 320, 64, format == F::kNf4, format == F::kInt4});

@@ -42,7 +42,7 @@ void check_all(Checks& checks) {
         check(checks,
               {batch_a, batch_b, m, n, k, nullptr, nullptr, nullptr, transpose_a, transpose_b});
       };
-      for (size_t size : {1, 2, 15, 16, 17, 31, 33, 63, 65}) {
+      for (size_t size : {1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129}) {
         sizes(1, 1, size, 5, 7);
         sizes(2, 2, 3, size, 7);
         sizes(4, 1, 3, 5, size);

@@ -96,7 +96,14 @@ inline std::vector<WeightCase> packed_cases() {
       {F::kInt4, 15, 63, 63, false, false},   {F::kInt8, 32, 65, 65, false, true},
       {F::kFp4, 63, 17, 64, false, false},    {F::kNf4, 65, 31, 64, true, false},
       {F::kF16, 33, 15, 0, false, false},     {F::kBf16, 15, 63, 0, false, false},
-      {F::kBf16, 64, 1, 0, false, false}};
+      {F::kBf16, 64, 1, 0, false, false},     {F::kInt4, 129, 127, 127, false, false},
+      {F::kInt8, 127, 129, 129, false, true}, {F::kInt4, 9, 192, 48, false, false},
+      {F::kInt4, 31, 192, 96, false, true},   {F::kInt8, 33, 144, 48, false, false},
+      {F::kInt8, 17, 96, 96, false, false},   {F::kNf4, 15, 288, 96, false, false},
+      {F::kFp4, 16, 384, 128, false, false},  {F::kNf4, 17, 32, 32, false, false},
+      {F::kBf16, 129, 127, 0, false, false},  {F::kBf16, 8, 129, 0, false, false},
+      {F::kF16, 127, 9, 0, false, false},     {F::kBf16, 17, 7, 0, false, false},
+      {F::kF32, 31, 8, 0, false, false},      {F::kF16, 2, 32, 0, false, false}};
   cases.insert(cases.end(), more.begin(), more.end());
   return cases;
 }

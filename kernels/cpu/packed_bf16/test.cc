@@ -3,6 +3,7 @@
 #include "base/parallel.h"
 #include "cpu/packed/kernels.h"
 #include "cpu/packed/reference.h"
+#include "cpu/packed/test_row_counts.h"
 #include "testing/held.h"
 
 using namespace llmkit;
@@ -169,6 +170,14 @@ void check_no_rows(Checks& checks) {
 }
 
 void check_all(Checks& checks) {
+  for (const WeightCase& c : row_count_cases()) {
+    const RandomWeight weight(c);
+    const PackedWeight w = pack_weight(weight.view, Compute::kBf16);
+    const Buffer x(kRowCounts.back() * w.cols, 1);
+    check_row_counts(
+        checks, w, x.data(), ulps_of(w.cols + 3 * w.groups),
+        [&](size_t i, size_t row) { return product_reference(w, x.data() + i * w.cols, row); });
+  }
   for (const WeightCase& c : packed_cases()) {
     const RandomWeight weight(c);
     const PackedWeight w = pack_weight(weight.view, Compute::kBf16);

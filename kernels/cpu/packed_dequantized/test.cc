@@ -2,6 +2,7 @@
 
 #include "base/parallel.h"
 #include "cpu/packed/reference.h"
+#include "cpu/packed/test_row_counts.h"
 #include "cpu/packed_dequantized/packed_dequantized.h"
 #include "cpu/packed_grad/reference.h"
 #include "testing/held.h"
@@ -62,16 +63,22 @@ void check_tiles(Checks& checks, const Pair& pair) {
     }
 }
 
-/// Against sums in double.
+/// One result in double, from x rounded to bf16.
+Sum product_reference(const Pair& pair, const float* x, size_t row) {
+  const size_t cols = pair.plain.cols;
+  Sum sum;
+  for (size_t k = 0; k < cols; ++k)
+    sum.add(double{pair.values[row * cols + k]} * bf16_reference(x[k]));
+  return sum;
+}
+
 void check_values(Checks& checks, const Pair& pair) {
   const size_t m = 3, rows = pair.plain.rows, cols = pair.plain.cols;
   const Buffer x(m * cols, 1), bias(rows, 2);
   Buffer y(m * rows, 3);
   packed_linear(pair.quantized, m, x.data(), bias.data(), y.data());
   for (size_t i = 0; i < m * rows; ++i) {
-    Sum want;
-    for (size_t k = 0; k < cols; ++k)
-      want.add(double{pair.values[i % rows * cols + k]} * bf16_reference(x[i / rows * cols + k]));
+    Sum want = product_reference(pair, x.data() + i / rows * cols, i % rows);
     want.add(bias[i % rows]);
     checks.near("y", y[i], want.value, ulps_of(cols), want.scale());
   }
@@ -155,6 +162,14 @@ void check_all(Checks& checks) {
     check_values(checks, pair);
     check_bits(checks, pair, 40);
     check_ranges(checks, pair, 40);
+  }
+  for (const WeightCase& c : row_count_cases()) {
+    const RandomWeight random(c);
+    const Pair pair(random.view);
+    const Buffer x(kRowCounts.back() * c.cols, 1);
+    check_row_counts(checks, pair.quantized, x.data(), ulps_of(c.cols), [&](size_t i, size_t row) {
+      return product_reference(pair, x.data() + i * c.cols, row);
+    });
   }
   // More tiles than are made at a time; more columns than stay in the registers of tiles.
   const RandomWeight large({F::kNf4, 1100, 2624, 64, true, false});

@@ -2,6 +2,7 @@
 #include "base/scratch.h"
 #include "cpu/gemm/reference.h"
 #include "cpu/packed/packed.h"
+#include "cpu/packed/test_row_counts.h"
 #include "cpu/packed_grad/packed_grad.h"
 #include "cpu/packed_grad/reference.h"
 #include "testing/testing.h"
@@ -115,6 +116,12 @@ void check_all(Checks& checks) {
       if (weight.tiles > 2) check_values(checks, random.view, weight, 70, 1, weight.tiles - 2);
       check_bits(checks, weight);
     }
+  }
+  for (const WeightCase& c : row_count_cases()) {
+    if (c.format == F::kF32) continue;
+    const RandomWeight random(c);
+    const PackedWeight weight = pack_weight(random.view, Compute::kBf16);
+    for (const size_t m : kRowCounts) check_values(checks, random.view, weight, m, 0, weight.tiles);
   }
   // More rows than are decoded at a time, and more rows of dy than share them.
   const RandomWeight tall({F::kInt4, 600, 96, 32, false, false});

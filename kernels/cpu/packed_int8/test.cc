@@ -3,6 +3,7 @@
 #include "base/parallel.h"
 #include "cpu/packed/kernels.h"
 #include "cpu/packed/reference.h"
+#include "cpu/packed/test_row_counts.h"
 #include "testing/testing.h"
 
 using namespace llmkit;
@@ -200,6 +201,17 @@ void check_extremes(Checks& checks, WeightFormat format, size_t group) {
 }
 
 void check_all(Checks& checks) {
+  for (const WeightCase& c : row_count_cases()) {
+    const RandomWeight weight(c);
+    const PackedWeight w = pack_weight(weight.view, Compute::kInt8);
+    if (w.compute != Compute::kInt8) continue;
+    const Buffer x(kRowCounts.back() * w.cols, 1);
+    check_row_counts(checks, w, x.data(), ulps_of(3 * w.groups), [&](size_t i, size_t row) {
+      // Alone, a row is in the order of its columns.
+      const PreparedRows prepared = prepare_rows(w, 1, x.data() + i * w.cols, w.cols);
+      return product_reference(w, RowsOf(w, prepared), 0, row);
+    });
+  }
   for (const WeightCase& c : packed_cases()) {
     const RandomWeight weight(c);
     const PackedWeight w = pack_weight(weight.view, Compute::kInt8);

@@ -94,7 +94,8 @@ void check_bits(Checks& checks, const Sizes& s) {
 }
 
 void check_all(Checks& checks) {
-  for (const size_t size : {1, 2, 15, 16, 17, 31, 32, 33, 65}) {
+  for (const size_t size :
+       {1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129, 257}) {
     check_held(checks, {size, 5, 7});
     check_held(checks, {18, size, 21});
     check_held(checks, {3, 19, size});

@@ -88,14 +88,19 @@ class RandomWeight {
 
 inline std::vector<WeightCase> weight_cases() {
   using F = WeightFormat;
-  return {{F::kF32, 5, 33, 0, false, false},   {F::kBf16, 5, 33, 0, false, false},
-          {F::kBf16, 9, 64, 0, false, false},  {F::kF16, 7, 48, 0, false, false},
-          {F::kF16, 5, 31, 0, false, false},   {F::kInt8, 6, 64, 64, false, false},
-          {F::kInt8, 6, 96, 32, false, true},  {F::kInt8, 5, 35, 35, false, false},
-          {F::kInt4, 9, 64, 32, false, false}, {F::kInt4, 5, 128, 128, false, true},
-          {F::kInt4, 7, 40, 8, false, true},   {F::kNf4, 9, 64, 64, false, false},
-          {F::kNf4, 6, 128, 64, true, false},  {F::kNf4, 5, 37, 64, true, false},
-          {F::kFp4, 6, 64, 32, false, false},  {F::kFp4, 7, 33, 64, false, false}};
+  return {{F::kF32, 5, 33, 0, false, false},    {F::kBf16, 5, 33, 0, false, false},
+          {F::kBf16, 9, 64, 0, false, false},   {F::kF16, 7, 48, 0, false, false},
+          {F::kF16, 5, 31, 0, false, false},    {F::kInt8, 6, 64, 64, false, false},
+          {F::kInt8, 6, 96, 32, false, true},   {F::kInt8, 5, 35, 35, false, false},
+          {F::kInt4, 9, 64, 32, false, false},  {F::kInt4, 5, 128, 128, false, true},
+          {F::kInt4, 7, 40, 8, false, true},    {F::kNf4, 9, 64, 64, false, false},
+          {F::kNf4, 6, 128, 64, true, false},   {F::kNf4, 5, 37, 64, true, false},
+          {F::kFp4, 6, 64, 32, false, false},   {F::kFp4, 7, 33, 64, false, false},
+          {F::kInt4, 5, 96, 48, false, false},  {F::kInt4, 5, 96, 96, false, true},
+          {F::kInt8, 5, 128, 128, false, true}, {F::kInt8, 5, 127, 127, false, false},
+          {F::kNf4, 5, 96, 32, false, false},   {F::kNf4, 5, 129, 64, false, false},
+          {F::kFp4, 5, 256, 128, true, false},  {F::kBf16, 5, 127, 0, false, false},
+          {F::kF16, 5, 129, 0, false, false},   {F::kF32, 9, 9, 0, false, false}};
 }
 
 }  // namespace llmkit

@@ -16,6 +16,13 @@ constexpr int kFewRows = 4, kFewChains = 2, kManyRows = 6, kCodedTiles = 1, kPla
 #else
 constexpr int kFewRows = 2, kFewChains = 1, kManyRows = 2, kCodedTiles = 1, kPlainTiles = 1;
 #endif
+/// Bytes of a panel of decoded columns, most of the second-level cache of a processor: the fewer
+/// panels there are, the less often sums are put aside.
+#if defined(__AVX512F__)
+constexpr size_t kPanelBytes = size_t{768} << 10;
+#else
+constexpr size_t kPanelBytes = size_t{128} << 10;
+#endif
 /// How far ahead of the line in use the next ones are asked for.
 constexpr size_t kPrefetchBytes = 4096;
 

@@ -87,8 +87,7 @@ void multiply_block(const Panel& panel, const Block& block, size_t row) {
   for (int r = 0; r < kRows; ++r)
 #pragma GCC unroll 4
     for (int t = 0; t < kTiles; ++t)
-      acc[r][t] =
-          panel.begin == 0 ? zero() : load_partial(block.y(row + r, t), block.rows_of(t));
+      acc[r][t] = panel.begin == 0 ? zero() : load_partial(block.y(row + r, t), block.rows_of(t));
   if constexpr (kCode == PackedCode::kSixteenBit) {
     const Value* w[kTiles];
     std::copy_n(panel.tiles, kTiles, w);
@@ -127,7 +126,7 @@ template <PackedCode kCode, int kTiles>
 void many_tiles(const PackedWeight& weight, const PackedProductArgs& args, size_t t) {
   constexpr bool kPlain = kCode == PackedCode::kSixteenBit;
   const size_t columns = kPlain ? 1 : weight.group_stride;
-  const size_t step = std::max<size_t>(kPanelColumns / columns, 1);
+  const size_t step = std::max<size_t>(kPanelColumns<kTiles> / columns, 1);
   const size_t all = kPlain ? weight.group_stride : weight.groups, tile = args.range.tile + t;
   for (size_t begin = 0; begin < all; begin += step) {
     const size_t end = std::min(begin + step, all);

@@ -8,8 +8,9 @@
 namespace llmkit {
 namespace {  // a copy per instruction set
 
-/// Columns of a panel, at most (but one group at least).
-constexpr size_t kPanelColumns = 2048;
+/// Columns of a panel of kTiles tiles, at most (but one group at least).
+template <int kTiles>
+constexpr size_t kPanelColumns = kPanelBytes / (kTiles * 16 * sizeof(Value));
 /// Of 16 rows of two columns.
 constexpr size_t kValuesOfPair = 32;
 

@@ -187,10 +187,10 @@ void check_all(Checks& checks) {
   }
   using F = WeightFormat;
   for (F format : {F::kNf4, F::kInt4, F::kInt8, F::kBf16}) {
-    // Large enough for the threads to be woken, and for panels of several pieces.
+    // Large enough for the threads to be woken, and for several panels.
     const RandomWeight wide({format, 600, 1024, 64, false, format == F::kInt4});
     check_threads(checks, pack_weight(wide.view, Compute::kBf16));
-    const RandomWeight random({format, 40, 9600, 128, false, false});
+    const RandomWeight random({format, 40, 25600, 128, false, false});
     const PackedWeight deep = pack_weight(random.view, Compute::kBf16);
     check_kernels(checks, deep);
     check_held(checks, deep);

@@ -18,11 +18,12 @@
 namespace llmkit {
 namespace {  // a copy per file: built with its flags
 
-/// Groups are whole steps.
+/// Groups are whole steps of x. Lines of the weight behind a group's own are not set, so that only
+/// groups of integers may have such.
 template <typename Kind>
 Steps steps_of(const PackedWeight& weight) {
-  return {weight.group_stride * sizeof(typename Kind::Value) / Kind::kRowBytes, weight.groups,
-          Kind::kRowBytes};
+  const size_t bytes = weight.group_stride * sizeof(typename Kind::Value);
+  return {(bytes + Kind::kRowBytes - 1) / Kind::kRowBytes, weight.groups, Kind::kRowBytes};
 }
 
 /// What is multiplied at a time: rows [row, end) of x, tiles [tile, tile + tiles) of the weight,

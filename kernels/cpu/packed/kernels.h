@@ -65,6 +65,12 @@ struct PackedKernels {
   const LowRankKernels* low_rank = nullptr;
   /// Whether few and many take a weight of Compute::kBf16Dequantized as it is.
   bool dequantizes = false;
+  /// A group of a prepared row of x has a multiple of these columns, zeros behind its own.
+  size_t step_cols = 1;
+
+  size_t padded_cols(const PackedWeight& weight) const {
+    return weight.groups * ((weight.group_stride + step_cols - 1) / step_cols * step_cols);
+  }
 };
 
 /// Rows of x in tiles, and bytes of each, that stay in the second-level cache.

@@ -114,7 +114,7 @@ struct Preparation {
         as_halves ? FloatRows{nullptr, ldx} : widened_rows(from, count, weight.cols, ldx, buffer);
     kernels.prepare(
         weight,
-        {count, floats.values, floats.ld, values + row * weight.padded_cols() * kernels.value_bytes,
+        {count, floats.values, floats.ld, values + row * kernels.padded_cols(weight) * kernels.value_bytes,
          scales == nullptr ? nullptr : scales + group, starts == nullptr ? nullptr : starts + group,
          totals == nullptr ? nullptr : totals + group, as_halves ? from.halves() : nullptr});
   }
@@ -128,7 +128,7 @@ PreparedRows prepare_rows(const PackedWeight& weight, size_t m, const ConstEleme
   const bool integers = weight.compute == Compute::kInt8;
   const bool totals = !integers && weight.has_zeros;
   const PackedKernels& kernels = packed_kernels(weight, m);
-  const size_t stride = weight.padded_cols(), block = kernels.row_block;
+  const size_t stride = kernels.padded_cols(weight), block = kernels.row_block;
   const size_t blocks = divide_up(m, block), all = blocks * block;
   const size_t values_size = floats_of(all * stride * kernels.value_bytes);
   const size_t groups_size =

@@ -31,7 +31,7 @@ void packed_rows(const PackedWeight& weight, WeightFormat stored, size_t count, 
 /// call). The shapes are those of kernels with a row_block of 1; blocks have theirs in their files.
 struct PreparedRows {
   size_t m = 0;
-  size_t stride = 0;              // elements of a row: padded_cols()
+  size_t stride = 0;              // elements of a row: padded_cols() of the kernels
   const void* values = nullptr;   // [m, stride]; kInt8: int8; kBf16: bf16 bits, or the same values
                                   // in float32 where the kernels multiply float32
   const float* scales = nullptr;  // kInt8: [m, groups]: x is about values * scale

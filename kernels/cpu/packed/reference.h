@@ -62,14 +62,14 @@ class PreparedFor {
   PreparedFor(const PackedKernels& kernels, const PackedWeight& w, size_t m, const float* x) {
     const size_t all = (m + kernels.row_block - 1) / kernels.row_block * kernels.row_block;
     const bool integers = w.compute == Compute::kInt8;
-    values_.resize(all * w.padded_cols() * kernels.value_bytes);
+    values_.resize(all * kernels.padded_cols(w) * kernels.value_bytes);
     factors_.resize(all * w.groups);
     starts_.resize(all * w.groups);
     float* const scales = integers ? factors_.data() : nullptr;
     int32_t* const starts = integers ? starts_.data() : nullptr;
     float* const totals = !integers && w.has_zeros ? factors_.data() : nullptr;
     kernels.prepare(w, {m, x, w.cols, values_.data(), scales, starts, totals});
-    rows = {m, w.padded_cols(), values_.data(), scales, starts, totals};
+    rows = {m, kernels.padded_cols(w), values_.data(), scales, starts, totals};
   }
   PreparedFor(const PreparedFor&) = delete;
   PreparedRows rows;

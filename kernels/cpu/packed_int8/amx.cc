@@ -2,10 +2,10 @@
 #include "cpu/packed/amx_product.h"
 #include "cpu/packed_int8/amx_pairs.h"
 
-// Codes are multiplied as bytes, 64 columns of a group at a time, or 32 where groups are not whole
-// 64s; a few rows by groups of 32 take two groups at a time (amx_pairs.h). 8-bit codes less than
-// zero points of their own take nine bits: they are multiplied as bf16, which holds the integers
-// exactly, and their sums too (below 2^24).
+// Codes are multiplied as bytes, 64 columns of a group at a time, or 32 where that leaves fewer to
+// be filled with zeros; a few rows by groups of 32 take two groups at a time (amx_pairs.h). 8-bit
+// codes less than zero points of their own take nine bits: they are multiplied as bf16, which holds
+// the integers exactly, and their sums too (below 2^24).
 
 namespace llmkit {
 namespace {
@@ -120,7 +120,7 @@ template <typename Kind>
 void prepare_for(const PackedWeight& weight, const PrepareArgs& args) {
   using Value = typename Kind::Value;
   constexpr size_t kStepValues = Kind::kRowBytes / sizeof(Value);
-  const size_t stride = weight.group_stride;
+  const size_t stride = steps_of<Kind>(weight).of_group * kStepValues;
   BlockScales scales;
   Value* values = static_cast<Value*>(args.values);
   for (size_t first = 0; first < args.m; first += kBlockRows)
@@ -159,14 +159,19 @@ void product(const PackedWeight& weight, const PackedProductArgs& args) {
 bool fits_bytes(const PackedWeight& weight) {
   return weight.code == PackedCode::kFourBit || !weight.has_zeros;
 }
+/// Columns of a group behind its own that a tile multiplies by zeros.
+size_t padding(const PackedWeight& weight, size_t step_cols) {
+  return (step_cols - weight.group_stride % step_cols) % step_cols;
+}
 bool takes_bytes(const PackedWeight& weight, size_t m) {
-  return m >= kLeastRowsOfBytes && weight.group_stride % 64 == 0 && fits_bytes(weight);
+  return m >= kLeastRowsOfBytes && padding(weight, 64) < 32 && fits_bytes(weight);
 }
 bool takes_pairs(const PackedWeight& weight, size_t m) {
   return m >= kLeastRowsOfPairs && m < kLeastRowsOfHalves && has_pairs(weight);
 }
 bool takes_halves(const PackedWeight& weight, size_t m) {
-  return m >= kLeastRowsOfHalves && weight.group_stride % 32 == 0 && fits_bytes(weight);
+  return m >= kLeastRowsOfHalves && 2 * padding(weight, 32) <= weight.group_stride &&
+         fits_bytes(weight);
 }
 bool takes_words(const PackedWeight& weight, size_t m) {
   return m >= kLeastRowsOfHalves && weight.group_stride % 32 == 0 && !fits_bytes(weight);
@@ -174,12 +179,34 @@ bool takes_words(const PackedWeight& weight, size_t m) {
 
 }  // namespace
 
-const PackedKernels packed_int8_amx = {
-    prepare<WholeBytes>, product<WholeBytes>, product<WholeBytes>, kBlockRows, panel_tiles(64),
-    sizeof(int8_t),      kBlockRows,          kCachedRows,         takes_bytes};
-const PackedKernels packed_int8_amx_halves = {
-    prepare<HalfBytes>, product<HalfBytes>, product<HalfBytes>, kBlockRows,  panel_tiles(32),
-    sizeof(int8_t),     kBlockRows,         kCachedRows,        takes_halves};
+const PackedKernels packed_int8_amx = {prepare<WholeBytes>,
+                                       product<WholeBytes>,
+                                       product<WholeBytes>,
+                                       kBlockRows,
+                                       panel_tiles(64),
+                                       sizeof(int8_t),
+                                       kBlockRows,
+                                       kCachedRows,
+                                       takes_bytes,
+                                       false,
+                                       false,
+                                       nullptr,
+                                       false,
+                                       64};
+const PackedKernels packed_int8_amx_halves = {prepare<HalfBytes>,
+                                              product<HalfBytes>,
+                                              product<HalfBytes>,
+                                              kBlockRows,
+                                              panel_tiles(32),
+                                              sizeof(int8_t),
+                                              kBlockRows,
+                                              kCachedRows,
+                                              takes_halves,
+                                              false,
+                                              false,
+                                              nullptr,
+                                              false,
+                                              32};
 const PackedKernels packed_int8_amx_words = {prepare_for<Words>,
                                              multiply_in_tiles<Words>,
                                              multiply_in_tiles<Words>,

@@ -22,18 +22,23 @@ inline Index halves_of(Vec x) {
   return shift_right<16>(as_int(select(equal(x, x), round_to_bf16(x), quiet)));
 }
 
-/// 16 rows of two columns as one line of pairs, rounded to bf16. By instructions for it numbers
-/// below the normal ones become zeros.
-inline void store_rounded_line(uint8_t* line, Vec even, Vec odd) {
+/// 16 pairs of values rounded to bf16. By instructions for it numbers below the normal ones become
+/// zeros.
+inline Vec rounded_pairs(Vec even, Vec odd) {
 #if defined(__AVX512BF16__)
   const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24,
                                          8, 23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
   const __m512i both = (__m512i)_mm512_cvtne2ps_pbh(odd.v, even.v);
-  _mm512_storeu_si512(line, _mm512_permutexvar_epi16(order, both));
+  return {_mm512_castsi512_ps(_mm512_permutexvar_epi16(order, both))};
 #else
   const Index low = shift_right<16>(as_int(round_to_bf16(even)));
-  store(reinterpret_cast<float*>(line), as_float(bit_or(low, as_int(round_to_bf16(odd)))));
+  return as_float(bit_or(low, as_int(round_to_bf16(odd))));
 #endif
+}
+
+/// 16 rows of two columns as one line of pairs.
+inline void store_rounded_line(uint8_t* line, Vec even, Vec odd) {
+  store(reinterpret_cast<float*>(line), rounded_pairs(even, odd));
 }
 
 /// n values rounded to bf16.

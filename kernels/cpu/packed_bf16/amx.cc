@@ -79,8 +79,38 @@ void prepare_rows_of(const PackedWeight& weight, const PrepareArgs& args, const 
   }
 }
 
+/// 32 values of a row in bf16, zeros after `left`.
+inline __m512i step_of(const uint16_t* x, size_t left) {
+  return left >= 32 ? _mm512_loadu_si512(x)
+                    : _mm512_maskz_loadu_epi16((__mmask32{1} << left) - 1, x);
+}
+inline __m512i step_of(const float* x, size_t left) {
+  const Vec low = left >= kLanes ? load(x) : load_partial(x, left);
+  const Vec high = left >= 2 * kLanes ? load(x + kLanes)
+                   : left > kLanes    ? load_partial(x + kLanes, left - kLanes)
+                                      : zero();
+  return (__m512i)_mm512_cvtne2ps_pbh(high.v, low.v);
+}
+
+/// As prepare_rows_of for tiles and columns in their natural order, whose sums nobody wants.
+template <typename Input>
+void prepare_steps(const PackedWeight& weight, const PrepareArgs& args, const Input* all) {
+  const size_t stride = weight.padded_cols(), blocks = (args.m + kBlockRows - 1) / kBlockRows;
+  for (size_t row = 0; row < blocks * kBlockRows; ++row) {
+    Value* out = static_cast<Value*>(args.values) + row / kBlockRows * kBlockRows * stride +
+                 row % kBlockRows * 32;
+    const size_t cols = row < args.m ? weight.cols : 0;
+    const Input* const x = all + (row < args.m ? row * args.ldx : 0);
+    for (size_t i = 0; i < stride; i += 32, out += TileRows::kStep)
+      _mm512_storeu_si512(out, i < cols ? step_of(x + i, cols - i) : _mm512_setzero_si512());
+  }
+}
+
 template <typename Rows, typename Input>
 void prepare_values(const PackedWeight& weight, const PrepareArgs& args, const Input* x) {
+  constexpr bool kTiles = std::is_same_v<Rows, TileRows>;
+  const bool plain = weight.code == PackedCode::kSixteenBit && args.totals == nullptr;
+  if (kTiles && plain) return prepare_steps(weight, args, x);
   if (weight.code == PackedCode::kFourBit)
     prepare_rows_of<Rows, PackedCode::kFourBit>(weight, args, x);
   else

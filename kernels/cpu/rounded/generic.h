@@ -1,6 +1,6 @@
 #pragma once
 
-#include "base/simd/bf16.h"
+#include "base/simd/loops.h"
 #include "cpu/rounded/rounded.h"
 
 namespace llmkit {
@@ -8,12 +8,21 @@ namespace {  // a copy per instruction set; include base/simd/<isa>.h first
 
 constexpr size_t kLineBytes = 64;
 
+/// Of a matrix, rows `ld` values apart.
+struct MatrixSize {
+  size_t rows, cols, ld;
+};
+
 /// At most 16 values of a row, from `col` on; zeros where there are none.
+template <typename Value>
+inline Vec values_at(const Value* values, const MatrixSize& size, size_t row, size_t col) {
+  if (row >= size.rows || col >= size.cols) return zero();
+  const Value* const at = values + row * size.ld;
+  const size_t left = size.cols - col;
+  return left >= kLanes ? Whole{col}.get(at) : Part{col, left}.get(at);
+}
 inline Vec values_at(const FloatMatrix& matrix, size_t row, size_t col) {
-  if (row >= matrix.rows || col >= matrix.cols) return zero();
-  const float* const at = matrix.values + row * matrix.ld + col;
-  const size_t left = matrix.cols - col;
-  return left >= kLanes ? load(at) : load_partial(at, left);
+  return values_at(matrix.values, {matrix.rows, matrix.cols, matrix.ld}, row, col);
 }
 
 inline void pack_rows(const FloatMatrix& rows, size_t padded, uint8_t* tile) {
@@ -26,25 +35,56 @@ inline void pack_rows(const FloatMatrix& rows, size_t padded, uint8_t* tile) {
   }
 }
 
-inline void pack_columns(const FloatMatrix& columns, size_t padded, size_t tile_bytes,
-                         uint8_t* tiles) {
+template <typename Value>
+inline void pack_columns_of(const Value* values, const MatrixSize& size, size_t padded,
+                            size_t tile_bytes, uint8_t* tiles) {
   for (size_t row = 0; row < padded; row += 2, tiles += kLineBytes) {
     uint8_t* line = tiles;
-    for (size_t col = 0; col < columns.cols; col += kLanes, line += tile_bytes)
-      store_rounded_line(line, values_at(columns, row, col), values_at(columns, row + 1, col));
+    for (size_t col = 0; col < size.cols; col += kLanes, line += tile_bytes)
+      store_rounded_line(line, values_at(values, size, row, col),
+                         values_at(values, size, row + 1, col));
   }
 }
 
-inline void transpose_matrix(const FloatMatrix& matrix, float* out) {
+inline void pack_columns(const ElementMatrix& columns, size_t padded, size_t tile_bytes,
+                         uint8_t* tiles) {
+  const MatrixSize size = {columns.rows, columns.cols, columns.ld};
+  if (columns.values.is_bf16)
+    pack_columns_of(columns.values.halves(), size, padded, tile_bytes, tiles);
+  else
+    pack_columns_of(columns.values.floats(), size, padded, tile_bytes, tiles);
+}
+
+inline void transpose_floats(const FloatMatrix& matrix, float* out, size_t ld) {
   for (size_t row = 0; row < matrix.rows; row += kLanes)
     for (size_t col = 0; col < matrix.cols; col += kLanes) {
       Vec values[kLanes];
       for (size_t i = 0; i < kLanes; ++i) values[i] = values_at(matrix, row + i, col);
       transpose(values);
-      const size_t rows = matrix.rows - row < kLanes ? matrix.rows - row : kLanes;
       for (size_t i = 0; i < kLanes && col + i < matrix.cols; ++i)
-        store_partial(out + (col + i) * matrix.rows + row, values[i], rows);
+        store(out + (col + i) * ld + row, values[i]);
     }
+}
+
+/// Two rows at a time: a pair moves as one value.
+inline void transpose_halves(const FloatMatrix& matrix, uint16_t* out, size_t ld) {
+  for (size_t row = 0; row < matrix.rows; row += 2 * kLanes)
+    for (size_t col = 0; col < matrix.cols; col += kLanes) {
+      Vec pairs[kLanes];
+      for (size_t i = 0; i < kLanes; ++i)
+        pairs[i] = rounded_pairs(values_at(matrix, row + 2 * i, col),
+                                 values_at(matrix, row + 2 * i + 1, col));
+      transpose(pairs);
+      for (size_t i = 0; i < kLanes && col + i < matrix.cols; ++i)
+        store(reinterpret_cast<float*>(out + (col + i) * ld + row), pairs[i]);
+    }
+}
+
+inline void transpose_matrix(const FloatMatrix& matrix, const Elements& out, size_t ld) {
+  if (out.is_bf16)
+    transpose_halves(matrix, out.halves(), ld);
+  else
+    transpose_floats(matrix, out.floats(), ld);
 }
 
 }  // namespace

@@ -5,7 +5,6 @@
 #include "base/cpu_features.h"
 #include "base/parallel.h"
 #include "base/scratch.h"
-#include "cpu/elements/elements.h"
 #include "cpu/packed/kernels.h"
 #include "cpu/packed/layout.h"
 
@@ -37,13 +36,9 @@ PackedWeight plan(size_t rows, size_t cols, Scratch slot) {
 
 uint8_t* tile_of(const PackedWeight& w, size_t tile) { return const_cast<uint8_t*>(w.tile(tile)); }
 
-/// Some columns of a matrix as float32: where they lie, or in memory of this thread.
-FloatMatrix float_columns(const ElementMatrix& matrix, size_t col, size_t count) {
-  float* const buffer = scratch(Scratch::kWidened, matrix.values.is_bf16 ? matrix.rows * count : 0);
-  const FloatRows columns =
-      widened_rows(matrix.values.from(col), matrix.rows, count, matrix.ld, buffer);
-  return {columns.values, matrix.rows, count, columns.ld};
-}
+/// Values between transposed rows of `count`: whole lines, and no power of two, for rows that far
+/// apart would share a few places of the cache.
+size_t turned_stride(size_t count) { return divide_up(count, 64) * 64 + 32; }
 
 /// The columns of dy as rows of x for a product with `weight`, dy.rows of them: as prepare_rows.
 PreparedRows prepare_columns(const PackedWeight& weight, const FloatMatrix& dy) {
@@ -53,14 +48,23 @@ PreparedRows prepare_columns(const PackedWeight& weight, const FloatMatrix& dy) 
   float* const memory =
       scratch(Scratch::kPreparedColumns, divide_up(all * stride * size, sizeof(float)));
   uint8_t* const values = reinterpret_cast<uint8_t*>(memory);
-  const size_t strips = divide_up(dy.cols, kStrip);
+  const size_t strips = divide_up(dy.cols, kStrip), ld = turned_stride(dy.rows);
   parallel_for(strips, grain_for(kStrip * dy.rows), [&](size_t begin, size_t end) {
+    float* const memory = scratch(Scratch::kDecoded, kStrip * ld);
+    auto* const halves = reinterpret_cast<uint16_t*>(memory);
     for (size_t col = begin * kStrip; col < std::min(end * kStrip, dy.cols); col += kStrip) {
-      const size_t count = std::min(kStrip, dy.cols - col);
-      float* const turned = scratch(Scratch::kDecoded, kStrip * dy.rows);
-      kernels().transpose({dy.values + col, dy.rows, count, dy.ld}, turned);
-      packed.prepare(weight, {count, turned, dy.rows, values + col * stride * size, nullptr,
-                              nullptr, nullptr});
+      const FloatMatrix columns = {dy.values + col, dy.rows, std::min(kStrip, dy.cols - col),
+                                   dy.ld};
+      PrepareArgs args = {columns.cols, memory,  ld,     values + col * stride * size,
+                          nullptr,      nullptr, nullptr};
+      if (packed.takes_halves) {
+        args.x = nullptr;
+        args.halves = halves;
+        kernels().transpose(columns, halves, ld);
+      } else {
+        kernels().transpose(columns, memory, ld);
+      }
+      packed.prepare(weight, args);
     }
   });
   return {dy.cols, stride, values, nullptr, nullptr, nullptr};
@@ -87,8 +91,8 @@ PackedWeight rounded_columns(const ElementMatrix& matrix) {
   parallel_for(strips, grain_for(kStrip * matrix.rows), [&](size_t begin, size_t end) {
     for (size_t col = begin * kStrip; col < std::min(end * kStrip, matrix.cols); col += kStrip) {
       const size_t count = std::min(kStrip, matrix.cols - col);
-      kernels().pack_columns(float_columns(matrix, col, count), w.group_stride, w.tile_bytes,
-                             tile_of(w, col / kTileRows));
+      kernels().pack_columns({matrix.values.from(col), matrix.rows, count, matrix.ld},
+                             w.group_stride, w.tile_bytes, tile_of(w, col / kTileRows));
     }
   });
   return w;

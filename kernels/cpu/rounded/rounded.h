@@ -48,10 +48,11 @@ struct RoundedKernels {
   /// At most 16 rows into the lines of a tile.
   void (*pack_rows)(const FloatMatrix& rows, size_t padded, uint8_t* tile);
   /// Columns into tiles `tile_bytes` apart, one for every 16.
-  void (*pack_columns)(const FloatMatrix& columns, size_t padded, size_t tile_bytes,
+  void (*pack_columns)(const ElementMatrix& columns, size_t padded, size_t tile_bytes,
                        uint8_t* tiles);
-  /// out [cols, rows] = the transpose.
-  void (*transpose)(const FloatMatrix& matrix, float* out);
+  /// out [cols, rows] = the transpose, in float32 or rounded to bf16. Its rows are `ld` values
+  /// apart, a multiple of 32, of which those behind the last may be written too.
+  void (*transpose)(const FloatMatrix& matrix, const Elements& out, size_t ld);
 };
 
 #define ROUNDED_KERNELS(isa, name) extern const RoundedKernels name;

@@ -30,6 +30,7 @@ enum class Scratch {
   kLowGrad,
   kGradParts,
   kDequantized,
+  kLogits,
   kCount
 };
 float* scratch(Scratch slot, size_t count);

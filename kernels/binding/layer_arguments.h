@@ -25,7 +25,7 @@ struct NormGradients {
 inline NormGradients norm_gradients(const Arguments& args, const NormArgs& p) {
   const size_t size = p.rows * p.cols;
   float* const dbias = p.centered ? args.optional_floats(6, p.cols, "dbias").data : nullptr;
-  return {args.floats(3, size, "dy").data, args.floats(4, size, "dx").data,
+  return {args.floats(3, size, "dy").data, args.optional_floats(4, size, "dx").data,
           args.optional_floats(5, p.cols, "dweight").data, dbias};
 }
 

@@ -33,9 +33,7 @@ struct NormGrad : Norm<kCentered> {
     const NormArgs args = this->arguments(x, weight);
     const float* const dy = call.floats(2, x.size, "dy");
     float* const gradient = call.output(0, of_weight ? weight.shape : x.shape);
-    if (!of_weight) return norm_grad(args, dy, gradient, nullptr, nullptr);
-    std::vector<float> dx(x.size);
-    norm_grad(args, dy, dx.data(), gradient, nullptr);
+    norm_grad(args, dy, of_weight ? nullptr : gradient, of_weight ? gradient : nullptr, nullptr);
   }
 
   bool of_weight;

@@ -25,10 +25,13 @@ const CrossEntropyKernels& kernels() {
 }
 
 /// Rows of h in a task, in a pass of the gradient, and rows of the weight decoded at a time.
-constexpr size_t kRows = 96, kPassRows = 1024, kWords = 48, kStrip = 256;
+constexpr size_t kRows = 96, kPassRows = 2048, kWords = 48, kStrip = 256;
 /// With a packed weight: rows of h in a task, words in a step of the gradient and in a task of it.
 /// Many, for a weight is unpacked once for them all.
 constexpr size_t kPackedRows = 512, kPackedChunk = 2048, kPackedWords = 64;
+/// Floats between rows of dlogits: no power of two, for rows that far apart would share a few
+/// places of the caches.
+constexpr size_t kPackedStride = kPackedChunk + 32;
 
 size_t divide_up(size_t a, size_t b) { return (a + b - 1) / b; }
 
@@ -113,8 +116,8 @@ struct DensePass {
         gemm_f32().dot({count, std::min(kWords, n - i), cols, rows.h + row * cols, cols,
                         weight + i * cols, cols, bias == nullptr ? nullptr : bias + i, logits + i,
                         kLossChunk});
-      kernels().gradient({count, n, kLossChunk, logits}, rows.log_sum_exp + row,
-                         rows.dlosses + row, targets_from(rows.targets + row, count, word).data());
+      kernels().gradient({count, n, kLossChunk, logits}, rows.log_sum_exp + row, rows.dlosses + row,
+                         targets_from(rows.targets + row, count, word).data());
     });
   }
 
@@ -174,16 +177,16 @@ void dense_pass(const CrossEntropyArgs& p, const CrossEntropyGradArgs& g, const 
   }
 }
 
-/// dlogits [m, n] of words [word, word + n), rows kPackedChunk apart.
+/// dlogits [m, n] of words [word, word + n), rows kPackedStride apart.
 void packed_dlogits(const CrossEntropyArgs& p, const PassRows& rows, const PreparedRows& h,
                     size_t word, size_t n, float* dlogits) {
   const size_t work = 2 * rows.m * kPackedWords * p.weight.cols / 64;
   parallel_for(divide_up(n, kPackedWords), grain_for(work), [&](size_t begin, size_t end) {
     for (size_t i = begin * kPackedWords; i < std::min(end * kPackedWords, n); i += kPackedWords) {
       const size_t at = word + i, count = std::min(kPackedWords, n - i);
-      packed_product(*p.packed, h, {0, rows.m, at / 16, divide_up(count, 16)},
-                     p.bias, dlogits + i, kPackedChunk);
-      kernels().gradient({rows.m, count, kPackedChunk, dlogits + i}, rows.log_sum_exp,
+      packed_product(*p.packed, h, {0, rows.m, at / 16, divide_up(count, 16)}, p.bias, dlogits + i,
+                     kPackedStride);
+      kernels().gradient({rows.m, count, kPackedStride, dlogits + i}, rows.log_sum_exp,
                          rows.dlosses, targets_from(rows.targets, rows.m, at).data());
     }
   });
@@ -209,12 +212,12 @@ void packed_pass(const CrossEntropyArgs& p, const CrossEntropyGradArgs& g, const
   for (size_t word = 0; word < p.weight.rows; word += kPackedChunk) {
     const size_t n = std::min(kPackedChunk, p.weight.rows - word);
     packed_dlogits(p, rows, h, word, n, dlogits);
-    packed_grad_input(*p.packed, {rows.m, dlogits, kPackedChunk, word / 16, divide_up(n, 16),
+    packed_grad_input(*p.packed, {rows.m, dlogits, kPackedStride, word / 16, divide_up(n, 16),
                                   rows.dh, word > 0});
     if (g.dweight != nullptr)
-      add_to_rounded_dweight({dlogits, rows.m, n, kPackedChunk}, h_columns, rows.first,
+      add_to_rounded_dweight({dlogits, rows.m, n, kPackedStride}, h_columns, rows.first,
                              g.dweight + word * cols);
-    if (g.dbias != nullptr) add_to_dbias(rows, n, dlogits, kPackedChunk, g.dbias + word);
+    if (g.dbias != nullptr) add_to_dbias(rows, n, dlogits, kPackedStride, g.dbias + word);
   }
 }
 
@@ -231,14 +234,15 @@ void cross_entropy(const CrossEntropyArgs& p, float* losses, float* log_sum_exp)
   const size_t work = 2 * std::min(m, most_rows) * kLossChunk * cols / 8;
   parallel_for(blocks * chunks, grain_for(work), [&](size_t begin, size_t end) {
     for (size_t task = begin; task < end; ++task) {
-      const size_t chunk = task / blocks, word = chunk * kLossChunk, row = task % blocks * most_rows;
+      const size_t chunk = task / blocks, word = chunk * kLossChunk,
+                   row = task % blocks * most_rows;
       const size_t n = std::min(kLossChunk, words - word), count = std::min(most_rows, m - row);
       float* const logits = scratch(Scratch::kScores, most_rows * kLossChunk);
       if (p.packed == nullptr)
         make_logits(p, active.h + row * cols, count, word, n, logits, kLossChunk);
       else
-        packed_product(*p.packed, rows, {row, count, word / 16, divide_up(n, 16)},
-                       p.bias, logits, kLossChunk);
+        packed_product(*p.packed, rows, {row, count, word / 16, divide_up(n, 16)}, p.bias, logits,
+                       kLossChunk);
       kernels().sums({count, n, kLossChunk, logits}, &most[chunk * m + row],
                      &sums[chunk * m + row]);
       for (size_t i = 0; i < count; ++i) {
@@ -267,16 +271,15 @@ void cross_entropy_grad(const CrossEntropyArgs& p, const CrossEntropyGradArgs& g
     if (g.dbias != nullptr) std::fill(g.dbias, g.dbias + words, 0.0f);
     return;
   }
-  const size_t chunk = p.packed == nullptr ? kLossChunk : kPackedChunk;
-  std::vector<float> dlogits(std::min(m, kPassRows) * chunk);
+  const size_t chunk = p.packed == nullptr ? kLossChunk : kPackedStride;
+  float* const dlogits = scratch(Scratch::kLogits, std::min(m, kPassRows) * chunk);
   std::vector<float> packed_dh(active.packed.empty() ? 0 : m * cols);
   float* const dh = packed_dh.empty() ? g.dh : packed_dh.data();
   for (size_t row = 0; row < m; row += kPassRows) {
-    const PassRows rows = {std::min(kPassRows, m - row), active.h + row * cols,
-                           &totals[row],                 &dlosses[row],
-                           &active.targets[row],         dh + row * cols,
-                           row == 0};
-    (p.packed == nullptr ? dense_pass : packed_pass)(p, g, rows, dlogits.data());
+    const PassRows rows = {
+        std::min(kPassRows, m - row), active.h + row * cols, &totals[row], &dlosses[row],
+        &active.targets[row],         dh + row * cols,       row == 0};
+    (p.packed == nullptr ? dense_pass : packed_pass)(p, g, rows, dlogits);
   }
   for (size_t i = 0; i < m && !packed_dh.empty(); ++i)
     std::memcpy(g.dh + active.places[i] * cols, &packed_dh[i * cols], cols * sizeof(float));

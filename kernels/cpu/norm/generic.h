@@ -40,17 +40,23 @@ inline void forward(const NormArgs& p, const float* row, const float* bias, floa
 
 inline void grad_weight(const NormArgs& p, const float* all, const NormStatistics* s,
                         const float* dy, size_t begin, size_t end, float* dweight, float* dbias) {
-  each_chunk(end - begin, [&](auto c) {
-    Vec weight_sum = zero(), bias_sum = zero();
-    for (size_t r = 0; r < p.rows; ++r) {
-      const Vec d = c.get(dy + r * p.cols + begin);
-      const Vec x = mul(sub(c.get(all + r * p.cols + begin), splat(s[r].mean)), splat(s[r].scale));
-      weight_sum = fma(d, x, weight_sum);
-      bias_sum = add(bias_sum, d);
-    }
-    if (dweight != nullptr) c.put(dweight + begin, weight_sum);
-    if (dbias != nullptr) c.put(dbias + begin, bias_sum);
-  });
+  const auto clear = [&](float* sums) {
+    if (sums != nullptr) each_chunk(end - begin, [&](auto c) { c.put(sums + begin, zero()); });
+  };
+  clear(dweight);
+  clear(dbias);
+  // Row by row, as they lie in memory; the sums stay in the nearest cache.
+  for (size_t r = 0; r < p.rows; ++r) {
+    const Normalised x(all + r * p.cols + begin, s[r]);
+    const float* const dys = dy + r * p.cols + begin;
+    if (dweight != nullptr)
+      each_chunk(end - begin, [&](auto c) {
+        c.put(dweight + begin, fma(c.get(dys), x.get(c), c.get(dweight + begin)));
+      });
+    if (dbias != nullptr)
+      each_chunk(end - begin,
+                 [&](auto c) { c.put(dbias + begin, add(c.get(dbias + begin), c.get(dys))); });
+  }
 }
 
 /// dx = scale · (g - mean(g) - x̂ · mean(g · x̂)), g = dy · weight; mean(g) only when centered.

@@ -31,6 +31,7 @@ void grad_floats(const NormArgs& args, const float* x, const float* dy, float* d
     parallel_elements(cols, 4 * args.rows, [&](size_t begin, size_t end) {
       kernels().grad_weight(args, x, statistics.data(), dy, begin, end, dweight, dbias);
     });
+  if (dx == nullptr) return;
   parallel_for(args.rows, grain, [&](size_t begin, size_t end) {
     for (size_t row = begin; row < end; ++row)
       kernels().grad_input(args, x + row * cols, statistics[row], dy + row * cols, dx + row * cols);

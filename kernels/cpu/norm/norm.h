@@ -22,7 +22,7 @@ struct NormArgs {
 /// bias may be null; y may be x.
 void norm(const NormArgs& args, const float* bias, const Elements& y);
 
-/// dweight and dbias (summed over the rows in order) may be null; dx may be dy.
+/// dx, and dweight and dbias (summed over the rows in order), may be null; dx may be dy.
 void norm_grad(const NormArgs& args, const float* dy, float* dx, float* dweight, float* dbias);
 
 /// What a row is shifted and scaled by.

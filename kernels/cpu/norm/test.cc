@@ -15,6 +15,10 @@ void check(Checks& checks, size_t rows, size_t cols, size_t offset, bool centere
   norm(p, centered ? bias.data() : nullptr, y.data());
   norm_grad(p, dy.data(), dx.data(), dweight.data(), dbias.data());
 
+  Buffer alone(cols, 9);
+  norm_grad(p, dy.data(), nullptr, alone.data(), nullptr);
+  checks.same("dweight alone", alone.data(), dweight.data(), cols);
+
   const double ulps = 2 * ulps_of(cols);
   std::vector<Sum> weight_sums(cols), bias_sums(cols);
   for (size_t r = 0; r < rows; ++r) {

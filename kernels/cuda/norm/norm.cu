@@ -174,7 +174,7 @@ cudaError_t norm_grad_of(const NormGradArgs& args, const X* x, void* workspace,
                          cudaStream_t stream) {
   if (wants_parameters(args)) {  // before dx, which may lie over dy
     const cudaError_t error = grad_parameters(args, x, static_cast<char*>(workspace), stream);
-    if (error != cudaSuccess) return error;
+    if (error != cudaSuccess || args.dx == nullptr) return error;
   }
   return with_row(args.norm.cols, [&](auto kind) {
     using R = typename decltype(kind)::Row;

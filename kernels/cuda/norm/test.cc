@@ -103,6 +103,14 @@ void check_in_place(Checks& checks, const Inputs& in, const std::vector<float>& 
   checks.that("dx over dy", same_bytes(gradients.values(checks), dx));
 }
 
+void check_weight_alone(Checks& checks, const Inputs& in, const std::vector<float>& dweight) {
+  Shifted<float> alone(in.device.cols, 1);
+  const gpu::NormGradArgs args = {in.device, in.dy.data(), nullptr, alone.data(), nullptr};
+  DeviceVector<char> workspace(gpu::norm_grad_workspace(args));
+  expect(gpu::norm_grad(args, workspace.data(), stream()), "dweight alone");
+  checks.that("dweight alone", same_bytes(alone.values(checks), dweight));
+}
+
 void check(Checks& checks, const Case& c) {
   const Inputs in(c);
   const std::vector<float> y = norm_of(checks, in.device, in.device_bias, c.offset);
@@ -110,6 +118,7 @@ void check(Checks& checks, const Case& c) {
   check_rows(checks, in, y, got.dx);
   check_parameters(checks, in, got);
   check_in_place(checks, in, y, got.dx);
+  check_weight_alone(checks, in, got.dweight);
   for (size_t r = 0; r < c.rows && r < 5; ++r) {
     NormArgs alone = in.device;
     alone.rows = 1;

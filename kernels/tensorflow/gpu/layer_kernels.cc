@@ -32,7 +32,7 @@ struct NormGrad : Norm<kCentered> {
     grad.norm = this->arguments(x, weight);
     grad.dy = call.floats(2, x.size, "dy");
     float* const gradient = call.output(0, of_weight ? weight.shape : x.shape);
-    grad.dx = of_weight ? static_cast<float*>(call.scratch(x.size * sizeof(float))) : gradient;
+    grad.dx = of_weight ? nullptr : gradient;
     grad.dweight = of_weight ? gradient : nullptr;
     void* const workspace = call.scratch(cuda::norm_grad_workspace(grad));
     Call::check(cuda::norm_grad(grad, workspace, call.stream()));

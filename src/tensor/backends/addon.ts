@@ -185,15 +185,15 @@ export interface AddonKernels<F extends Floats, I extends Ints>
 
   /** y = x / sqrt(mean(x²) + eps) · weight, rows of weight.length; y may be x. */
   rmsNorm(x: Elements<F>, weight: F, eps: number, y: Elements<F>): void;
-  /** dx may be dy. dweight: null = not wanted. */
-  rmsNormGrad(x: Elements<F>, weight: F, eps: number, dy: F, dx: F, dweight: F | null): void;
+  /** dx may be dy. A gradient that is null is not wanted. */
+  rmsNormGrad(x: Elements<F>, weight: F, eps: number, dy: F, dx: F | null, dweight: F | null): void;
   layerNorm(x: Elements<F>, weight: F, bias: F | null, eps: number, y: Elements<F>): void;
   layerNormGrad(
     x: Elements<F>,
     weight: F,
     eps: number,
     dy: F,
-    dx: F,
+    dx: F | null,
     dweight: F | null,
     dbias: F | null,
   ): void;

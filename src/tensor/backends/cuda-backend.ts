@@ -91,10 +91,6 @@ export class CudaBackend
     return { dataId: x.dataId, shape, dtype: x.dtype };
   }
 
-  scratch(length: number): DeviceFloats {
-    return this.addon.allocate(length, 'float32');
-  }
-
   roomForProduct(): null {
     return null;
   }

@@ -41,9 +41,7 @@ export interface KernelDevice<F extends Floats, I extends Ints> {
   filled(shape: number[], dtype: DataType, value: number): TensorInfo;
   /** The same storage under another shape. */
   share(x: TensorInfo, shape: number[]): TensorInfo;
-  /** Memory of any content for use within the kernel. */
-  scratch(length: number): F;
-  /** `scratch` for a product that functions of a GPU make room for themselves: null there. */
+  /** Memory of any content for a product within the kernel, which functions of a GPU make room for themselves: null there. */
   roomForProduct(length: number): F | null;
   release(values: F): void;
 

@@ -130,12 +130,8 @@ export class NativeBackend
     values.fill(value);
   }
 
-  scratch(length: number): Float32Array {
-    return this.#pool.acquire(length);
-  }
-
   roomForProduct(length: number): Float32Array {
-    return this.scratch(length);
+    return this.#pool.acquire(length);
   }
 
   release(values: Float32Array): void {

@@ -145,7 +145,7 @@ const layerNorm: NativeKernel = ({ inputs, attrs }, native) => {
   return y.info;
 };
 
-/** The gradient of x or of the weight; the addon always makes that of x. */
+/** The gradient of x or of the weight. */
 const normGrad =
   (norm: 'rmsNormGrad' | 'layerNormGrad'): NativeKernel =>
   ({ inputs, attrs }, native) => {
@@ -158,9 +158,7 @@ const normGrad =
       return dx.info;
     }
     const dweight = native.output(weight.shape, scale.length);
-    const scratch = native.scratch(values.length);
-    native.addon[norm](values, scale, eps, dys, scratch, dweight.values, null);
-    native.release(scratch);
+    native.addon[norm](values, scale, eps, dys, null, dweight.values, null);
     return dweight.info;
   };
 

@@ -3,6 +3,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "base/simd/subnormals.h"
+
 // The tile registers: eight of 16 rows of 64 bytes. Here 0 to 3 hold sums, 4 and 5 rows of x, 6 and
 // 7 lines of a weight. Plain assembly, because the intrinsics of GCC 12 do not tell the compiler
 // which memory they read.
@@ -36,34 +38,6 @@ class TileScope {
   ~TileScope() { __asm__ volatile("tilerelease" ::: "memory"); }
   TileScope(const TileScope&) = delete;
   TileScope& operator=(const TileScope&) = delete;
-};
-
-/// Whether subnormal numbers are zero on this thread while it lives.
-class SubnormalMode {
- public:
-  explicit SubnormalMode(bool zero) { set(zero ? before_ | kZero : before_ & ~kZero); }
-  ~SubnormalMode() { set(before_); }
-  SubnormalMode(const SubnormalMode&) = delete;
-  SubnormalMode& operator=(const SubnormalMode&) = delete;
-
- private:
-  static constexpr uint32_t kZero = 0x8040;
-  static uint32_t get() {
-    uint32_t control;
-    __asm__ volatile("stmxcsr %0" : "=m"(control)::"memory");
-    return control;
-  }
-  static void set(uint32_t control) { __asm__ volatile("ldmxcsr %0" ::"m"(control) : "memory"); }
-  const uint32_t before_ = get();
-};
-
-/// Subnormal numbers are zero, as they are to tile_multiply_bf16.
-struct FlushSubnormals : SubnormalMode {
-  FlushSubnormals() : SubnormalMode(true) {}
-};
-/// They count, also within what flushes them.
-struct KeepSubnormals : SubnormalMode {
-  KeepSubnormals() : SubnormalMode(false) {}
 };
 
 template <int kTile>

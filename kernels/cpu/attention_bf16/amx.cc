@@ -1,28 +1,8 @@
-#include "base/simd/avx512.h"
+#include "cpu/attention_bf16/amx_products.h"
+#include "cpu/attention_bf16/generic.h"
 
 namespace llmkit {
-namespace {
 
-/// Vectors of a tile of query rows.
-constexpr int kRowVecs = 4;
-
-}  // namespace
-}  // namespace llmkit
-
-#include "cpu/attention_bf16/backward.h"
-#include "cpu/attention_bf16/forward.h"
-
-namespace llmkit {
-namespace {
-
-/// What a gradient needs; a forward pass needs less.
-size_t scratch_size(size_t E) {
-  return 2 * kBlockSize + 3 * kBlockSize / 2 + 3 * rounded_size(E) * kTileRows;
-}
-
-}  // namespace
-
-const AttentionBf16Kernels attention_bf16_amx = {scratch_size, pack_rows, pack_columns,
-                                                 forward_rows, grad_rows};
+const AttentionBf16Kernels attention_bf16_amx = kKernels;
 
 }  // namespace llmkit

@@ -1,9 +1,9 @@
 #pragma once
 
+#include "base/simd/subnormals.h"
 #include "cpu/attention_bf16/tile.h"
 
-// The gradient, a tile of query rows and a block of keys at a time: include base/simd/avx512.h and
-// name kRowVecs first.
+// The gradient, a tile of query rows and a block of keys at a time: include <isa>_products.h first.
 
 namespace llmkit {
 namespace {  // a copy per file: built with its flags
@@ -158,7 +158,7 @@ class RoundedGradient {
 
 inline void grad_rows(const AttentionArgs& p, const AttentionGradArgs& g, const RoundedHead& head,
                       const RoundedGradTask& task, float* scratch) {
-  const TileScope tiles;
+  const ProductScope products;
   const FlushSubnormals flush;
   const AttentionTask rows = {head.segment.b, head.kv, task.begin, task.end};
   for (size_t row = task.begin; row < task.end;) {

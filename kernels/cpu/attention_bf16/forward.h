@@ -1,8 +1,9 @@
 #pragma once
 
+#include "base/simd/subnormals.h"
 #include "cpu/attention_bf16/tile.h"
 
-// The forward pass of a tile of query rows: include base/simd/avx512.h and name kRowVecs first.
+// The forward pass of a tile of query rows: include <isa>_products.h first.
 
 namespace llmkit {
 namespace {  // a copy per file: built with its flags
@@ -149,7 +150,7 @@ class RoundedForward {
 
 inline void forward_rows(const AttentionArgs& p, const RoundedHead& head, const AttentionTask& task,
                          const Elements& y, float* log_sum_exp, float* scratch) {
-  const TileScope tiles;
+  const ProductScope products;
   const FlushSubnormals flush;
   for (size_t row = task.begin; row < task.end;) {
     RoundedForward tile(p, head, task, row, scratch);

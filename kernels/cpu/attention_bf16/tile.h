@@ -6,8 +6,7 @@
 #include "cpu/attention_bf16/attention_bf16.h"
 #include "cpu/attention_bf16/products.h"
 
-// What the forward pass and the gradient of a tile of query rows share: include
-// base/simd/avx512.h and name kRowVecs first.
+// What the forward pass and the gradient of a tile of query rows share: name kRowVecs first.
 
 namespace llmkit {
 namespace {  // a copy per file: built with its flags

@@ -73,19 +73,19 @@ Napi::Value create_weight(const Napi::CallbackInfo& info) {
   return handle_of(info.Env(), std::move(held));
 }
 
-/// Lets in as many threads at a time as kernels may use; each may have others of theirs help.
+/// A lock that as many threads hold at a time as kernels may use; each may have others help it.
 class Gate {
  public:
   static Gate& instance() {
     static Gate* const gate = new Gate;  // outlives whoever leaves last
     return *gate;
   }
-  void enter() {
+  void lock() {
     std::unique_lock<std::mutex> lock(mutex_);
     left_.wait(lock, [&] { return inside_ < thread_count(); });
     ++inside_;
   }
-  void leave() {
+  void unlock() {
     {
       const std::lock_guard<std::mutex> lock(mutex_);
       --inside_;
@@ -111,9 +111,10 @@ class PackWorker final : public Napi::AsyncWorker {
   Napi::Promise promise() const { return deferred_.Promise(); }
 
   void Execute() override {
-    Gate::instance().enter();
-    packed_ = std::make_unique<PackedWeight>(pack_weight(held_->view, compute_));
-    Gate::instance().leave();
+    {
+      const std::lock_guard<Gate> inside(Gate::instance());
+      packed_ = std::make_unique<PackedWeight>(pack_weight(held_->view, compute_));
+    }
     const std::string problem = problem_of("packWeight", *packed_);
     if (!problem.empty()) SetError(problem);
   }

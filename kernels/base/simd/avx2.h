@@ -141,9 +141,9 @@ inline void store_bytes(void* p, Index a) {
   const __m256i words =  // lanes 0..3, 8..11, 4..7, 12..15
       _mm256_packus_epi32(_mm256_and_si256(a.lo, low), _mm256_and_si256(a.hi, low));
   const __m256i ordered = _mm256_permute4x64_epi64(words, 0xd8);
-  _mm_storeu_si128(static_cast<__m128i*>(p),
-                   _mm_packus_epi16(_mm256_castsi256_si128(ordered),
-                                    _mm256_extracti128_si256(ordered, 1)));
+  _mm_storeu_si128(
+      static_cast<__m128i*>(p),
+      _mm_packus_epi16(_mm256_castsi256_si128(ordered), _mm256_extracti128_si256(ordered, 1)));
 }
 /// The low 16 bits of every lane.
 inline void store_halves(void* p, Index a) {

@@ -114,7 +114,8 @@ struct Preparation {
         as_halves ? FloatRows{nullptr, ldx} : widened_rows(from, count, weight.cols, ldx, buffer);
     kernels.prepare(
         weight,
-        {count, floats.values, floats.ld, values + row * kernels.padded_cols(weight) * kernels.value_bytes,
+        {count, floats.values, floats.ld,
+         values + row * kernels.padded_cols(weight) * kernels.value_bytes,
          scales == nullptr ? nullptr : scales + group, starts == nullptr ? nullptr : starts + group,
          totals == nullptr ? nullptr : totals + group, as_halves ? from.halves() : nullptr});
   }

@@ -1,5 +1,4 @@
 #include "base/simd/avx512.h"
-
 #include "cpu/packed_int8/product.h"
 
 namespace llmkit {

@@ -19,9 +19,8 @@ struct NamedKernels {
 /// All that run here, best first.
 std::vector<NamedKernels> kernels_of_machine() {
   std::vector<NamedKernels> found;
-#define PACKED_KERNELS(compute, required, name)          \
-  if (compute == Compute::kInt8 && runs_here(required)) \
-    found.push_back({&name, (required) != 0});
+#define PACKED_KERNELS(compute, required, name) \
+  if (compute == Compute::kInt8 && runs_here(required)) found.push_back({&name, (required) != 0});
 #include "cpu/packed/kernels.inc"
 #undef PACKED_KERNELS
   return found;

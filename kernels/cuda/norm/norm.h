@@ -12,8 +12,8 @@ namespace llmkit::cuda {
 cudaError_t norm(const NormArgs& args, const float* bias, const Elements& y, bf16* rounded,
                  cudaStream_t stream);
 
-/// dx may be dy. dx, dweight and dbias [cols] may be null. The last two are added up over slices of 128 rows,
-/// in order within a slice and over the slices.
+/// dx may be dy. dx, dweight and dbias [cols] may be null. The last two are added up over slices of
+/// 128 rows, in order within a slice and over the slices.
 struct NormGradArgs {
   NormArgs norm;
   const float* dy;

@@ -1,29 +1,8 @@
-#include "base/simd/avx512.h"
-
-#include "cpu/packed_int8/product.h"
+#include "cpu/packed_int8/kernels_avx512.h"
 
 namespace llmkit {
-namespace {
 
-bool takes_many(const PackedWeight&, size_t m) { return m > kFewRows; }
-
-}  // namespace
-
-const PackedKernels packed_int8_avx512 = {prepare_int8<kManyRows>,
-                                          many_int8<kManyRows>,
-                                          many_int8<kManyRows>,
-                                          kFewRows,
-                                          kPanelTiles,
-                                          1,
-                                          kManyRows,
-                                          0,
-                                          takes_many};
-const PackedKernels packed_int8_avx512_few = {prepare_int8<kShareRows>,
-                                              few_int8<kShareRows>,
-                                              few_int8<kShareRows>,
-                                              kFewRows,
-                                              1,
-                                              1,
-                                              kShareRows};
+const PackedKernels packed_int8_avx512 = kManyKernels;
+const PackedKernels packed_int8_avx512_few = kFewKernels;
 
 }  // namespace llmkit

@@ -1,4 +1,5 @@
 #include <string>
+#include <vector>
 
 #include "binding/recording.h"
 #include "binding/training_arguments.h"
@@ -81,6 +82,17 @@ void cross_entropy_call(const Napi::CallbackInfo& info) {
   cross_entropy(p, args.floats(4, p.m, "losses").data, args.floats(5, p.m, "logSumExp").data);
 }
 
+/// tokenScores(h, weight, bias, targets, losses, greedy, cols, rounded)
+void token_scores_call(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "tokenScores");
+  CrossEntropyArgs p = cross_entropy_arguments(args, 6);
+  const PackedWeight rounded = rounded_head(args, 7, p.weight.cols);
+  if (rounded.data != nullptr) p.packed = &rounded;
+  std::vector<float> log_sum_exp(p.m);
+  cross_entropy(p, args.floats(4, p.m, "losses").data, log_sum_exp.data(),
+                args.ints(5, p.m, "greedy").data);
+}
+
 /// crossEntropyGrad(h, weight, bias, targets, logSumExp, dlosses, dh, dweight, dbias, cols,
 /// rounded)
 void cross_entropy_grad_call(const Napi::CallbackInfo& info) {
@@ -127,6 +139,7 @@ void add_training(Napi::Object exports) {
   add_call<rounded_grad_input_call>(exports, "roundedLinearGradInput");
   add_call<rounded_grad_weight_call>(exports, "roundedLinearGradWeight");
   add_call<cross_entropy_call>(exports, "crossEntropy");
+  add_call<token_scores_call>(exports, "tokenScores");
   add_call<cross_entropy_grad_call>(exports, "crossEntropyGrad");
   add_call<adamw_call>(exports, "adamw");
   add_call<adamw_8bit_call>(exports, "adamw8bit");

@@ -2,7 +2,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { HfConfig } from '../checkpoint/checkpoint.js';
 import { LlmkitError } from '../errors.js';
 import type { KvDtype } from '../tensor/kv-dtype.js';
-import { checkpointed } from '../tensor/ops/index.js';
+import { checkpointed, type TokenScores } from '../tensor/ops/index.js';
 import {
   add,
   backend,
@@ -20,7 +20,7 @@ import { Batch, type PassTokens, type TokenRow, tensorsOf } from './batch.js';
 import { Block } from './block.js';
 import type { DecoderConfig } from './config.js';
 import { type Embedding, TableEmbedding } from './embedding.js';
-import { headLosses } from './head.js';
+import { headLosses, headScores, scoredAtOnce } from './head.js';
 import { Kept } from './kept.js';
 import { KvCache } from './kv-cache.js';
 import { HEAD, moduleOf, specsOf } from './layout.js';
@@ -173,6 +173,16 @@ export class Decoder {
   /** -log p(target) per row of [M, D] hidden states; 0 where the target is -1. */
   tokenLosses(hidden: Tensor2D, targets: Tensor1D): Tensor1D {
     return headLosses(linearOf(this.#parts, HEAD), hidden, targets);
+  }
+
+  /** How probable targets int32 [M] are by [M, D] hidden states. */
+  tokenScores(hidden: Tensor2D, targets: Tensor1D): TokenScores {
+    return headScores(linearOf(this.#parts, HEAD), hidden, targets);
+  }
+
+  /** Rows of hidden states that `tokenScores` should be asked for at once. */
+  get scoredAtOnce(): number {
+    return scoredAtOnce(linearOf(this.#parts, HEAD));
   }
 
   /** An empty cache for `batch` rows. */

@@ -2,12 +2,11 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { LlmkitError } from '../errors.js';
 import { int32 } from '../tensor/ops/index.js';
 import {
-  argMax,
   dispose,
   gather,
-  logSumExp,
   reshape,
   slice,
+  type Tensor1D,
   type Tensor2D,
   tidy,
 } from '../tensor/tfjs.js';
@@ -26,11 +25,6 @@ export interface RowScore {
   /** The first of equally probable ids counts as the most probable. */
   readonly greedy: readonly boolean[];
 }
-
-/** Logits that exist at one time: 16 MiB. */
-const MAX_LOGITS = 2 ** 22;
-/** Positions that go through the head in one turn. */
-const MAX_POSITIONS = 256;
 
 /** One id to score, and where its score goes. */
 interface Wanted {
@@ -58,18 +52,17 @@ export async function scoreRows(
   }));
   if (wanted.length === 0) return scores;
   const hidden = await statesOf(model, rows, wanted);
-  const fitting = Math.floor(MAX_LOGITS / model.config.vocabSize);
-  const chunk = Math.min(MAX_POSITIONS, Math.max(1, fitting));
+  const chunk = model.scoredAtOnce;
   try {
     for (let start = 0; start < wanted.length; start += chunk) {
       const part = wanted.slice(start, start + chunk);
       if (start > 0) await nextTurn(); // signals are delivered between turns
-      const { logits, normalizers, best } = await headOf(model, hidden, { start, targets: part });
-      part.forEach(({ row, place, target }, m) => {
+      const { losses, greedy } = await scoresOf(model, hidden, { start, part });
+      part.forEach(({ row, place }, m) => {
         const score = scores[row];
         if (score === undefined) return;
-        score.logprobs[place] = (logits[m] ?? 0) - (normalizers[m] ?? 0);
-        score.greedy[place] = best[m] === target;
+        score.logprobs[place] = -(losses[m] ?? 0);
+        score.greedy[place] = greedy[m] === 1;
       });
     }
   } finally {
@@ -110,35 +103,22 @@ async function statesOf(
   return chosen;
 }
 
-/** What the logits of some positions say, a value for each. */
-interface HeadScores {
-  /** Of the targets. */
-  readonly logits: Float32Array;
-  /** Logarithms of the sums of the exponentials of all. */
-  readonly normalizers: Float32Array;
-  /** The first of the most probable ids. */
-  readonly best: Int32Array;
-}
-
-/** The positions from `start` of hidden on, one for each target. */
-async function headOf(
+/** -log p of the targets, and 1 where one is the most probable id, of the positions from `start` of hidden on. */
+async function scoresOf(
   model: Decoder,
   hidden: Tensor2D,
-  { start, targets }: { readonly start: number; readonly targets: readonly Wanted[] },
-): Promise<HeadScores> {
-  const [count, V] = [targets.length, model.config.vocabSize];
-  const places = targets.map(({ target }, m) => m * V + target);
+  { start, part }: { readonly start: number; readonly part: readonly Wanted[] },
+): Promise<{ readonly losses: Float32Array; readonly greedy: Int32Array }> {
+  const ids = part.map(({ target }) => target);
   const tensors = tidy(() => {
-    const all = model.logits(slice(hidden, [start, 0], [count, hidden.shape[1]]));
-    const logits = gather(reshape(all, [-1]), int32(places, [count]));
-    return { logits, normalizers: logSumExp(all, 1), best: argMax(all, 1) };
+    const states = slice(hidden, [start, 0], [ids.length, hidden.shape[1]]);
+    return model.tokenScores(states, int32(ids, [ids.length]) as Tensor1D);
   });
   try {
-    const { logits, normalizers, best } = tensors;
+    const { losses, greedy } = tensors;
     return {
-      logits: (await logits.data()) as Float32Array,
-      normalizers: (await normalizers.data()) as Float32Array,
-      best: (await best.data()) as Int32Array,
+      losses: (await losses.data()) as Float32Array,
+      greedy: (await greedy.data()) as Int32Array,
     };
   } finally {
     dispose(tensors);

@@ -221,16 +221,43 @@ void packed_pass(const CrossEntropyArgs& p, const CrossEntropyGradArgs& g, const
   }
 }
 
+/// The target's logit among those of a chunk, and whether none before it is as large.
+struct TargetLogit {
+  float value;
+  bool first;
+};
+TargetLogit target_of(const float* logits, int64_t target) {
+  const float value = logits[target];
+  return {value, std::find(logits, logits + target, value) == logits + target};
+}
+
+/// For each of m rows, whether the target's logit is the first of the largest, from the largest of
+/// each chunk.
+void set_greedy(const ActiveRows& rows, const std::vector<float>& most,
+                const std::vector<TargetLogit>& targets, int32_t* greedy) {
+  const size_t m = rows.places.size();
+  for (size_t i = 0; i < m; ++i) {
+    const size_t own = static_cast<size_t>(rows.targets[i]) / kLossChunk;
+    bool best = targets[i].first;
+    for (size_t chunk = 0; best && chunk * m < most.size(); ++chunk) {
+      const float other = most[chunk * m + i];
+      best = chunk < own ? other < targets[i].value : other <= targets[i].value;
+    }
+    greedy[rows.places[i]] = best;
+  }
+}
+
 }  // namespace
 
-void cross_entropy(const CrossEntropyArgs& p, float* losses, float* log_sum_exp) {
+void cross_entropy(const CrossEntropyArgs& p, float* losses, float* log_sum_exp, int32_t* greedy) {
   const ActiveRows active(p);
   const size_t m = active.places.size(), words = p.weight.rows, cols = p.weight.cols;
   const size_t most_rows = p.packed == nullptr ? kRows : kPackedRows;
   const size_t chunks = divide_up(words, kLossChunk), blocks = divide_up(m, most_rows);
   const PreparedRows rows =
       p.packed == nullptr ? PreparedRows{} : prepare_rows(*p.packed, m, active.h, cols);
-  std::vector<float> most(chunks * m), sums(chunks * m), target_logits(m), totals(m);
+  std::vector<float> most(chunks * m), sums(chunks * m), totals(m);
+  std::vector<TargetLogit> target_logits(m);
   const size_t work = 2 * std::min(m, most_rows) * kLossChunk * cols / 8;
   parallel_for(blocks * chunks, grain_for(work), [&](size_t begin, size_t end) {
     for (size_t task = begin; task < end; ++task) {
@@ -248,7 +275,7 @@ void cross_entropy(const CrossEntropyArgs& p, float* losses, float* log_sum_exp)
       for (size_t i = 0; i < count; ++i) {
         const int64_t target = active.targets[row + i] - static_cast<int64_t>(word);
         if (target >= 0 && target < static_cast<int64_t>(n))
-          target_logits[row + i] = logits[i * kLossChunk + target];
+          target_logits[row + i] = target_of(logits + i * kLossChunk, target);
       }
     }
   });
@@ -257,8 +284,11 @@ void cross_entropy(const CrossEntropyArgs& p, float* losses, float* log_sum_exp)
   std::fill(log_sum_exp, log_sum_exp + p.m, 0.0f);
   for (size_t i = 0; i < m; ++i) {
     log_sum_exp[active.places[i]] = totals[i];
-    losses[active.places[i]] = totals[i] - target_logits[i];
+    losses[active.places[i]] = totals[i] - target_logits[i].value;
   }
+  if (greedy == nullptr) return;
+  std::fill(greedy, greedy + p.m, 0);
+  set_greedy(active, most, target_logits, greedy);
 }
 
 void cross_entropy_grad(const CrossEntropyArgs& p, const CrossEntropyGradArgs& g) {

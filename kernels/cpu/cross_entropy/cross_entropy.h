@@ -9,8 +9,9 @@
 namespace llmkit {
 
 /// losses[m] = logsumexp(logits[m]) - logits[m, target], logits = h · weightᵀ + bias, made in
-/// chunks of kLossChunk words; target -1 gives loss 0 and log_sum_exp 0. A row's bits do not
-/// depend on the others.
+/// chunks of kLossChunk words; target -1 gives loss 0 and log_sum_exp 0. greedy[m], where wanted,
+/// is 1 where the target is the first of the largest logits, else 0. A row's bits do not depend on
+/// the others.
 struct CrossEntropyArgs {
   size_t m;
   const float* h;     // [m, weight.cols]
@@ -20,7 +21,8 @@ struct CrossEntropyArgs {
   /// The weight packed: the products are then in its compute type, those of the gradients in bf16.
   const PackedWeight* packed = nullptr;
 };
-void cross_entropy(const CrossEntropyArgs& args, float* losses, float* log_sum_exp);
+void cross_entropy(const CrossEntropyArgs& args, float* losses, float* log_sum_exp,
+                   int32_t* greedy = nullptr);
 
 struct CrossEntropyGradArgs {
   const float* log_sum_exp;

@@ -11,14 +11,16 @@ namespace {
 
 struct Results {
   Buffer losses, log_sum_exp, dh, dweight, dbias;
+  std::vector<int32_t> greedy;
   explicit Results(const CrossEntropyArgs& p)
       : losses(p.m, 1),
         log_sum_exp(p.m, 2),
         dh(p.m * p.weight.cols, 3),
         dweight(p.weight.rows * p.weight.cols, 4),
-        dbias(p.weight.rows, 5) {}
+        dbias(p.weight.rows, 5),
+        greedy(p.m, 7) {}
   void fill(const CrossEntropyArgs& p, const float* dlosses) {
-    cross_entropy(p, losses.data(), log_sum_exp.data());
+    cross_entropy(p, losses.data(), log_sum_exp.data(), greedy.data());
     cross_entropy_grad(p, {log_sum_exp.data(), dlosses, dh.data(), dweight.data(), dbias.data()});
   }
 };
@@ -28,6 +30,27 @@ void near_all(Checks& checks, const char* what, const Buffer& got, const std::ve
   double largest = 0;
   for (const double value : want) largest = std::fmax(largest, std::fabs(value));
   for (size_t i = 0; i < want.size(); ++i) checks.near(what, got[i], want[i], ulps, largest);
+}
+
+/// Whether targets are the first of the largest logits: equal words lie in one chunk and in others.
+void check_greedy(Checks& checks, bool packed) {
+  constexpr size_t kWords = 1200, kCols = 16;
+  std::vector<float> w(kWords * kCols, 0.0f);
+  for (const size_t word : {40, 43, 700, 1100}) w[word * kCols] = 1;
+  for (const size_t word : {3, 690, 1199}) w[word * kCols + 1] = 2;
+  const WeightView view = dense_view(w.data(), kWords, kCols);
+  const PackedWeight made = packed ? pack_weight(view, Compute::kBf16) : PackedWeight{};
+  const std::vector<int32_t> targets = {40, 43, 700, 1100, 3, 690, 1199, 0, -1, 40};
+  Buffer h(targets.size() * kCols, 1), losses(targets.size(), 1), sums(targets.size(), 1);
+  std::fill(h.data(), h.data() + h.size(), 0.0f);
+  for (size_t i = 0; i < targets.size(); ++i) h[i * kCols + (i < 4 || i > 7 ? 0 : 1)] = 1;
+  h[9 * kCols + 1] = 0.5f;  // words 3, 690 and 1199 are as probable as 40: 3 comes first
+  std::vector<int32_t> greedy(targets.size(), 7);
+  const CrossEntropyArgs p = {targets.size(), h.data(),       view,
+                              nullptr,        targets.data(), packed ? &made : nullptr};
+  cross_entropy(p, losses.data(), sums.data(), greedy.data());
+  const std::vector<int32_t> want = {1, 0, 0, 0, 1, 0, 0, 0, 0, 0};
+  checks.that("greedy", greedy == want);
 }
 
 /// A weight, packed or not, and how exact its products are, in units of epsilon.
@@ -65,6 +88,7 @@ void check(Checks& checks, const Head& head, size_t m, size_t skip, bool with_bi
   Results again(p), alone(p);
   set_thread_count(1);
   again.fill(p, dlosses.data());
+  checks.that("greedy, one thread", again.greedy == got.greedy);
   checks.same("dh, one thread", again.dh.data(), got.dh.data(), got.dh.size());
   checks.same("dbias, one thread", again.dbias.data(), got.dbias.data(), got.dbias.size());
   checks.same("dweight, one thread", again.dweight.data(), got.dweight.data(), got.dweight.size());
@@ -75,6 +99,7 @@ void check(Checks& checks, const Head& head, size_t m, size_t skip, bool with_bi
     one.targets += i;
     alone.fill(one, dlosses.data() + i);
     checks.same("a loss alone", alone.losses.data(), got.losses.data() + i, 1);
+    checks.that("greedy alone", alone.greedy[0] == got.greedy[i]);
     checks.same("dh alone", alone.dh.data(), got.dh.data() + i * cols, cols);
   }
 }
@@ -131,6 +156,8 @@ void check_all(Checks& checks) {
   const RandomWeight narrow({F::kF32, 30, 4, 0, false, false});
   check(checks, {narrow.view}, 1100, 3, true);  // more than a pass of rows
   check_packed(checks);
+  check_greedy(checks, false);
+  check_greedy(checks, true);
 }
 
 }  // namespace

@@ -396,4 +396,17 @@ export interface Addon extends AddonKernels<Float32Array, Int32Array> {
     topP: number,
     uniform: number,
   ): number;
+  /**
+   * losses [M] as of crossEntropy; greedy [M] is 1 where the target is the first of the largest logits, else 0.
+   */
+  tokenScores(
+    h: Float32Array,
+    weight: Matrix<Float32Array>,
+    bias: Float32Array | null,
+    targets: Int32Array,
+    losses: Float32Array,
+    greedy: Int32Array,
+    cols: number,
+    rounded: boolean,
+  ): void;
 }

@@ -104,6 +104,7 @@ const ADDON_FUNCTIONS: Readonly<Record<keyof Addon, true>> = {
   softmax: true,
   stridedCopy: true,
   threads: true,
+  tokenScores: true,
   transpose: true,
   unary: true,
   usePacked: true,

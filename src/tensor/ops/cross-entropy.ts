@@ -11,8 +11,8 @@ export const CROSS_ENTROPY = 'LlmkitCrossEntropy';
 /** Inputs h, targets, logSumExp, dy, weight?, bias?; outputs dh, then dweight and dbias if given. */
 export const CROSS_ENTROPY_GRAD = 'LlmkitCrossEntropyGrad';
 
-/** The output projection that the loss is fused with. */
-interface Head {
+/** The output projection that a loss is fused with, its input and its targets. */
+export interface Head {
   readonly h: tf.Tensor2D;
   readonly weight: Weight | tf.Tensor2D;
   readonly bias: tf.Tensor1D | undefined;
@@ -44,7 +44,7 @@ export function crossEntropy(
   expectShape('crossEntropy: h', h.shape, [-1, D]);
   expectShape('crossEntropy: targets', targets.shape, [h.shape[0]]);
   if (bias !== undefined) expectShape('crossEntropy: bias', bias.shape, [V]);
-  checkTargets(targets, V);
+  checkTargets('crossEntropy', targets, [-1, V]);
   const inputs = [h, ...(weight instanceof Weight ? [] : [weight]), ...(bias ? [bias] : [])];
   const lossOf = tf.customGrad((...args) => {
     const save = args[inputs.length] as tf.GradSaveFunc;
@@ -59,10 +59,15 @@ export function crossEntropy(
   return lossOf(...inputs) as tf.Tensor1D;
 }
 
-function checkTargets(targets: tf.Tensor1D, V: number): void {
-  const wrong = targets.dataSync().find((target) => target < -1 || target >= V);
+/** Throws LlmkitError `shape` unless targets are in [least, V). */
+export function checkTargets(
+  what: string,
+  targets: tf.Tensor1D,
+  [least, V]: readonly [number, number],
+): void {
+  const wrong = targets.dataSync().find((target) => target < least || target >= V);
   if (wrong === undefined) return;
-  throw new LlmkitError('shape', `crossEntropy: targets must be in -1..${V - 1}, got ${wrong}`);
+  throw new LlmkitError('shape', `${what}: targets must be in ${least}..${V - 1}, got ${wrong}`);
 }
 
 /** The head again, of what was saved: h, weight?, bias?, targets, logSumExp. */
@@ -92,7 +97,8 @@ function lossesOf(head: Head): [losses: tf.Tensor1D, logSumExp: tf.Tensor1D] {
   return [tf.mul(tf.sub(logSumExp, picked), counted(targets)), logSumExp];
 }
 
-function logitsOf({ h, weight, bias, rounded }: Head): tf.Tensor {
+/** [M, V] */
+export function logitsOf({ h, weight, bias, rounded }: Head): tf.Tensor {
   if (rounded && !(weight instanceof Weight)) return roundedLinear(h, weight, bias);
   return linear(h, weight, bias);
 }
@@ -115,7 +121,11 @@ function gradientsOf(head: Head, logSumExp: tf.Tensor1D, dy: tf.Tensor1D): tf.Te
   });
 }
 
-function kernelCall({ h, weight, bias, targets, rounded }: Head, more: tf.NamedTensorMap = {}) {
+/** What the kernels of a loss are called with. */
+export function kernelCall(
+  { h, weight, bias, targets, rounded }: Head,
+  more: tf.NamedTensorMap = {},
+) {
   const inputs: tf.NamedTensorMap = { h, targets, ...more };
   if (bias !== undefined) inputs.bias = bias;
   if (weight instanceof Weight) return { inputs, attrs: { weight } };

@@ -44,6 +44,7 @@ export { rmsNorm } from './rms-norm.js';
 export { rope } from './rope.js';
 export { roundedLinear } from './rounded-linear.js';
 export { type SampleRow, sample } from './sample.js';
+export { hasTokenScores, scoresOfLogits, type TokenScores, tokenScores } from './token-scores.js';
 
 /** Gradients of the fused kernels, for a backend that has them. */
 export const fusedGradients: readonly GradConfig[] = [

@@ -27,6 +27,7 @@ const rowFunctions: Record<string, RowFunction> = {
     ops.crossEntropy(x, matrix(), targetsOf(x), undefined, true),
   ),
   'crossEntropy, trainable': (x) => ops.crossEntropy(x, matrix(), targetsOf(x)),
+  tokenScores: (x) => scoresOf(x, matrix()),
   'gradient of rmsNorm': gradientOf((x) =>
     ops.rmsNorm(x, tf.tensor1d(randomNormal(COLS, 3)), 1e-5),
   ),
@@ -37,6 +38,7 @@ for (const kind of Object.keys(WEIGHT_KINDS)) {
   for (const compute of computesOf(data.format)) {
     const weight = new Weight(data, compute);
     rowFunctions[`linear, ${kind}, ${compute}`] = (x) => ops.linear(x, weight);
+    rowFunctions[`tokenScores, ${kind}, ${compute}`] = (x) => scoresOf(x, weight);
     rowFunctions[`gradient of linear, ${kind}, ${compute}`] = gradientOf((x) =>
       ops.linear(x, weight),
     );
@@ -64,6 +66,9 @@ for (const compute of ['f32', 'bf16'] as const) {
 const matrix = () => tf.tensor2d(randomNormal(ROWS * COLS, 4), [ROWS, COLS]);
 const targetsOf = (x: tf.Tensor2D) =>
   ops.int32<tf.Rank.R1>(new Array(x.shape[0]).fill(17), [x.shape[0]]);
+
+const scoresOf = (h: tf.Tensor2D, weight: Weight | tf.Tensor2D) =>
+  ops.tokenScores({ h, weight, bias: undefined, targets: targetsOf(h), rounded: false }).losses;
 
 function gradientOf(fn: RowFunction): RowFunction {
   return (x) => tf.grad((x) => tf.sum(tf.square(fn(x as tf.Tensor2D))))(x);

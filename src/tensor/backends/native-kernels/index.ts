@@ -10,7 +10,7 @@ import { reductionKernels } from './reductions.js';
 import { sampleKernels } from './sample.js';
 import { sampleRowsKernels } from './sample-rows.js';
 import { sliceKernels } from './slices.js';
-import { trainingKernels } from './training.js';
+import { scoringKernels, trainingKernels } from './training.js';
 import { viewKernels } from './views.js';
 
 /** Kernels of tensors in memory of the host or of a GPU. */
@@ -28,7 +28,11 @@ export const nativeKernels: KernelTable = {
 };
 
 /** Those of tensors in memory of the host alone. */
-export const hostKernels: HostKernelTable = { ...castKernels, ...sampleKernels };
+export const hostKernels: HostKernelTable = {
+  ...castKernels,
+  ...sampleKernels,
+  ...scoringKernels,
+};
 
 /** Those of tensors in memory of a GPU alone. */
 export const deviceKernels: DeviceKernelTable = { ...deviceCastKernels, ...sampleRowsKernels };

@@ -6,9 +6,17 @@ import {
   ROUNDED_LINEAR_GRAD_INPUT,
   ROUNDED_LINEAR_GRAD_WEIGHT,
 } from '../../ops/rounded-linear.js';
+import { TOKEN_SCORES } from '../../ops/token-scores.js';
 import type { TensorInfo } from '../../tfjs.js';
 import { heldOf, matrixOf, optional } from './blocks.js';
-import { type KernelParams, type KernelTable, type NativeKernel, sizeOf } from './kernel.js';
+import {
+  type HostKernel,
+  type HostKernelTable,
+  type KernelParams,
+  type KernelTable,
+  type NativeKernel,
+  sizeOf,
+} from './kernel.js';
 
 /** Whether a trained weight's products are in bf16. */
 function isRounded({ attrs }: KernelParams): boolean {
@@ -33,6 +41,26 @@ const crossEntropy: NativeKernel = (params, native) => {
     isRounded(params),
   );
   return [losses.info, logSumExp.info];
+};
+
+const tokenScores: HostKernel = (params, native) => {
+  const { h, targets } = params.inputs as Record<'h' | 'targets', TensorInfo>;
+  const { matrix, cols } = matrixOf(native, params);
+  const bias = optional(native, params.inputs, 'bias');
+  const ids = native.ints(targets);
+  const losses = native.output([ids.length], ids.length);
+  const greedy = native.intOutput([ids.length], ids.length);
+  native.addon.tokenScores(
+    native.floats(h),
+    matrix,
+    bias,
+    ids,
+    losses.values,
+    greedy.values,
+    cols,
+    isRounded(params),
+  );
+  return [losses.info, greedy.info];
 };
 
 const crossEntropyGrad: NativeKernel = (params, native) => {
@@ -134,3 +162,6 @@ export const trainingKernels: KernelTable = {
   [ROUNDED_LINEAR_GRAD_INPUT]: roundedLinearGradInput,
   [ROUNDED_LINEAR_GRAD_WEIGHT]: roundedLinearGradWeight,
 };
+
+/** Those of scoring. */
+export const scoringKernels: HostKernelTable = { [TOKEN_SCORES]: tokenScores };

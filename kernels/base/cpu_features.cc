@@ -107,6 +107,15 @@ uint32_t supported_isa() {
   return supported;
 }
 
+bool first_level_keeps_up() {
+#if defined(__x86_64__)
+  static const bool is_amd = __builtin_cpu_is("amd");
+  return is_amd;
+#else
+  return false;
+#endif
+}
+
 const char* isa_name() {
   if (runs_here(isa::kAmx)) return "amx";
   if (runs_here(isa::kAvx512)) return "avx512";

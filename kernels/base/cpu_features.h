@@ -24,6 +24,10 @@ uint32_t supported_isa();
 
 inline bool runs_here(uint32_t required) { return (required & supported_isa()) == required; }
 
+/// Whether the first-level cache of a core can have as many requests open as keep the memory busy:
+/// those of AMD can (Zen 5, measured), others are taken for Intel's, which cannot.
+bool first_level_keeps_up();
+
 /// Name of the best instruction set that runs here.
 const char* isa_name();
 

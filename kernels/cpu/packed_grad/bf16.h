@@ -20,14 +20,41 @@ inline const uint16_t* piece_of(const void* panel, size_t col, size_t step) {
 struct Bf16Panel {
   uint16_t* values;
   void put(size_t col, Vec first, Vec second) const {
-    uint16_t* const at = values + col / 16 * kPiecesOfDepth * kPiece + col % 16 * kGradStep;
-    _mm512_store_si512(at, (__m512i)_mm512_cvtne2ps_pbh(second.v, first.v));
+    put(col, (__m512i)_mm512_cvtne2ps_pbh(second.v, first.v));
+  }
+  void put(size_t col, __m512i rows) const {
+    _mm512_store_si512(values + col / 16 * kPiecesOfDepth * kPiece + col % 16 * kGradStep, rows);
   }
   void next() { values += kPiece; }
 };
 
+/// The lines of 16-bit codes hold what a panel does: columns only move.
+inline void move_columns(const PackedWeight& weight, GradPanel p, Bf16Panel panel) {
+  const __m512i even =
+      _mm512_set_epi16(62, 60, 58, 56, 54, 52, 50, 48, 46, 44, 42, 40, 38, 36, 34, 32, 30, 28, 26,
+                       24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
+  const __m512i odd = _mm512_add_epi16(even, _mm512_set1_epi16(1));
+  for (size_t i = 0; i < p.tiles; i += 2, panel.next()) {
+    const uint8_t* const first = weight.tile(p.tile + i) + p.col / 2 * 64;
+    const __mmask16 both = i + 1 < p.tiles ? 0xffff : 0;
+    for (size_t col = 0; col < p.cols; col += 2) {
+      const uint8_t* const line = first + col / 2 * 64;
+      __builtin_prefetch(line + 2 * weight.tile_bytes);
+      __builtin_prefetch(line + 3 * weight.tile_bytes);
+      const __m512i a = _mm512_load_si512(line);
+      const __m512i b = _mm512_maskz_load_epi32(both, line + weight.tile_bytes);
+      panel.put(col, _mm512_permutex2var_epi16(a, even, b));
+      panel.put(col + 1, _mm512_permutex2var_epi16(a, odd, b));
+    }
+  }
+}
+
 inline void decode_bf16(const PackedWeight& weight, const GradPanel& p, void* panel) {
-  decode_panel(weight, p, Bf16Panel{static_cast<uint16_t*>(panel)});
+  const Bf16Panel to = {static_cast<uint16_t*>(panel)};
+  if (weight.code == PackedCode::kSixteenBit)
+    move_columns(weight, p, to);
+  else
+    decode_panel(weight, p, to);
 }
 
 inline void transpose_16(__m512 (&r)[16]) {

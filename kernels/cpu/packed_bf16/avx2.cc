@@ -7,6 +7,7 @@
 
 namespace llmkit {
 
-const PackedKernels packed_bf16_avx2 = {prepare, few, many, kFewRows, kPlainTiles, sizeof(Value)};
+const PackedKernels packed_bf16_avx2 = {
+    prepare, few, many, kFewRows, kPlainTiles, sizeof(Value), 1, 0, nullptr, true};
 
 }  // namespace llmkit

@@ -7,6 +7,6 @@
 namespace llmkit {
 
 const PackedKernels packed_bf16_avx512_bf16 = {
-    prepare, few, many, kFewRows, kPlainTiles, sizeof(Value), 1, 0, nullptr, false, true};
+    prepare, few, many, kFewRows, kPlainTiles, sizeof(Value), 1, 0, nullptr, true, true};
 
 }  // namespace llmkit

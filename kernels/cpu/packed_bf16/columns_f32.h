@@ -1,6 +1,7 @@
 #pragma once
 
 #include "base/packed_weight.h"
+#include "base/simd/bf16.h"
 
 // Two columns of a tile as float32: include base/simd/<isa>.h first. For machines that do not
 // multiply bf16. Columns and x are in their natural order.
@@ -41,17 +42,10 @@ inline void decode_sixteen_bit(const uint8_t* line, Columns* out) {
   out[0] = {as_float(shift_left<16>(words)), as_float(bit_and(words, splat_int(0xffff0000u)))};
 }
 
-/// x rounded to bf16, to nearest, ties to even; a NaN stays one.
-inline Vec round_to_bf16(Vec x) {
-  const Index bits = as_int(x);
-  const Index tie = bit_and(shift_right<16>(bits), splat_int(1));
-  const Index rounded = add(bits, add(tie, splat_int(0x7fff)));
-  return select(equal(x, x), as_float(bit_and(rounded, splat_int(0xffff0000u))), x);
-}
-/// Rounds and stores n <= 16 values of a row; returns them, zeros after the end.
+/// Rounds (a NaN stays one) and stores n <= 16 values of a row; returns them, zeros after the end.
 template <PackedCode>
 inline Vec store_rounded(Value* p, Vec x, size_t n) {
-  const Vec rounded = round_to_bf16(x);
+  const Vec rounded = select(equal(x, x), round_to_bf16(x), x);
   store_partial(p, rounded, n);
   return rounded;
 }

@@ -3,6 +3,7 @@
 
 #include "binding/arguments.h"
 #include "binding/quantize_spec.h"
+#include "binding/weight_reader.h"
 #include "cpu/quantize/quantize.h"
 
 namespace llmkit::binding {
@@ -39,20 +40,33 @@ Napi::Value pair_of(Napi::Env env, const SquareSums& sums) {
   return pair;
 }
 
-/// quantize(values, quantized, scaleType, method)
+/// The numbers of a file's range, if there are some; its descriptor is open until the work has
+/// ended.
+std::optional<MatrixFile> matrix_file(const Arguments& args, size_t index) {
+  if (!args.value(index).IsObject()) return std::nullopt;
+  const Napi::Object range = args.value(index).As<Napi::Object>();
+  return MatrixFile{static_cast<int>(whole(args, range, "descriptor")),
+                    whole(args, range, "offset")};
+}
+
+/// quantize(values, quantized, scaleType, method, file?)
 class QuantizeWorker final : public MatrixWorker {
  public:
   explicit QuantizeWorker(const Arguments& args)
       : MatrixWorker(args),
         spec_(quantize_spec(args, quantized())),
-        parts_(parts_to_fill(quantized())) {}
+        parts_(parts_to_fill(quantized())),
+        file_(matrix_file(args, 4)) {}
 
-  void Execute() override { change_ = quantize(values(), spec_, parts_); }
+  void Execute() override {
+    change_ = quantize(values(), spec_, parts_, file_ ? &*file_ : nullptr);
+  }
   void OnOK() override { resolve(change_ ? pair_of(Env(), *change_) : Env().Null()); }
 
  private:
   QuantizeSpec spec_;
   QuantizedParts parts_;
+  std::optional<MatrixFile> file_;
   std::optional<SquareSums> change_;
 };
 

@@ -1,9 +1,17 @@
+import { read } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
+import { promisify } from 'node:util';
+import { LlmkitError } from '../errors.js';
+import type { FileRange } from './hash-threads.js';
 
 /** Written bytes that are worth a flush. */
 const FLUSH_BYTES = 2 ** 25;
 /** One call may not write more than 2 GiB. */
 const PIECE_BYTES = 2 ** 30;
+/** Of another file, in memory at one time: they stay in a processor's cache. */
+export const COPIED_BYTES = 2 ** 22;
+
+const readInto = promisify(read);
 
 /**
  * A new file that is written at any place, by several writers at a time. What is written goes on its
@@ -34,6 +42,25 @@ export class FlushedFile {
     }
     this.#unflushedBytes += bytes.length;
     if (this.#unflushedBytes >= FLUSH_BYTES) this.#flushing ??= this.#flush();
+  }
+
+  /**
+   * Copies a range of another file, which must stay open meanwhile.
+   *
+   * @throws LlmkitError `checkpoint` when that ends before the range
+   */
+  async copy({ descriptor, offset, sizeBytes }: FileRange, position: number): Promise<void> {
+    const buffer = Buffer.allocUnsafeSlow(Math.min(sizeBytes, COPIED_BYTES));
+    for (let done = 0; done < sizeBytes; ) {
+      const length = Math.min(sizeBytes - done, buffer.length);
+      const { bytesRead } = await readInto(descriptor, buffer, 0, length, offset + done);
+      if (bytesRead === 0) {
+        const problem = `expected ${sizeBytes} bytes of a tensor, got ${done}`;
+        throw new LlmkitError('checkpoint', `CheckpointWriter: ${problem}`);
+      }
+      await this.write(buffer.subarray(0, bytesRead), position + done);
+      done += bytesRead;
+    }
   }
 
   /** @throws what a flush met */

@@ -43,7 +43,7 @@ export async function withHashing<T>(
   work: (hashing: Promise<HashedTensor[]>) => Promise<T>,
 ): Promise<T> {
   const tensors = [...checkpoint.tensors.values()];
-  const lanes = hashInLanes(checkpoint, tensors);
+  const native = hashNatively(checkpoint, tensors);
   const threads = new HashThreads(threadsAtHand());
   const hash = async ({ name, sizeBytes }: StoredTensor): Promise<string> => {
     if (sizeBytes >= THREAD_BYTES) return threads.sha256(checkpoint.range(name));
@@ -54,48 +54,41 @@ export async function withHashing<T>(
   const hashing = Promise.all(
     tensors.map(async (tensor): Promise<HashedTensor> => {
       const { name, dtype, shape } = tensor;
-      return { name, dtype, shape, sha256: await (lanes.hashes.get(name) ?? hash(tensor)) };
+      return { name, dtype, shape, sha256: await (native.hashes.get(name) ?? hash(tensor)) };
     }),
   );
   hashing.catch(() => undefined); // the work may fail before it waits for them
   try {
     return await work(hashing);
   } finally {
-    await Promise.all([lanes.stop(), threads.close()]);
+    await Promise.all([native.stop(), threads.close()]);
   }
 }
 
-/** Hashes by tensor, those that `hashRanges` makes. */
-interface LaneHashes {
+/** Hashes by tensor; none where the addon makes none. */
+interface NativeHashes {
   readonly hashes: ReadonlyMap<string, Promise<string>>;
   stop(): Promise<void>;
 }
 
-function hashInLanes(checkpoint: Checkpoint, tensors: readonly StoredTensor[]): LaneHashes {
-  const threads = threadsAtHand();
-  const chosen = tensorsForLanes(tensors, threads);
-  const ranges = chosen.flatMap(({ name }) => {
+function hashNatively(checkpoint: Checkpoint, tensors: readonly StoredTensor[]): NativeHashes {
+  const threads = Math.min(threadsAtHand(), Math.ceil(tensors.length / LANES)) || 1;
+  const ranges = tensors.flatMap(({ name }) => {
     const { descriptor, offset, sizeBytes } = checkpoint.range(name);
     return [descriptor, offset, sizeBytes];
   });
-  const started = hashRanges(ranges, Math.min(threads, Math.ceil(chosen.length / LANES)) || 1);
+  const started = hashRanges(ranges, threads);
   if (started === null) return { hashes: new Map(), stop: async () => undefined };
   const hashOf = async (i: number) => (await started.hashes)[i] as string;
   process.once('exit', started.stop); // Node.js ends only when the addon's work has
   return {
-    hashes: new Map(chosen.map(({ name }, i) => [name, hashOf(i)])),
+    hashes: new Map(tensors.map(({ name }, i) => [name, hashOf(i)])),
     async stop() {
       started.stop();
       await started.hashes.catch(() => undefined);
       process.off('exit', started.stop);
     },
   };
-}
-
-/** Those that are no larger than what a lane hashes while all are hashed; a thread of its own is faster for one tensor. */
-function tensorsForLanes(tensors: readonly StoredTensor[], threads: number): StoredTensor[] {
-  const all = tensors.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
-  return tensors.filter(({ sizeBytes }) => sizeBytes <= all / (LANES * threads));
 }
 
 /** The identity that a checkpoint of these tensors has. */

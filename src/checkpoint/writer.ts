@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { LlmkitError } from '../errors.js';
 import { type Dtype, dtypeBits } from './dtype.js';
 import { FlushedFile } from './flushed-file.js';
+import type { FileRange } from './hash-threads.js';
 import { writeFileAtomic } from './output.js';
 import { INDEX_FILE } from './safetensors-index.js';
 
@@ -86,19 +87,32 @@ export class CheckpointWriter {
 
   /** Writes the bytes of a declared tensor. */
   async write(name: string, bytes: Uint8Array): Promise<void> {
+    const slot = this.#take(name, bytes.length);
+    if (slot.spec.atMost) this.#late.set(slot, bytes.slice());
+    else await this.#writeAt(slot, bytes);
+  }
+
+  /** Writes a declared tensor, whose length is known, as it lies in an open file. */
+  async copy(name: string, range: FileRange): Promise<void> {
+    const { shard, offset } = this.#take(name, range.sizeBytes);
+    const file = await this.#fileOf(shard);
+    await file.copy(range, shard.headerBytes + offset);
+  }
+
+  /** The place of a tensor that is written now, with so many bytes. */
+  #take(name: string, length: number): Slot {
     const slot = this.#slots.get(name);
     if (!slot || slot.written) {
       const problem = slot ? 'is written twice' : 'was not declared';
       throw new LlmkitError('shape', `CheckpointWriter: ${name} ${problem}`);
     }
     const { spec, sizeBytes } = slot;
-    if (spec.atMost ? bytes.length > sizeBytes : bytes.length !== sizeBytes) {
+    if (spec.atMost ? length > sizeBytes : length !== sizeBytes) {
       const expected = `${spec.atMost ? 'at most ' : ''}${sizeBytes}`;
-      throw wrongLength(`CheckpointWriter: ${name}`, expected, bytes);
+      throw wrongLength(`CheckpointWriter: ${name}`, expected, length);
     }
     slot.written = true;
-    if (spec.atMost) this.#late.set(slot, bytes.slice());
-    else await this.#writeAt(slot, bytes);
+    return slot;
   }
 
   /** Writes headers and index; flushing to the disk is writeFolder's. */
@@ -189,15 +203,16 @@ export async function writeSafetensors(
     for (const { spec, sizeBytes } of slots) {
       const { bytes: made } = tensors.get(spec.name) as StoredTensor;
       const bytes = made instanceof Uint8Array ? made : await made();
-      if (bytes.length !== sizeBytes) throw wrongLength(`${path}: ${spec.name}`, sizeBytes, bytes);
+      if (bytes.length !== sizeBytes)
+        throw wrongLength(`${path}: ${spec.name}`, sizeBytes, bytes.length);
       yield bytes;
     }
   }
   await writeFileAtomic(path, pieces());
 }
 
-function wrongLength(where: string, sizeBytes: number | string, bytes: Uint8Array): LlmkitError {
-  return new LlmkitError('shape', `${where}: expected ${sizeBytes} bytes, got ${bytes.length}`);
+function wrongLength(where: string, sizeBytes: number | string, length: number): LlmkitError {
+  return new LlmkitError('shape', `${where}: expected ${sizeBytes} bytes, got ${length}`);
 }
 
 function sizeOf({ dtype, shape }: TensorSpec): number {

@@ -1,3 +1,4 @@
+import type { FileRange } from '../checkpoint/hash-threads.js';
 import { LlmkitError } from '../errors.js';
 import { addonLoads, backendInUse, deviceInUse } from '../tensor/backends/index.js';
 import {
@@ -17,6 +18,8 @@ export interface NamedMatrix {
   /** For messages. */
   readonly name: string;
   readonly values: WeightData;
+  /** What the values are mapped from. */
+  readonly file?: FileRange | undefined;
 }
 
 /** How a matrix is to be rounded. */
@@ -56,7 +59,7 @@ function rowsOf({ name, values }: NamedMatrix): MatrixRows {
 const SCALE_TYPES = { F32: 'f32', F16: 'f16', BF16: 'bf16' } as const;
 
 /** By the addon, beside JavaScript: with all threads, or on the GPU where that computes. */
-export const nativeQuantizer: Quantizer = async ({ name, values }, options) => {
+export const nativeQuantizer: Quantizer = async ({ name, values, file }, options) => {
   const { scheme, method, groupSize, dtype, doubleQuant, asymmetric, memory } = options;
   const spec: RoundingSpec = {
     format: scheme.format as RoundingSpec['format'],
@@ -66,7 +69,7 @@ export const nativeQuantizer: Quantizer = async ({ name, values }, options) => {
     method,
   };
   const allocate = memory && ((sizeBytes: number) => memory.take(sizeBytes));
-  const rounded = await quantizeNative(values, spec, deviceInUse(), allocate);
+  const rounded = await quantizeNative(values, spec, { device: deviceInUse(), allocate, file });
   if (rounded === undefined) {
     throw new LlmkitError('checkpoint', `${name}: holds a value that is not finite`);
   }

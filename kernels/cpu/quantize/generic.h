@@ -60,16 +60,19 @@ inline Grid asymmetric_grid(const float* x, size_t n, float half, ScaleType type
   return {scale, nearest_integer(point)};
 }
 
-/// Codes round(x / scale + zero) within -half .. half - 1, shifted up by half.
+/// Codes round(x / scale + zero) within -half .. half - 1, shifted up by half. Without kPoints zero
+/// is 0.
+template <bool kPoints>
 inline void integer_codes(const float* x, size_t n, Grid grid, float half, uint8_t* codes,
                           Change& change) {
   const Vec scale = splat(grid.scale), point = splat(grid.zero);
   const Vec low = splat(-half), high = splat(half - 1);
   const Index shift = splat_int(static_cast<uint32_t>(half));
   each_vector(x, n, [&](Vec v, size_t i) {
-    const Vec steps = smaller(larger(add(div(v, scale), point), low), high);
-    const Index rounded = to_int(steps), code = add(rounded, shift);
-    change.add(v, mul(sub(to_float(rounded), point), scale));
+    const Vec quotient = div(v, scale), steps = kPoints ? add(quotient, point) : quotient;
+    const Index rounded = to_int(smaller(larger(steps, low), high)), code = add(rounded, shift);
+    const Vec level = kPoints ? sub(to_float(rounded), point) : to_float(rounded);
+    change.add(v, mul(level, scale));
     if (i + kLanes <= n) return store_bytes(codes + i, code);
     uint8_t last[kLanes];
     store_bytes(last, code);
@@ -85,7 +88,42 @@ inline Grid searched_integers(const float* x, size_t n, float magnitude, Grid ne
   return searched_grid(x, n, magnitude, nearest, IntegerLevels<false>{half, spec.scale_type});
 }
 
+/// Scales for the magnitudes of groups, in their place.
+template <ScaleType kType>
+inline void symmetric_scales(float* magnitudes, size_t count, float half) {
+  const float steps = (2 * half - 1) / 2;
+  for (size_t i = 0; i < count; ++i) magnitudes[i] = stored_scale(magnitudes[i] / steps, kType);
+}
+
+inline void symmetric_scales(float* magnitudes, size_t count, float half, ScaleType type) {
+  if (type == ScaleType::kBf16)
+    symmetric_scales<ScaleType::kBf16>(magnitudes, count, half);
+  else if (type == ScaleType::kF16)
+    symmetric_scales<ScaleType::kF16>(magnitudes, count, half);
+  else
+    symmetric_scales<ScaleType::kF32>(magnitudes, count, half);
+}
+
+/// Symmetric, to the nearest. A step of all groups and then the next one: what a group's step has
+/// to wait for is there, where the steps of one group are a long chain.
+inline bool symmetric_groups(const QuantizeSpec& spec, const QuantizeRun& run, Change& change) {
+  const float half = half_of(spec);
+  const size_t size = spec.group_size, groups = run.count / size;
+  float* const scales = run.parts.scales;
+  for (size_t group = 0; group < groups; ++group) {
+    scales[group] = magnitude_of(run.values + group * size, size);
+    if (!is_finite(scales[group])) return false;
+  }
+  symmetric_scales(scales, groups, half, spec.scale_type);
+  for (size_t group = 0, at = 0; group < groups; ++group, at += size)
+    integer_codes<false>(run.values + at, size, {scales[group], 0}, half, run.parts.codes + at,
+                         change);
+  return true;
+}
+
 inline bool integer_groups(const QuantizeSpec& spec, const QuantizeRun& run, Change& change) {
+  if (!spec.zero_points && spec.method == QuantizeMethod::kNearest)
+    return symmetric_groups(spec, run, change);
   const float half = half_of(spec);
   const size_t size = spec.group_size;
   for (size_t group = 0, at = 0; at < run.count; ++group, at += size) {
@@ -101,7 +139,7 @@ inline bool integer_groups(const QuantizeSpec& spec, const QuantizeRun& run, Cha
       grid = searched_integers(x, size, magnitude, grid, spec);
     if (spec.zero_points) run.parts.zeros[group] = static_cast<uint8_t>(grid.zero + half);
     run.parts.scales[group] = grid.scale;
-    integer_codes(x, size, grid, half, run.parts.codes + at, change);
+    integer_codes<true>(x, size, grid, half, run.parts.codes + at, change);
   }
   return true;
 }

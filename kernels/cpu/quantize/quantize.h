@@ -41,10 +41,17 @@ struct SquareSums {
   double values = 0, errors = 0;
 };
 
+/// The open file that a matrix is mapped from, and where it begins in it.
+struct MatrixFile {
+  int descriptor;
+  uint64_t offset;
+};
+
 /// Quantizes a float32, bf16 or f16 matrix with all threads, and says what that changed. Nothing
-/// when a value is not finite; the parts are then of no use.
+/// when a value is not finite; the parts are then of no use. With a file the values are read from
+/// it, which costs less than to have its pages mapped for one use.
 std::optional<SquareSums> quantize(const WeightView& values, const QuantizeSpec& spec,
-                                   const QuantizedParts& parts);
+                                   const QuantizedParts& parts, const MatrixFile* file = nullptr);
 
 /// What the quantized matrix lost, with all threads: where its scales were changed afterwards.
 SquareSums quantization_error(const WeightView& values, const WeightView& quantized);

@@ -1,3 +1,6 @@
+#include <unistd.h>
+
+#include <cstdio>
 #include <initializer_list>
 
 #include "cpu/quantize/kernels.h"
@@ -140,16 +143,18 @@ void check_not_finite(Checks& checks, const Case& c, F dense) {
     }
 }
 
-/// What a search makes of a matrix.
-struct Searched {
+/// What quantizing makes of a matrix.
+struct Made {
   std::vector<uint8_t> codes, zeros;
   std::vector<float> scales;
 
-  Searched(const Case& c, const QuantizeSpec& spec, const WeightView& matrix)
+  Made(const Case& c, const QuantizeSpec& spec, const WeightView& matrix,
+       const MatrixFile* file = nullptr)
       : codes(c.format == F::kInt8 ? c.rows * c.cols : (c.rows * c.cols + 1) / 2),
         zeros((c.rows * c.cols + c.group_size - 1) / c.group_size),
         scales(zeros.size()) {
-    quantize(matrix, spec, {codes.data(), scales.data(), c.zero_points ? zeros.data() : nullptr});
+    quantize(matrix, spec, {codes.data(), scales.data(), c.zero_points ? zeros.data() : nullptr},
+             file);
   }
 
   GroupGrid grid(size_t group, const Case& c) const {
@@ -160,7 +165,7 @@ struct Searched {
 
 /// The bytes of the scalar kernels, whichever were used.
 void check_scalar_bytes(Checks& checks, const Case& c, const QuantizeSpec& spec,
-                        const DenseMatrix& matrix, const Searched& made) {
+                        const DenseMatrix& matrix, const Made& made) {
   std::vector<uint8_t> codes(matrix.floats.size()), zeros(made.zeros.size());
   std::vector<float> scales(made.scales.size());
   SquareSums sums;
@@ -179,7 +184,7 @@ void check_scalar_bytes(Checks& checks, const Case& c, const QuantizeSpec& spec,
 void check_search(Checks& checks, const Case& c, const DenseMatrix& matrix) {
   const QuantizeSpec spec = {c.format, c.group_size, c.scale_type, c.zero_points,
                              QuantizeMethod::kSearch};
-  const Searched made(c, spec, matrix.view);
+  const Made made(c, spec, matrix.view);
   check_scalar_bytes(checks, c, spec, matrix, made);
   const QuantizedReference nearest = quantize_reference(matrix.floats, spec);
   for (size_t group = 0; group < made.scales.size(); ++group) {
@@ -212,7 +217,7 @@ void check_gain(Checks& checks, const Case& c) {
   view.rows = c.rows;
   view.cols = c.cols;
   view.codes = reinterpret_cast<const uint8_t*>(floats.data());
-  const Searched made(c, spec, view);
+  const Made made(c, spec, view);
   const QuantizedReference nearest = quantize_reference(floats, spec);
   double was = 0, is = 0, least = 0;
   for (size_t group = 0; group < made.scales.size(); ++group) {
@@ -227,7 +232,35 @@ void check_gain(Checks& checks, const Case& c) {
   checks.that("most of the gain", was - is > 0.95 * (was - least));
 }
 
+/// Values of a file instead of those in memory, in several reads; where the file ends too soon, the
+/// memory's.
+void check_file(Checks& checks, const Case& c, F dense) {
+  const DenseMatrix matrix(dense, c, 1);
+  const size_t size = c.rows * c.cols * (dense == F::kF32 ? 4 : 2), offset = 3;
+  const QuantizeSpec spec = {c.format, c.group_size, c.scale_type, c.zero_points};
+  const Made want(c, spec, matrix.view);
+  const std::vector<uint8_t> nothing(size);
+  for (const bool whole : {true, false}) {
+    std::FILE* const file = std::tmpfile();
+    std::fwrite(nothing.data(), 1, offset, file);
+    std::fwrite(matrix.view.codes, 1, whole ? size : size - 1, file);
+    std::fflush(file);
+    const MatrixFile place = {fileno(file), offset};
+    WeightView view = matrix.view;
+    if (whole) view.codes = nothing.data();
+    const Made made(c, spec, view, &place);
+    checks.that("codes of a file", made.codes == want.codes);
+    checks.same("scales of a file", made.scales.data(), want.scales.data(), made.scales.size());
+    std::fclose(file);
+  }
+}
+
 void check_all(Checks& checks) {
+  for (const F dense : {F::kF32, F::kBf16, F::kF16}) {
+    check_file(checks, {F::kInt4, 301, 512, 32}, dense);
+    check_file(checks, {F::kNf4, 301, 513, 64}, dense);
+    check_file(checks, {F::kInt8, 3, 100000, 100000}, dense);
+  }
   for (Case c : cases())
     for (const F dense : {F::kF32, F::kBf16, F::kF16}) {
       for (const ScaleType type : {ScaleType::kF32, ScaleType::kBf16, ScaleType::kF16}) {

@@ -42,10 +42,12 @@ inline void sixteen_rounds(const uint32_t* constants, Words (&w)[16], Words (&s)
     const auto letter = [&](int i) -> Words& { return s[(i - r + 16) % 8]; };
     Words &d = letter(3), &h = letter(7);
     const Words a = letter(0), e = letter(4);
-    const Words one = sum(sum(sum(h, w[r]), _mm512_set1_epi32(static_cast<int>(constants[r]))),
-                          sum(rotations<6, 11, 25>(e), choose(e, letter(5), letter(6))));
-    d = sum(d, one);
-    h = sum(one, sum(rotations<2, 13, 22>(a), majority(a, letter(1), letter(2))));
+    // What a round hands to the next is added last, to sums that were ready before.
+    const Words known = sum(h, sum(w[r], _mm512_set1_epi32(static_cast<int>(constants[r]))));
+    const Words chosen = choose(e, letter(5), letter(6)), turned = rotations<6, 11, 25>(e);
+    const Words one = sum(sum(known, chosen), turned);
+    d = sum(sum(sum(d, known), chosen), turned);
+    h = sum(sum(one, majority(a, letter(1), letter(2))), rotations<2, 13, 22>(a));
     if constexpr (kSchedules)
       w[r] = sum(sum(w[r], rotations_and_shift<7, 18, 3>(w[(r + 1) % 16])),
                  sum(w[(r + 9) % 16], rotations_and_shift<17, 19, 10>(w[(r + 14) % 16])));
@@ -68,6 +70,47 @@ void sha256_blocks_avx512(Sha256States& states,
     for (int i = 0; i < 8; ++i) s[i] = sum(s[i], before[i]);
   }
   for (int i = 0; i < 8; ++i) _mm512_store_si512(states.words[i], s[i]);
+}
+
+__attribute__((target("sha"))) void sha256_blocks_one(Sha256States& states, size_t lane,
+                                                      const uint8_t* blocks, size_t count) {
+  const auto word = [&](int i) -> uint32_t& { return states.words[i][lane]; };
+  const auto four = [&](int a, int b, int c, int d) {
+    return _mm_setr_epi32(static_cast<int>(word(a)), static_cast<int>(word(b)),
+                          static_cast<int>(word(c)), static_cast<int>(word(d)));
+  };
+  // The letters f, e, b, a and h, g, d, c.
+  __m128i one = four(5, 4, 1, 0), other = four(7, 6, 3, 2);
+  const __m128i order = _mm_setr_epi32(0x00010203, 0x04050607, 0x08090a0b, 0x0c0d0e0f);
+  for (size_t block = 0; block < count; ++block, blocks += Sha256States::kBlockBytes) {
+    const __m128i one_before = one, other_before = other;
+    __m128i w[4];
+    for (int i = 0; i < 4; ++i)
+      w[i] = _mm_shuffle_epi8(_mm_loadu_si128(reinterpret_cast<const __m128i*>(blocks) + i), order);
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; ++i) {
+      __m128i& words = w[i % 4];
+      const __m128i last = w[(i + 3) % 4];
+      const __m128i sums = _mm_add_epi32(
+          words, _mm_loadu_si128(reinterpret_cast<const __m128i*>(kSha256Constants + 4 * i)));
+      other = _mm_sha256rnds2_epu32(other, one, sums);
+      one = _mm_sha256rnds2_epu32(one, other, _mm_shuffle_epi32(sums, 0x0e));
+      if (i < 12)
+        words = _mm_sha256msg2_epu32(_mm_add_epi32(_mm_sha256msg1_epu32(words, w[(i + 1) % 4]),
+                                                   _mm_alignr_epi8(last, w[(i + 2) % 4], 4)),
+                                     last);
+    }
+    one = _mm_add_epi32(one, one_before);
+    other = _mm_add_epi32(other, other_before);
+  }
+  constexpr int kOne[4] = {5, 4, 1, 0}, kOther[4] = {7, 6, 3, 2};
+  alignas(16) uint32_t ones[4], others[4];
+  _mm_store_si128(reinterpret_cast<__m128i*>(ones), one);
+  _mm_store_si128(reinterpret_cast<__m128i*>(others), other);
+  for (int i = 0; i < 4; ++i) {
+    word(kOne[i]) = ones[i];
+    word(kOther[i]) = others[i];
+  }
 }
 
 }  // namespace llmkit

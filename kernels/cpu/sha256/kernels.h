@@ -11,4 +11,7 @@ extern const uint32_t kSha256Constants[64];
 void sha256_blocks_avx512(Sha256States& states,
                           const uint8_t* const (&blocks)[Sha256States::kLanes], size_t count);
 
+/// Hashes `count` blocks of one lane by the processor's own instructions, where it has them.
+void sha256_blocks_one(Sha256States& states, size_t lane, const uint8_t* blocks, size_t count);
+
 }  // namespace llmkit

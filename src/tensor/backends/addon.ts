@@ -45,6 +45,12 @@ export interface PackedForm {
 /** Sums of (w - restored)² and of w², in float32 over a few thousand elements, then in float64. */
 export type SquareSums = readonly [errors: number, values: number];
 
+/** Where a matrix begins in an open file. */
+export interface MatrixFile {
+  readonly descriptor: number;
+  readonly offset: number;
+}
+
 /** How scales are chosen (kernels/cpu/quantize/quantize.h): the names of src/quant/methods. */
 export type RoundingMethod = 'rtn' | 'search';
 
@@ -372,6 +378,7 @@ export interface Addon extends AddonKernels<Float32Array, Int32Array> {
    * chooses for the f32, bf16 or f16 matrix `values`: the bytes of src/quant/methods. Scales of int4 and
    * int8 are rounded to scaleType first. Runs beside JavaScript, which must leave the arrays alone meanwhile.
    *
+   * @param file what `values` are mapped from; they are then read from it, and the memory is left alone
    * @returns what it changed, or null when a value is not finite: the arrays are then of no use
    */
   quantize(
@@ -379,6 +386,7 @@ export interface Addon extends AddonKernels<Float32Array, Int32Array> {
     quantized: WeightHandle,
     scaleType: 'f32' | 'bf16' | 'f16',
     method: RoundingMethod,
+    file?: MatrixFile,
   ): Promise<SquareSums | null>;
   /** What the quantized matrix lost. */
   quantizationError(values: WeightHandle, quantized: WeightHandle): Promise<SquareSums>;

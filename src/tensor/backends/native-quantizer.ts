@@ -1,5 +1,5 @@
 import type { WeightData } from '../weight.js';
-import type { RoundingMethod, SquareSums } from './addon.js';
+import type { MatrixFile, RoundingMethod, SquareSums } from './addon.js';
 import { loadCuda } from './cuda.js';
 import type { Device } from './device-choice.js';
 import { loadAddon } from './native.js';
@@ -16,19 +16,26 @@ export interface RoundingSpec {
   readonly method: RoundingMethod;
 }
 
+/** What quantizing may use. */
+export interface QuantizerResources {
+  readonly device: Device;
+  /** Makes memory for the parts, of any content. */
+  readonly allocate?: ((sizeBytes: number) => ArrayBuffer) | undefined;
+  /** What the values are mapped from. */
+  readonly file?: MatrixFile | undefined;
+}
+
 /**
  * Rounds a dense matrix to codes on the addon's threads or on a GPU: the bytes of src/quant/schemes and methods
  * either way.
  *
  * @param values f32, bf16 or f16
- * @param allocate makes memory for the parts, of any content
  * @returns the codes and the relative error; undefined when a value is not finite
  */
 export async function quantizeNative(
   values: WeightData,
   spec: RoundingSpec,
-  device: Device,
-  allocate = (sizeBytes: number) => new ArrayBuffer(sizeBytes),
+  { device, allocate = (sizeBytes) => new ArrayBuffer(sizeBytes), file }: QuantizerResources,
 ): Promise<{ data: WeightData; relativeError: number } | undefined> {
   const { format, groupSize, scaleType, zeroPoints, method } = spec;
   const { rows, cols } = values;
@@ -45,14 +52,14 @@ export async function quantizeNative(
   const sums =
     device === 'cuda'
       ? await loadCuda().addon.quantize(values, data, scaleType, method)
-      : await quantizeOnThreads(values, data, spec);
+      : await quantizeOnThreads(values, data, { ...spec, file });
   return sums ? { data, relativeError: rootRatio(sums) } : undefined;
 }
 
 function quantizeOnThreads(
   values: WeightData,
   data: WeightData,
-  { scaleType, method }: RoundingSpec,
+  { scaleType, method, file }: RoundingSpec & Pick<QuantizerResources, 'file'>,
 ): Promise<SquareSums | null> {
   const addon = loadAddon();
   return addon.quantize(
@@ -60,6 +67,7 @@ function quantizeOnThreads(
     addon.createWeight(data, 'f32'),
     scaleType,
     method,
+    file,
   );
 }
 

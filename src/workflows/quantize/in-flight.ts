@@ -1,13 +1,16 @@
+/** Sizes together that are in flight in any case. */
+const LEAST_IN_FLIGHT = 2 ** 27;
+
 /**
  * Calls `work` for each item in order, several at a time as long as their sizes together are at most
- * the largest item's: as much memory as one item at a time needs, without waiting between them.
+ * the largest item's, or few: as much memory as one item at a time may need, without waiting between them.
  */
 export async function eachInFlight<Item>(
   items: readonly Item[],
   sizeOf: (item: Item) => number,
   work: (item: Item) => Promise<void>,
 ): Promise<void> {
-  const most = items.reduce((largest, item) => Math.max(largest, sizeOf(item)), 0);
+  const most = items.reduce((largest, item) => Math.max(largest, sizeOf(item)), LEAST_IN_FLIGHT);
   const running = new Set<Promise<void>>();
   let used = 0;
   try {

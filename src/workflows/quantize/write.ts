@@ -1,4 +1,5 @@
 import type { StoredTensor } from '../../checkpoint/checkpoint.js';
+import { COPIED_BYTES } from '../../checkpoint/flushed-file.js';
 import { type HashedTensor, identityOfTensors } from '../../checkpoint/identity.js';
 import { CheckpointWriter } from '../../checkpoint/writer.js';
 import { transposeBytes } from '../../model/transpose.js';
@@ -57,14 +58,15 @@ export async function writeTensors(
   const write = async (tensor: StoredTensor) => {
     onProgress?.(done, described.bytes_before, tensor.name);
     const { name, sizeBytes } = tensor;
-    const bytes = checkpoint.bytes(name);
-    const written = await writeTensor({ tensor, bytes, job, quantizer, memory, writer });
+    const written = await writeTensor({ tensor, job, quantizer, memory, writer });
     checkpoint.release(name);
     for (const [part, report] of written) reports.set(part, report);
     done += sizeBytes;
   };
   try {
-    await eachInFlight([...checkpoint.tensors.values()], ({ sizeBytes }) => sizeBytes, write);
+    const memoryOf = ({ name, sizeBytes }: StoredTensor) =>
+      outcomeOf(job.plan, name).matrix ? sizeBytes : Math.min(sizeBytes, COPIED_BYTES);
+    await eachInFlight([...checkpoint.tensors.values()], memoryOf, write);
     onProgress?.(done, described.bytes_before, '');
     await writer.finish();
     const tensors = described.tensors.map((tensor) => ({ ...tensor, ...reports.get(tensor.name) }));
@@ -79,7 +81,6 @@ export async function writeTensors(
 
 interface TensorToWrite {
   readonly tensor: StoredTensor;
-  readonly bytes: Uint8Array;
   readonly job: QuantizeJob;
   readonly quantizer: Quantizer;
   readonly memory: ReusedMemory;
@@ -88,11 +89,11 @@ interface TensorToWrite {
 
 /** @returns what was written, by name */
 async function writeTensor(request: TensorToWrite): Promise<readonly [string, TensorReport][]> {
-  const { tensor, bytes, job, writer } = request;
+  const { tensor, job, writer } = request;
   const { copy, matrix } = outcomeOf(job.plan, tensor.name);
   const written: [string, TensorReport][] = [];
   if (copy !== undefined) {
-    await writer.write(copy, bytes);
+    await writer.copy(copy, job.checkpoint.range(tensor.name));
     written.push([copy, { bytes_after: tensor.sizeBytes }]);
   }
   if (matrix) written.push([`${matrix.module}.weight`, await writeMatrix(matrix, request)]);
@@ -101,11 +102,13 @@ async function writeTensor(request: TensorToWrite): Promise<readonly [string, Te
 
 async function writeMatrix(
   planned: PlannedTensor,
-  { tensor, bytes, job: { plan }, quantizer, memory, writer }: TensorToWrite,
+  { tensor, job: { checkpoint, plan }, quantizer, memory, writer }: TensorToWrite,
 ): Promise<TensorReport> {
   const { scheme, groupSize, dtype } = planned;
   const { doubleQuant, asymmetric } = plan.checkpoint;
-  const matrix = { name: tensor.name, values: valuesOf(bytes, planned) };
+  const values = valuesOf(checkpoint.bytes(tensor.name), planned);
+  const file = planned.transposedOnDisk ? undefined : checkpoint.range(tensor.name);
+  const matrix = { name: tensor.name, values, file };
   const { method } = plan;
   const options = { scheme, method, groupSize, dtype, doubleQuant, asymmetric, memory };
   const { data, relativeError } = await quantizer(matrix, options);

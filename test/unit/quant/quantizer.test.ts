@@ -89,8 +89,8 @@ test.skipIf(!testedBackends.includes('cuda'))(
     const values = matrixOf(521, 4096, 'F32');
     const format = { format: 'nf4', groupSize: 64, scaleType: 'f32', zeroPoints: false } as const;
     const spec = { ...format, method: 'rtn' } as const;
-    const got = await quantizeNative(values, spec, 'cuda');
-    const want = await quantizeNative(values, spec, 'cpu');
+    const got = await quantizeNative(values, spec, { device: 'cuda' });
+    const want = await quantizeNative(values, spec, { device: 'cpu' });
     if (!got || !want) throw new Error('not finite');
     // Comparing a million elements one by one takes long.
     expect(Buffer.compare(got.data.codes, want.data.codes)).toBe(0);

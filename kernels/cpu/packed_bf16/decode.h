@@ -10,11 +10,16 @@ namespace {  // a copy per instruction set
 // Rows of x and tiles of 16 rows of the weight that fill the vector registers: few rows, and many
 // rows with codes that have scales and with plain bf16. Chains of sums that keep few rows busy.
 #if defined(__AVX512F__)
-constexpr int kFewRows = 8, kFewChains = 4, kManyRows = 6, kCodedTiles = 2, kPlainTiles = 4;
+constexpr int kFewRows = 8, kFewChains = 4, kPlainRows = 6, kCodedTiles = 2, kPlainTiles = 4;
+// Twice 14 sums, where columns are one register each: 12 chains keep no two dot products busy whose
+// results take 6 cycles (Zen 5).
+constexpr int kCodedRows = sizeof(Columns) == sizeof(Vec) ? 7 : 6;
 #elif defined(__AVX2__) || defined(__ARM_FEATURE_DOTPROD)
-constexpr int kFewRows = 4, kFewChains = 2, kManyRows = 6, kCodedTiles = 1, kPlainTiles = 1;
+constexpr int kFewRows = 4, kFewChains = 2, kPlainRows = 6, kCodedTiles = 1, kPlainTiles = 1;
+constexpr int kCodedRows = kPlainRows;
 #else
-constexpr int kFewRows = 2, kFewChains = 1, kManyRows = 2, kCodedTiles = 1, kPlainTiles = 1;
+constexpr int kFewRows = 2, kFewChains = 1, kPlainRows = 2, kCodedTiles = 1, kPlainTiles = 1;
+constexpr int kCodedRows = kPlainRows;
 #endif
 /// Bytes of a panel of decoded columns, most of the second-level cache of a processor: the fewer
 /// panels there are, the less often sums are put aside.

@@ -31,50 +31,90 @@ struct Block {
   }
 };
 
-/// s += `pairs` pairs of columns.
+/// Neighbouring rows of x from some column on. Three share a pointer: one for each row, as the
+/// compiler would have it, is more than there are registers.
+template <int kRows>
+class RowPointers {
+ public:
+  RowPointers(const PreparedRows& x, size_t row, size_t column) : stride_(x.stride) {
+    const Value* const first = static_cast<const Value*>(x.values) + row * stride_ + column;
+#pragma GCC unroll 4
+    for (size_t i = 0; i < kPointers; ++i) {
+      pointers_[i] = first + 3 * i * stride_;
+      __asm__("" : "+r"(pointers_[i]));  // so that it does not see how they depend on each other
+    }
+  }
+  const Value* row(int r) const { return pointers_[r / 3] + static_cast<size_t>(r % 3) * stride_; }
+  void advance(size_t columns) {
+#pragma GCC unroll 4
+    for (size_t i = 0; i < kPointers; ++i) pointers_[i] += columns;
+  }
+
+ private:
+  static constexpr size_t kPointers = (kRows + 2) / 3;
+  const Value* pointers_[kPointers];
+  size_t stride_;
+};
+
+/// s += the next `pairs` pairs of columns.
 template <int kRows, int kTiles>
-inline void multiply_pairs(const Value* const (&w)[kTiles], size_t pairs, const Value* x,
-                           size_t stride, Vec (&s)[kRows][kTiles]) {
-  for (size_t p = 0; p < pairs; ++p) {
+inline void multiply_pairs(const Value* (&w)[kTiles], size_t pairs, RowPointers<kRows>& x,
+                           Vec (&s)[kRows][kTiles]) {
+  for (; pairs > 0; --pairs) {
     Columns columns[kTiles];
 #pragma GCC unroll 4
-    for (int t = 0; t < kTiles; ++t) columns[t] = load_columns(w[t] + p * kValuesOfPair);
+    for (int t = 0; t < kTiles; ++t) columns[t] = load_columns(w[t]);
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r)
 #pragma GCC unroll 4
-      for (int t = 0; t < kTiles; ++t)
-        s[r][t] = multiply_add(columns[t], x + r * stride + 2 * p, s[r][t]);
+      for (int t = 0; t < kTiles; ++t) s[r][t] = multiply_add(columns[t], x.row(r), s[r][t]);
+    x.advance(2);
+#pragma GCC unroll 4
+    for (int t = 0; t < kTiles; ++t) w[t] += kValuesOfPair;
   }
 }
 
-/// Each group has a sum of its own, which is scaled and added to the accumulators.
-template <int kRows, int kTiles>
-inline void multiply_groups(const PackedWeight& weight, const Panel& panel, const PreparedRows& x,
-                            size_t row, Vec (&acc)[kRows][kTiles]) {
-  const Value* const values = static_cast<const Value*>(x.values) + row * x.stride;
+/// Each group has a sum of its own, which is scaled and added to the results. Not inline: all
+/// registers are for this loop.
+template <int kRows, int kTiles, bool kZeros>
+[[gnu::noinline]] void multiply_groups(const PackedWeight& weight, const Panel& panel,
+                                       const PreparedRows& x, size_t row,
+                                       Vec (&results)[kRows][kTiles]) {
+  constexpr int kSums = kRows * kTiles;
   const size_t pairs = weight.group_stride / 2;
-  for (size_t g = panel.begin; g < panel.end; ++g) {
-    const size_t i = g - panel.begin;
-    const Value* w[kTiles];
-    Vec s[kRows][kTiles];
-#pragma GCC unroll 4
-    for (int t = 0; t < kTiles; ++t) w[t] = panel.tiles[t] + i * pairs * kValuesOfPair;
+  const float* scales = panel.scales;
+  const float* const last = scales + (panel.end - panel.begin) * kTiles * 16;
+  const float* totals = kZeros ? x.totals + row * weight.groups + panel.begin : nullptr;
+  RowPointers<kRows> rows(x, row, panel.begin * weight.group_stride);
+  const Value* w[kTiles];
+  std::copy_n(panel.tiles, kTiles, w);
+  Vec acc[kRows][kTiles];
 #pragma GCC unroll 32
-    for (int j = 0; j < kRows * kTiles; ++j) s[j / kTiles][j % kTiles] = zero();
-    multiply_pairs(w, pairs, values + g * weight.group_stride, x.stride, s);
+  for (int j = 0; j < kSums; ++j) acc[j / kTiles][j % kTiles] = results[j / kTiles][j % kTiles];
+  for (; scales < last; scales += kTiles * 16) {
+    Vec s[kRows][kTiles];
+#pragma GCC unroll 32
+    for (int j = 0; j < kSums; ++j) s[j / kTiles][j % kTiles] = zero();
+    multiply_pairs(w, pairs, rows, s);
 #pragma GCC unroll 4
     for (int t = 0; t < kTiles; ++t) {
-      const size_t at = (i * kTiles + t) * 16;
-      const Vec scales = load(panel.scales + at);
+      const Vec scale = load(scales + t * 16);
 #pragma GCC unroll 8
-      for (int r = 0; r < kRows; ++r) acc[r][t] = fma(s[r][t], scales, acc[r][t]);
-      if (!weight.has_zeros) continue;
-      const Vec corrections = load(panel.corrections + at);
+      for (int r = 0; r < kRows; ++r) acc[r][t] = fma(s[r][t], scale, acc[r][t]);
+      if constexpr (kZeros) {
+        const Vec correction = load(scales - panel.scales + panel.corrections + t * 16);
+        const float* total = totals;
 #pragma GCC unroll 8
-      for (int r = 0; r < kRows; ++r)
-        acc[r][t] = fma(corrections, splat(x.totals[(row + r) * weight.groups + g]), acc[r][t]);
+        for (int r = 0; r < kRows; ++r, total += weight.groups) {
+          __asm__("" : "+r"(total));  // as in RowPointers
+          acc[r][t] = fma(correction, splat(*total), acc[r][t]);
+        }
+      }
     }
+    if constexpr (kZeros) ++totals;
   }
+#pragma GCC unroll 32
+  for (int j = 0; j < kSums; ++j) results[j / kTiles][j % kTiles] = acc[j / kTiles][j % kTiles];
 }
 
 /// kRows rows of x from `row` of the range times a panel.
@@ -91,10 +131,12 @@ void multiply_block(const Panel& panel, const Block& block, size_t row) {
   if constexpr (kCode == PackedCode::kSixteenBit) {
     const Value* w[kTiles];
     std::copy_n(panel.tiles, kTiles, w);
-    const Value* const values = static_cast<const Value*>(x.values) + first * x.stride;
-    multiply_pairs(w, (panel.end - panel.begin) / 2, values + panel.begin, x.stride, acc);
+    RowPointers<kRows> rows(x, first, panel.begin);
+    multiply_pairs(w, (panel.end - panel.begin) / 2, rows, acc);
   } else {
-    multiply_groups(block.weight, panel, x, first, acc);
+    const auto multiply = block.weight.has_zeros ? multiply_groups<kRows, kTiles, true>
+                                                 : multiply_groups<kRows, kTiles, false>;
+    multiply(block.weight, panel, x, first, acc);
   }
 #pragma GCC unroll 4
   for (int t = 0; t < kTiles; ++t) {
@@ -115,10 +157,10 @@ void multiply_rest(const Panel& panel, const Block& block, size_t row, size_t co
 
 template <PackedCode kCode, int kTiles>
 void multiply_rows(const Panel& panel, const Block& block) {
+  constexpr int kRows = kCode == PackedCode::kSixteenBit ? kPlainRows : kCodedRows;
   const size_t count = block.args.range.count;
-  for (size_t row = 0; row < count; row += kManyRows)
-    multiply_rest<kCode, kManyRows, kTiles>(panel, block, row,
-                                            std::min<size_t>(kManyRows, count - row));
+  for (size_t row = 0; row < count; row += kRows)
+    multiply_rest<kCode, kRows, kTiles>(panel, block, row, std::min<size_t>(kRows, count - row));
 }
 
 /// kTiles tiles from tile `t` of the range times all rows.

@@ -74,8 +74,8 @@ inline DotArgs dot_at(DotArgs a, size_t m, size_t n) {
 }
 
 /// Columns done together, and the part of k that is done at a time for all of them: what they read
-/// of x stays in the nearest cache.
-constexpr size_t kDotGroup = 12 * kDotCols, kDotDepth = 512;
+/// of x, 18 KB with AVX-512, stays in the nearest cache while columns pass by.
+constexpr size_t kDotGroup = 12 * kDotCols, kDotDepth = 768;
 
 /// kRows rows by at most kDotGroup columns of y.
 template <int kRows>

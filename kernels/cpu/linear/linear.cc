@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/cpu_features.h"
 #include "base/parallel.h"
 #include "base/scratch.h"
 #include "cpu/gemm/gemm.h"
@@ -10,8 +11,9 @@
 namespace llmkit {
 namespace {
 
-/// Floats of decoded weight that stay in the second-level cache.
-constexpr size_t kDecodedFloats = 64 * 1024;
+/// Floats of decoded weight that stay in the second-level cache, which has 1 MB and more beside
+/// AVX-512 and may have 256 KB elsewhere: the more, the less often x is read.
+size_t decoded_floats() { return (runs_here(isa::kAvx512) ? 136 : 64) * 1024; }
 /// Rows of x that share a decoded block when there are few blocks for the threads.
 constexpr size_t kRowsPerTask = 192;
 
@@ -19,7 +21,7 @@ size_t divide_up(size_t a, size_t b) { return (a + b - 1) / b; }
 
 /// Weight rows of a block: a multiple of 12, so that whole tiles of every shape fill it.
 size_t rows_per_block(size_t cols) {
-  return std::clamp<size_t>(kDecodedFloats / std::max<size_t>(cols, 1) / 12 * 12, 12, 48);
+  return std::clamp<size_t>(decoded_floats() / std::max<size_t>(cols, 1) / 12 * 12, 12, 48);
 }
 
 void linear_few_rows(const WeightView& weight, const DotArgs& all, const LowRank* update) {

@@ -9,6 +9,7 @@ import { type Quantizer, quantizerInUse } from '../../quant/quantizer.js';
 import { ReusedMemory } from '../../tensor/reused-memory.js';
 import type { WeightData } from '../../tensor/weight.js';
 import { eachInFlight } from './in-flight.js';
+import { inTurns } from './in-turns.js';
 import {
   bitsPerWeight,
   describeJob,
@@ -22,6 +23,8 @@ import {
 export interface WriteOptions {
   /** Of the checkpoint, made meanwhile. */
   readonly hashing: Promise<HashedTensor[]>;
+  /** The device that rounds: `cpu` or `cuda`. */
+  readonly computesOn: string;
   readonly maxShardBytes?: number | undefined;
   readonly onProgress?:
     | ((doneBytes: number, totalBytes: number, tensor: string) => void)
@@ -47,11 +50,13 @@ type TensorReport = Pick<QuantizedTensor, 'bytes_after' | 'relative_error'>;
 export async function writeTensors(
   job: QuantizeJob,
   folder: string,
-  { hashing, maxShardBytes, onProgress }: WriteOptions,
+  { hashing, computesOn, maxShardBytes, onProgress }: WriteOptions,
 ): Promise<WrittenTensors> {
   const { checkpoint, specs } = job;
   const writer = new CheckpointWriter(folder, specs, maxShardBytes ? { maxShardBytes } : {});
-  const [quantizer, memory] = [quantizerInUse(), new ReusedMemory()];
+  // All threads work on one matrix: more at a time would keep Node's pool from writing those that are made.
+  const quantizer = computesOn === 'cuda' ? quantizerInUse() : inTurns(quantizerInUse());
+  const memory = new ReusedMemory();
   const described = describeJob(job);
   const reports = new Map<string, TensorReport>();
   let done = 0;

@@ -67,6 +67,9 @@ struct PackedKernels {
   bool dequantizes = false;
   /// A group of a prepared row of x has a multiple of these columns, zeros behind its own.
   size_t step_cols = 1;
+  /// Whether rows of bf16, with zeros up to padded_cols(), are prepared as they are: those for a
+  /// weight of 16-bit codes.
+  bool plain_halves = false;
 
   size_t padded_cols(const PackedWeight& weight) const {
     return weight.groups * ((weight.group_stride + step_cols - 1) / step_cols * step_cols);

@@ -121,6 +121,15 @@ struct Preparation {
   }
 };
 
+/// body(row, count) of rows [row, row + count), a few at a time, with all threads.
+template <typename Body>
+void each_few_rows(size_t m, size_t work, const Body& body) {
+  parallel_for(divide_up(m, kRowsAtOnce), grain_for(work), [&](size_t first, size_t last) {
+    for (size_t i = first; i < last; ++i)
+      body(i * kRowsAtOnce, std::min(kRowsAtOnce, m - i * kRowsAtOnce));
+  });
+}
+
 }  // namespace
 
 PreparedRows prepare_rows(const PackedWeight& weight, size_t m, const ConstElements& x, size_t ldx,
@@ -130,6 +139,14 @@ PreparedRows prepare_rows(const PackedWeight& weight, size_t m, const ConstEleme
   const bool totals = !integers && weight.has_zeros;
   const PackedKernels& kernels = packed_kernels(weight, m);
   const size_t stride = kernels.padded_cols(weight), block = kernels.row_block;
+  if (kernels.plain_halves && weight.code == PackedCode::kSixteenBit && x.is_bf16 &&
+      weight.cols == stride && ldx == stride) {
+    const PreparedRows rows = {m, stride, x.halves(), nullptr, nullptr, nullptr};
+    if (with_rows != nullptr)
+      each_few_rows(m, 8 * stride * kRowsAtOnce,
+                    [&](size_t row, size_t count) { with_rows(rows, row, count); });
+    return rows;
+  }
   const size_t blocks = divide_up(m, block), all = blocks * block;
   const size_t values_size = floats_of(all * stride * kernels.value_bytes);
   const size_t groups_size =

@@ -7,6 +7,7 @@
 namespace llmkit {
 
 const PackedKernels packed_bf16_avx512_bf16 = {
-    prepare, few, many, kFewRows, kPlainTiles, sizeof(Value), 1, 0, nullptr, true, true};
+    prepare, few,  many, kFewRows, kPlainTiles, sizeof(Value), 1, 0,
+    nullptr, true, true, nullptr,  false,       1,             true};
 
 }  // namespace llmkit

@@ -7,6 +7,8 @@ namespace llmkit {
 namespace {  // a copy per instruction set; include base/simd/<isa>.h first
 
 constexpr size_t kLineBytes = 64;
+/// Rows ahead of those in use that are asked for: a few columns of each are no stream.
+constexpr size_t kAhead = 64;
 
 /// Of a matrix, rows `ld` values apart.
 struct MatrixSize {
@@ -28,7 +30,10 @@ inline Vec values_at(const FloatMatrix& matrix, size_t row, size_t col) {
 inline void pack_rows(const FloatMatrix& rows, size_t padded, uint8_t* tile) {
   for (size_t col = 0; col < padded; col += kLanes) {
     Vec values[kLanes];
-    for (size_t row = 0; row < kLanes; ++row) values[row] = values_at(rows, row, col);
+    for (size_t row = 0; row < kLanes; ++row) {
+      values[row] = values_at(rows, row, col);
+      __builtin_prefetch(rows.values + (kLanes + row) * rows.ld + col);  // of the next tile
+    }
     transpose(values);
     for (int i = 0; i < kLanes; i += 2, tile += kLineBytes)
       store_rounded_line(tile, values[i], values[i + 1]);
@@ -71,9 +76,13 @@ inline void transpose_halves(const FloatMatrix& matrix, uint16_t* out, size_t ld
   for (size_t row = 0; row < matrix.rows; row += 2 * kLanes)
     for (size_t col = 0; col < matrix.cols; col += kLanes) {
       Vec pairs[kLanes];
-      for (size_t i = 0; i < kLanes; ++i)
-        pairs[i] = rounded_pairs(values_at(matrix, row + 2 * i, col),
-                                 values_at(matrix, row + 2 * i + 1, col));
+      for (size_t i = 0; i < kLanes; ++i) {
+        const size_t at = row + 2 * i;
+        pairs[i] = rounded_pairs(values_at(matrix, at, col), values_at(matrix, at + 1, col));
+        const float* const ahead = matrix.values + (at + kAhead) * matrix.ld + col;
+        __builtin_prefetch(ahead);
+        __builtin_prefetch(ahead + matrix.ld);
+      }
       transpose(pairs);
       for (size_t i = 0; i < kLanes && col + i < matrix.cols; ++i)
         store(reinterpret_cast<float*>(out + (col + i) * ld + row), pairs[i]);

@@ -50,11 +50,16 @@ PreparedRows prepare_columns(const PackedWeight& weight, const FloatMatrix& dy) 
   uint8_t* const values = reinterpret_cast<uint8_t*>(memory);
   const size_t strips = divide_up(dy.cols, kStrip), ld = turned_stride(dy.rows);
   parallel_for(strips, grain_for(kStrip * dy.rows), [&](size_t begin, size_t end) {
-    float* const memory = scratch(Scratch::kDecoded, kStrip * ld);
+    float* const memory = scratch(Scratch::kDecoded, packed.plain_halves ? 0 : kStrip * ld);
     auto* const halves = reinterpret_cast<uint16_t*>(memory);
     for (size_t col = begin * kStrip; col < std::min(end * kStrip, dy.cols); col += kStrip) {
       const FloatMatrix columns = {dy.values + col, dy.rows, std::min(kStrip, dy.cols - col),
                                    dy.ld};
+      if (packed.plain_halves) {
+        auto* const rows = reinterpret_cast<uint16_t*>(values) + col * stride;
+        kernels().transpose(columns, rows, stride);
+        continue;
+      }
       PrepareArgs args = {columns.cols, memory,  ld,     values + col * stride * size,
                           nullptr,      nullptr, nullptr};
       if (packed.takes_halves) {

@@ -2,14 +2,17 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 
 namespace llmkit {
 
-/// Memory of its own mapping, zeroed, aligned to 2 MB and in huge pages where the system allows.
+/// Zeroed memory in huge pages where the system allows. Buffers lie side by side in mappings of
+/// many megabytes, so that their ends do not have small pages, which take longer to read; what is
+/// freed is given back at once, but for pages that others share.
 class HugeBuffer {
  public:
   HugeBuffer() = default;
-  /// bytes() is null when there is no memory.
+  /// bytes() is aligned to a page, and null when there is no memory.
   explicit HugeBuffer(size_t size);
   HugeBuffer(HugeBuffer&& other) noexcept;
   HugeBuffer& operator=(HugeBuffer&& other) noexcept;
@@ -23,8 +26,7 @@ class HugeBuffer {
  private:
   uint8_t* data_ = nullptr;
   size_t size_ = 0;
-  void* mapping_ = nullptr;
-  size_t mapping_size_ = 0;
+  std::shared_ptr<const void> mapping_;
 };
 
 }  // namespace llmkit

@@ -1,9 +1,14 @@
+#include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cstring>
 #include <fstream>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "base/available_cpus.h"
+#include "base/huge_buffer.h"
 #include "base/mapped_file.h"
 #include "base/parallel.h"
 #include "base/scratch.h"
@@ -144,11 +149,37 @@ void check_mapped_file(Checks& checks, const std::string& folder) {
   checks.that("missing", MappedFile::open(folder + "/no", {}, error) == nullptr && !error.empty());
 }
 
+bool all_are(const HugeBuffer& buffer, uint8_t value) {
+  return std::all_of(buffer.bytes(), buffer.bytes() + buffer.size(),
+                     [value](uint8_t byte) { return byte == value; });
+}
+
+/// Buffers of one mapping, of a page and a little, and one that is too large for it.
+void check_huge_buffers(Checks& checks) {
+  constexpr size_t kSizes[] = {4097, 1, 3 << 20, 4096, size_t{65} << 20, 4097};
+  std::vector<HugeBuffer> buffers;
+  for (const size_t size : kSizes) buffers.emplace_back(size);
+  for (size_t i = 0; i < buffers.size(); ++i) {
+    checks.that("zeroed", all_are(buffers[i], 0));
+    std::memset(buffers[i].bytes(), static_cast<int>(i + 1), buffers[i].size());
+  }
+  buffers[1] = HugeBuffer();
+  buffers[3] = HugeBuffer(5000);
+  checks.that("freed", buffers[1].bytes() == nullptr);
+  checks.that("zeroed after others were freed", all_are(buffers[3], 0));
+  for (const size_t i : {0, 2, 4, 5})
+    checks.that("kept", all_are(buffers[i], static_cast<uint8_t>(i + 1)));
+  const HugeBuffer moved = std::move(buffers[2]);
+  buffers.clear();
+  checks.that("kept alone", moved.size() == size_t{3} << 20 && all_are(moved, 3));
+}
+
 void check_all(Checks& checks) {
   char pattern[] = "/tmp/llmkit-test-XXXXXX";
   const std::string folder = mkdtemp(pattern);
   check_cgroups(checks, folder);
   check_mapped_file(checks, folder);
+  check_huge_buffers(checks);
   check_pool(checks);
   checks.that("at least one CPU", available_cpus() >= 1);
   float* const first = scratch(Scratch::kScores, 10);

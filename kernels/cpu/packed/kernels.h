@@ -70,6 +70,8 @@ struct PackedKernels {
   /// Whether rows of bf16, with zeros up to padded_cols(), are prepared as they are: those for a
   /// weight of 16-bit codes.
   bool plain_halves = false;
+  /// Tiles that `few` takes at a time.
+  size_t few_tiles = 1;
 
   size_t padded_cols(const PackedWeight& weight) const {
     return weight.groups * ((weight.group_stride + step_cols - 1) / step_cols * step_cols);

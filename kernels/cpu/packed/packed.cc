@@ -38,7 +38,7 @@ size_t blocks_of(const PackedWeight& weight, size_t block) {
 
 Split split_of(const PackedLayer* layers, size_t count, const PackedKernels& kernels, size_t m) {
   const bool few = m <= kernels.few_rows;
-  const size_t block = few ? 1 : kernels.block_tiles;
+  const size_t block = few ? kernels.few_tiles : kernels.block_tiles;
   size_t blocks = 0;
   for (size_t i = 0; i < count; ++i) blocks += blocks_of(*layers[i].weight, block);
   if (few || blocks == 0) return {block, blocks, m, 1, few};

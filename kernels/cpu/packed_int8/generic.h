@@ -11,27 +11,29 @@ namespace llmkit {
 namespace {  // a copy per instruction set
 
 // Rows of x and tiles of a panel that fill the vector registers, and the rows up to which it is
-// faster to unpack the weight again for every share of them (measured). Whether 8-bit codes are
-// multiplied as two nibbles, as 4-bit ones are.
+// faster to unpack the weight again for every share of them (measured). From how many rows on these
+// take two tiles at a time. Whether 8-bit codes are multiplied as two nibbles, as 4-bit ones are.
 #if defined(__AVX512F__)
 constexpr int kShareRows = 8, kManyRows = 6, kPanelTiles = 2;
-constexpr size_t kFewRows = 32;
+constexpr size_t kFewRows = 32, kFewestOfPairs = 7;
 constexpr bool kSplitsBytes = false;
 #elif defined(__AVX2__)
 constexpr int kManyRows = 6, kPanelTiles = 1;
-constexpr size_t kFewRows = 12;
+constexpr size_t kFewRows = 12, kFewestOfPairs = SIZE_MAX;
 constexpr bool kSplitsBytes = true;
 #elif defined(__ARM_FEATURE_DOTPROD)
 constexpr int kManyRows = 3, kPanelTiles = 1;
-constexpr size_t kFewRows = 16;
+constexpr size_t kFewRows = 16, kFewestOfPairs = SIZE_MAX;
 constexpr bool kSplitsBytes = false;
 #else
 constexpr int kManyRows = 1, kPanelTiles = 1;
-constexpr size_t kFewRows = 1;
+constexpr size_t kFewRows = 1, kFewestOfPairs = SIZE_MAX;
 constexpr bool kSplitsBytes = false;
 #endif
 /// A panel fills at most this much of the second-level cache.
 constexpr size_t kPanelBytes = 512 * 1024;
+/// Of a tile of those taken in pairs, four of which should fit into the second-level cache.
+constexpr size_t kPairTileBytes = 192 * 1024;
 /// Rows of x that are taken at a time fill about this much of it: every panel reads all of them.
 constexpr size_t kRowsBytes = 1024 * 1024, kLeastManyRows = 256;
 
@@ -51,6 +53,8 @@ inline void prefetch_ahead(const uint8_t* p, size_t near) {
 /// without and with zero points; kAny is any.
 enum class GroupKind { kAny, kPlain, kZeros };
 constexpr size_t kUnrolled = 4;
+/// Rows of x that lie side by side at most.
+constexpr int kLongestBlock = 8;
 
 /// Codes of a step of 8 (4-bit) or 4 columns of a tile, a byte each: the second four in `b`, or the
 /// upper nibbles of the same ones.
@@ -90,14 +94,15 @@ inline Index load_zeros(const uint8_t* p) {
 }
 
 // A source gives the groups of kTiles neighbouring tiles in turn: next_group, then every step; the
-// scales and zero points of the group at any time.
+// scales and zero points of the group at any time. For up to kMostRows rows of x the registers
+// suffice; a block of more takes two passes, each by the source `of_pass`.
 
 /// The packed bytes of one tile.
 template <PackedCode kPackedCode>
 class PackedSource {
  public:
   static constexpr PackedCode kCode = kPackedCode;
-  static constexpr int kTiles = 1;
+  static constexpr int kTiles = 1, kMostRows = kLongestBlock;
   PackedSource(const PackedWeight& w, size_t tile, size_t group = 0)
       : w_(w),
         scale_bytes_(packed_scale_bytes(w.scale_type)),
@@ -139,7 +144,7 @@ template <PackedCode kPackedCode>
 class PanelSource {
  public:
   static constexpr PackedCode kCode = kPackedCode;
-  static constexpr int kTiles = kPanelTiles;
+  static constexpr int kTiles = kPanelTiles, kMostRows = kLongestBlock;
   static constexpr size_t kStepVectors = kTiles * kStepHalves<kCode>;
 
   static size_t group_vectors(const PackedWeight& w) {
@@ -194,6 +199,52 @@ class PanelSource {
   const float *next_, *group_ = nullptr, *line_ = nullptr;
 };
 
+/// The packed bytes of two tiles: what is loaded of x serves both. Many rows are in the way of
+/// requests a little ahead, so the next two tiles are asked for as a whole, in equal parts with
+/// each group, into the second-level cache.
+template <PackedCode kPackedCode>
+class PairSource {
+ public:
+  static constexpr PackedCode kCode = kPackedCode;
+  static constexpr int kTiles = 2, kMostRows = 5;
+
+  PairSource(const PackedWeight& w, size_t tile)
+      : w_(w),
+        scale_bytes_(packed_scale_bytes(w.scale_type)),
+        next_(w.tile(tile)),
+        asked_(next_ + 2 * w.tile_bytes),
+        step_(2 * w.group_bytes) {}
+  /// The same for pass 0 or 1.
+  PairSource of_pass(int pass) const {
+    PairSource source = *this;
+    source.asked_ += pass * w_.tile_bytes;
+    source.step_ = w_.group_bytes;
+    return source;
+  }
+
+  void next_group() {
+    group_ = next_;
+    line_ = group_ + scale_bytes_ + (w_.has_zeros ? kLanes : 0);
+    next_ += w_.group_bytes;
+    for (const uint8_t* p = asked_; p < asked_ + step_; p += 64) __builtin_prefetch(p, 0, 2);
+    asked_ += step_;
+  }
+  void next_step(Codes (&codes)[kTiles]) {
+    codes[0] = unpack_line<kCode>(line_);
+    codes[1] = unpack_line<kCode>(line_ + w_.tile_bytes);
+    line_ += 64;
+  }
+  Vec scale(int tile) const { return load_scales(w_.scale_type, group_ + tile * w_.tile_bytes); }
+  Index zeros(int tile) const { return load_zeros(group_ + tile * w_.tile_bytes + scale_bytes_); }
+
+ private:
+  const PackedWeight& w_;
+  const size_t scale_bytes_;
+  const uint8_t *next_, *group_ = nullptr, *line_ = nullptr;
+  const uint8_t* asked_;
+  size_t step_;
+};
+
 /// Rows of x, of which `side` lie side by side, and where they go in y.
 struct Rows {
   const int8_t* values;
@@ -203,7 +254,9 @@ struct Rows {
   float* y;
   size_t ldy;
 
-  Rows next() const { return {values + 4, scales + 1, starts + 1, side, y + ldy, ldy}; }
+  Rows from(size_t row) const {
+    return {values + 4 * row, scales + row, starts + row, side, y + row * ldy, ldy};
+  }
 };
 
 /// What is multiplied: groups [begin, end) of the tiles from `tile` on.
@@ -216,9 +269,9 @@ inline size_t rows_of_tile(const PackedWeight& w, size_t tile) {
   return left < kLanes ? left : kLanes;
 }
 
-/// kRows rows of x, which lie side by side without others where kWhole, times the tiles of a
-/// source: in product.h or product_avx2.h. Sums of the groups before are taken from y.
-template <GroupKind kKind, typename Source, int kRows, bool kWhole>
+/// kRows rows of x, of which kSide lie side by side (0: as x says), times the tiles of a source: in
+/// product.h or product_avx2.h. Sums of the groups before are taken from y.
+template <GroupKind kKind, typename Source, int kRows, int kSide>
 void product_tile(const PackedWeight& w, const Cut& cut, Source source, const Rows& x,
                   const float* bias);
 
@@ -234,6 +287,20 @@ inline Rows rows_from(const PackedWeight& w, const PackedProductArgs& a, size_t 
           a.ldy};
 }
 
+/// All kRows rows of a block.
+template <GroupKind kKind, typename Source, int kRows>
+inline void product_whole(const PackedWeight& w, const Cut& cut, const Source& source,
+                          const Rows& x, const float* bias) {
+  if constexpr (kRows <= Source::kMostRows) {
+    product_tile<kKind, Source, kRows, kRows>(w, cut, source, x, bias);
+  } else {
+    constexpr int kFirst = (kRows + 1) / 2;
+    product_tile<kKind, Source, kFirst, kRows>(w, cut, source.of_pass(0), x, bias);
+    product_tile<kKind, Source, kRows - kFirst, kRows>(w, cut, source.of_pass(1), x.from(kFirst),
+                                                       bias);
+  }
+}
+
 /// `rows` rows of a block: all of them at once, or else one by one.
 template <GroupKind kKind, typename Source, int kRows>
 inline void product_rows(size_t rows, const PackedWeight& w, const Cut& cut, const Source& source,
@@ -241,9 +308,9 @@ inline void product_rows(size_t rows, const PackedWeight& w, const Cut& cut, con
   if constexpr (kRows > 1)
     if (x.side < kRows)
       return product_rows<kKind, Source, kRows - 1>(rows, w, cut, source, x, bias);
-  if (rows == x.side) return product_tile<kKind, Source, kRows, true>(w, cut, source, x, bias);
-  for (; rows > 0; --rows, x = x.next())
-    product_tile<kKind, Source, 1, false>(w, cut, source, x, bias);
+  if (rows == x.side) return product_whole<kKind, Source, kRows>(w, cut, source, x, bias);
+  for (; rows > 0; --rows, x = x.from(1))
+    product_tile<kKind, Source, 1, 0>(w, cut, source, x, bias);
 }
 
 /// All rows of a range, block by block.
@@ -275,7 +342,13 @@ template <PackedCode kCode, int kRows>
 inline void few_of(const PackedWeight& w, const PackedProductArgs& a) {
   float* y = a.y;
   const size_t end = a.range.tile + a.range.tiles;
-  for (size_t tile = a.range.tile; tile < end; ++tile, y += kLanes)
+  size_t tile = a.range.tile;
+  if constexpr (kFewestOfPairs <= kRows)
+    if (a.range.count >= kFewestOfPairs && w.tile_bytes <= kPairTileBytes)
+      for (; tile + 1 < end; tile += 2, y += 2 * kLanes)
+        product_all<PairSource<kCode>, kRows>(w, a, {tile, 0, w.groups}, PairSource<kCode>(w, tile),
+                                              y);
+  for (; tile < end; ++tile, y += kLanes)
     product_all<PackedSource<kCode>, kRows>(w, a, {tile, 0, w.groups}, PackedSource<kCode>(w, tile),
                                             y);
 }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "base/simd/avx512.h"
+#include "cpu/packed_int8/prepare_avx512.h"
 #include "cpu/packed_int8/product.h"
 
 // The kernels of AVX-512, with its dot products (VNNI) where the file that includes this has them.
@@ -10,7 +11,7 @@ namespace {  // a copy per file: built with its flags
 
 bool takes_many(const PackedWeight&, size_t m) { return m > kFewRows; }
 
-constexpr PackedKernels kManyKernels = {prepare_int8<kManyRows>,
+constexpr PackedKernels kManyKernels = {prepare_int8_blocks<kManyRows>,
                                         many_int8<kManyRows>,
                                         many_int8<kManyRows>,
                                         kFewRows,
@@ -19,13 +20,22 @@ constexpr PackedKernels kManyKernels = {prepare_int8<kManyRows>,
                                         kManyRows,
                                         0,
                                         takes_many};
-constexpr PackedKernels kFewKernels = {prepare_int8<kShareRows>,
+constexpr PackedKernels kFewKernels = {prepare_int8_blocks<kShareRows>,
                                        few_int8<kShareRows>,
                                        few_int8<kShareRows>,
                                        kFewRows,
                                        1,
                                        1,
-                                       kShareRows};
+                                       kShareRows,
+                                       0,
+                                       nullptr,
+                                       false,
+                                       false,
+                                       nullptr,
+                                       false,
+                                       1,
+                                       false,
+                                       2};
 
 }  // namespace
 }  // namespace llmkit

@@ -67,28 +67,51 @@ inline void spread_fours(const int8_t* values, size_t stride, size_t side, int8_
   for (size_t k = 0; k < stride; k += 4) std::memcpy(out + k * side, values + k, 4);
 }
 
+/// What the sum of a group is multiplied with in its start, but for the sign.
+inline int32_t zero_point_of(const PackedWeight& w) {
+  return w.has_zeros ? 1 : w.code == PackedCode::kFourBit ? 8 : 128;
+}
+
+/// Where a group of the rows that lie side by side goes.
+struct PreparedGroup {
+  int8_t* values;
+  float* scales;
+  int32_t* starts;
+};
+
+/// Group g of a row, which is number `at` of `side` rows.
+inline void prepare_row_group(const PackedWeight& w, const float* row, size_t g, size_t at,
+                              size_t side, const PreparedGroup& to) {
+  const size_t begin = g * w.group, left = w.cols - begin;
+  const float* const x = row + begin;
+  const size_t n = left < w.group ? left : w.group;
+  const GroupScale scale = group_scale(x, n);
+  int8_t rounded[kMostGroupCols];
+  const int32_t sum =
+      round_group(x, scale.inverse == 0 ? 0 : n, w.group_stride, scale.inverse, rounded);
+  spread_fours(rounded, w.group_stride, side, to.values + 4 * at);
+  to.scales[at] = scale.scale;
+  to.starts[at] = -zero_point_of(w) * sum;
+}
+
+/// Group g of the `side` rows of the block from `row` on.
+inline PreparedGroup prepared_group(const PackedWeight& w, const PrepareArgs& a, size_t row,
+                                    size_t side, size_t g) {
+  const size_t factors = row * w.groups + g * side;
+  return {static_cast<int8_t*>(a.values) + row * w.padded_cols() + g * w.group_stride * side,
+          a.scales + factors, a.starts + factors};
+}
+
 /// Rows in blocks of kRows, the last one of as many as are left. Of a block, four columns of each
 /// row lie side by side, then the next four; so do the scales of a group, and its starts.
 template <int kRows>
 inline void prepare_int8(const PackedWeight& w, const PrepareArgs& a) {
-  const int32_t zero_point = w.has_zeros ? 1 : w.code == PackedCode::kFourBit ? 8 : 128;
   for (size_t row = 0; row < a.m; ++row) {
-    const size_t block = row / kRows * kRows, at = row - block;
+    const size_t block = row / kRows * kRows;
     const size_t side = a.m - block < kRows ? a.m - block : kRows;
-    int8_t* values = static_cast<int8_t*>(a.values) + block * w.padded_cols() + 4 * at;
-    for (size_t g = 0; g < w.groups; ++g, values += w.group_stride * side) {
-      const size_t begin = g * w.group, left = w.cols - begin;
-      const size_t i = block * w.groups + g * side + at;
-      const float* const x = a.x + row * a.ldx + begin;
-      const size_t n = left < w.group ? left : w.group;
-      const GroupScale scale = group_scale(x, n);
-      int8_t rounded[kMostGroupCols];
-      const int32_t sum =
-          round_group(x, scale.inverse == 0 ? 0 : n, w.group_stride, scale.inverse, rounded);
-      spread_fours(rounded, w.group_stride, side, values);
-      a.scales[i] = scale.scale;
-      a.starts[i] = -zero_point * sum;
-    }
+    for (size_t g = 0; g < w.groups; ++g)
+      prepare_row_group(w, a.x + row * a.ldx, g, row - block, side,
+                        prepared_group(w, a, block, side, g));
   }
 }
 

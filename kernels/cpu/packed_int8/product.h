@@ -58,11 +58,11 @@ inline void sum_group(const PackedWeight& w, Source& source, const Rows& x, size
 }
 
 // Not inlined, so that a loop has the registers for itself.
-template <GroupKind kKind, typename Source, int kRows, bool kWhole>
+template <GroupKind kKind, typename Source, int kRows, int kSide>
 __attribute__((noinline)) void product_tile(const PackedWeight& w, const Cut& cut, Source source,
                                             const Rows& rows, const float* bias) {
   constexpr int kTiles = Source::kTiles;
-  const size_t side = kWhole ? kRows : rows.side;
+  const size_t side = kSide > 0 ? kSide : rows.side;
   Rows x = rows;
   x.values += cut.begin * w.group_stride * side;
   x.scales += cut.begin * side;

@@ -109,11 +109,11 @@ template <bool kMore, typename Source, int kRows>
 }
 
 // Not inlined, so that a loop has the registers for itself.
-template <GroupKind kKind, typename Source, int kRows, bool kWhole>
+template <GroupKind kKind, typename Source, int kRows, int kSide>
 [[gnu::noinline]] void product_tile(const PackedWeight& w, const Cut& cut, Source source,
                                     const Rows& rows, const float* bias) {
   static_assert(Source::kTiles == 1, "two registers for 16 rows of the weight");
-  const size_t n = rows_of_tile(w, cut.tile), side = kWhole ? kRows : rows.side;
+  const size_t n = rows_of_tile(w, cut.tile), side = kSide > 0 ? kSide : rows.side;
   const bool zeros = kKind == GroupKind::kAny ? w.has_zeros : kKind == GroupKind::kZeros;
   Rows x = rows;
   x.values += cut.begin * w.group_stride * side;

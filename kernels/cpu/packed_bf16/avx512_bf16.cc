@@ -5,9 +5,16 @@
 #include "cpu/packed_bf16/prepare.h"
 
 namespace llmkit {
+namespace {
 
-const PackedKernels packed_bf16_avx512_bf16 = {
-    prepare, few,  many, kFewRows, kPlainTiles, sizeof(Value), 1, 0,
-    nullptr, true, true, nullptr,  false,       1,             true};
+constexpr PackedKernels kernels() {
+  PackedKernels kernels = {prepare, few, many, kFewRows, kPlainTiles, sizeof(Value)};
+  kernels.takes_halves = kernels.code_order = kernels.plain_halves = true;
+  return kernels;
+}
+
+}  // namespace
+
+const PackedKernels packed_bf16_avx512_bf16 = kernels();
 
 }  // namespace llmkit

@@ -177,36 +177,19 @@ bool takes_words(const PackedWeight& weight, size_t m) {
   return m >= kLeastRowsOfHalves && weight.group_stride % 32 == 0 && !fits_bytes(weight);
 }
 
+template <template <PackedCode> class Bytes>
+constexpr PackedKernels byte_kernels(bool (*takes)(const PackedWeight&, size_t), size_t step_cols) {
+  PackedKernels kernels = {
+      prepare<Bytes>, product<Bytes>, product<Bytes>, kBlockRows, panel_tiles(step_cols),
+      sizeof(int8_t), kBlockRows,     kCachedRows,    takes};
+  kernels.step_cols = step_cols;
+  return kernels;
+}
+
 }  // namespace
 
-const PackedKernels packed_int8_amx = {prepare<WholeBytes>,
-                                       product<WholeBytes>,
-                                       product<WholeBytes>,
-                                       kBlockRows,
-                                       panel_tiles(64),
-                                       sizeof(int8_t),
-                                       kBlockRows,
-                                       kCachedRows,
-                                       takes_bytes,
-                                       false,
-                                       false,
-                                       nullptr,
-                                       false,
-                                       64};
-const PackedKernels packed_int8_amx_halves = {prepare<HalfBytes>,
-                                              product<HalfBytes>,
-                                              product<HalfBytes>,
-                                              kBlockRows,
-                                              panel_tiles(32),
-                                              sizeof(int8_t),
-                                              kBlockRows,
-                                              kCachedRows,
-                                              takes_halves,
-                                              false,
-                                              false,
-                                              nullptr,
-                                              false,
-                                              32};
+const PackedKernels packed_int8_amx = byte_kernels<WholeBytes>(takes_bytes, 64);
+const PackedKernels packed_int8_amx_halves = byte_kernels<HalfBytes>(takes_halves, 32);
 const PackedKernels packed_int8_amx_words = {prepare_for<Words>,
                                              multiply_in_tiles<Words>,
                                              multiply_in_tiles<Words>,

@@ -20,22 +20,18 @@ constexpr PackedKernels kManyKernels = {prepare_int8_blocks<kManyRows>,
                                         kManyRows,
                                         0,
                                         takes_many};
-constexpr PackedKernels kFewKernels = {prepare_int8_blocks<kShareRows>,
-                                       few_int8<kShareRows>,
-                                       few_int8<kShareRows>,
-                                       kFewRows,
-                                       1,
-                                       1,
-                                       kShareRows,
-                                       0,
-                                       nullptr,
-                                       false,
-                                       false,
-                                       nullptr,
-                                       false,
-                                       1,
-                                       false,
-                                       2};
+constexpr PackedKernels few_kernels() {
+  PackedKernels kernels = {prepare_int8_blocks<kShareRows>,
+                           few_int8<kShareRows>,
+                           few_int8<kShareRows>,
+                           kFewRows,
+                           1,
+                           1,
+                           kShareRows};
+  kernels.few_tiles = 2;
+  return kernels;
+}
+constexpr PackedKernels kFewKernels = few_kernels();
 
 }  // namespace
 }  // namespace llmkit

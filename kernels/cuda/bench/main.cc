@@ -54,6 +54,13 @@ class Clock {
     expect(cudaEventCreate(&begin_), "cudaEventCreate");
     expect(cudaEventCreate(&end_), "cudaEventCreate");
   }
+  ~Clock() {
+    cudaEventDestroy(begin_);
+    cudaEventDestroy(end_);
+    cudaStreamDestroy(stream_);
+  }
+  Clock(const Clock&) = delete;
+  Clock& operator=(const Clock&) = delete;
 
   void run_once(const Call& call) {
     call(0, stream_);

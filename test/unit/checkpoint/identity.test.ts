@@ -31,7 +31,9 @@ async function openBytes(): Promise<Checkpoint> {
 async function openMuch(): Promise<Checkpoint> {
   const folder = temporaryFolder();
   const size = 2 ** 32;
-  const header = Buffer.from(JSON.stringify({ zeros: { dtype: 'U8', shape: [size], data_offsets: [0, size] } }));
+  const header = Buffer.from(
+    JSON.stringify({ zeros: { dtype: 'U8', shape: [size], data_offsets: [0, size] } }),
+  );
   const headerSize = Buffer.alloc(8);
   headerSize.writeBigUInt64LE(BigInt(header.length));
   const file = join(folder, 'model.safetensors');

@@ -16,13 +16,17 @@ struct Columns {
   __m512i v;
 };
 
-inline Columns load_columns(const Value* p) { return {_mm512_loadu_si512(p)}; }
 inline void store_columns(Value* p, Columns w) { _mm512_storeu_si512(p, w.v); }
 inline Vec multiply_add(Columns w, const Value* x, Vec s) {
   int pair;
   std::memcpy(&pair, x, sizeof pair);
   return {_mm512_dpbf16_ps(s.v, (__m512bh)w.v, (__m512bh)_mm512_set1_epi32(pair))};
 }
+/// Columns of a panel, loaded as a whole.
+constexpr int kColumnParts = 1;
+using ColumnPart = Columns;
+inline ColumnPart load_part(const Value* p, int) { return {_mm512_loadu_si512(p)}; }
+inline Vec multiply_add(ColumnPart w, const Value* x, int, Vec s) { return multiply_add(w, x, s); }
 
 /// The values of the 16 codes, twice: a lookup reads 5 bits of a word, of which 4 are the code.
 struct Table {

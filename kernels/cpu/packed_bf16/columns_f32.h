@@ -17,7 +17,6 @@ struct Columns {
   Vec even, odd;
 };
 
-inline Columns load_columns(const Value* p) { return {load(p), load(p + 16)}; }
 inline void store_columns(Value* p, Columns w) {
   store(p, w.even);
   store(p + 16, w.odd);
@@ -25,6 +24,13 @@ inline void store_columns(Value* p, Columns w) {
 /// s + w.even x[0] + w.odd x[1], in this order.
 inline Vec multiply_add(Columns w, const Value* x, Vec s) {
   return fma(w.odd, splat(x[1]), fma(w.even, splat(x[0]), s));
+}
+/// Columns of a panel are loaded one at a time: both fill registers that sums need.
+constexpr int kColumnParts = 2;
+using ColumnPart = Vec;
+inline ColumnPart load_part(const Value* p, int part) { return load(p + 16 * part); }
+inline Vec multiply_add(ColumnPart w, const Value* x, int part, Vec s) {
+  return fma(w, splat(x[part]), s);
 }
 
 /// Column kColumn of a line of 8-bit codes, 0x80 flipped: then they are signed.

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "base/cpu_features.h"
 #include "base/packed_weight.h"
 
 // Lines of a packed weight as columns: include the headers of an instruction set first.
@@ -8,17 +9,21 @@ namespace llmkit {
 namespace {  // a copy per instruction set
 
 // Rows of x and tiles of 16 rows of the weight that fill the vector registers: few rows, and many
-// rows with codes that have scales and with plain bf16. Chains of sums that keep few rows busy.
+// rows with codes that have scales and with plain bf16. Chains of sums that keep few rows busy:
+// of codes with scales, and of plain bf16 from the caches.
 #if defined(__AVX512F__)
-constexpr int kFewRows = 8, kFewChains = 4, kPlainRows = 6, kCodedTiles = 2, kPlainTiles = 4;
+constexpr int kFewRows = 8, kFewChains = 12, kPlainChains = 16;
+constexpr int kPlainRows = 6, kCodedTiles = 2, kPlainTiles = 4;
 // Twice 14 sums, where columns are one register each: 12 chains keep no two dot products busy whose
 // results take 6 cycles (Zen 5).
 constexpr int kCodedRows = sizeof(Columns) == sizeof(Vec) ? 7 : 6;
 #elif defined(__AVX2__) || defined(__ARM_FEATURE_DOTPROD)
-constexpr int kFewRows = 4, kFewChains = 2, kPlainRows = 6, kCodedTiles = 1, kPlainTiles = 1;
+constexpr int kFewRows = 4, kFewChains = 4, kPlainChains = 4;
+constexpr int kPlainRows = 6, kCodedTiles = 1, kPlainTiles = 1;
 constexpr int kCodedRows = kPlainRows;
 #else
-constexpr int kFewRows = 2, kFewChains = 1, kPlainRows = 2, kCodedTiles = 1, kPlainTiles = 1;
+constexpr int kFewRows = 2, kFewChains = 1, kPlainChains = 1;
+constexpr int kPlainRows = 2, kCodedTiles = 1, kPlainTiles = 1;
 constexpr int kCodedRows = kPlainRows;
 #endif
 /// Bytes of a panel of decoded columns, most of the second-level cache of a processor: the fewer
@@ -28,8 +33,10 @@ constexpr size_t kPanelBytes = size_t{768} << 10;
 #else
 constexpr size_t kPanelBytes = size_t{128} << 10;
 #endif
-/// How far ahead of the line in use the next ones are asked for.
+/// How far ahead of the line in use the next ones are asked for; twice as far where the first-level
+/// cache can have as many lines open (as in packed_int8/sources.h).
 constexpr size_t kPrefetchBytes = 4096;
+inline size_t prefetch_bytes() { return (first_level_keeps_up() ? 2 : 1) * kPrefetchBytes; }
 
 /// Pairs of columns in a line.
 constexpr int pairs_of(PackedCode code) {

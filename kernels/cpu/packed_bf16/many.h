@@ -47,7 +47,10 @@ class RowPointers {
   const Value* row(int r) const { return pointers_[r / 3] + static_cast<size_t>(r % 3) * stride_; }
   void advance(size_t columns) {
 #pragma GCC unroll 4
-    for (size_t i = 0; i < kPointers; ++i) pointers_[i] += columns;
+    for (size_t i = 0; i < kPointers; ++i) {
+      pointers_[i] += columns;
+      __asm__("" : "+r"(pointers_[i]));
+    }
   }
 
  private:
@@ -61,13 +64,17 @@ template <int kRows, int kTiles>
 inline void multiply_pairs(const Value* (&w)[kTiles], size_t pairs, RowPointers<kRows>& x,
                            Vec (&s)[kRows][kTiles]) {
   for (; pairs > 0; --pairs) {
-    Columns columns[kTiles];
+#pragma GCC unroll 2
+    for (int part = 0; part < kColumnParts; ++part) {
+      ColumnPart columns[kTiles];
 #pragma GCC unroll 4
-    for (int t = 0; t < kTiles; ++t) columns[t] = load_columns(w[t]);
+      for (int t = 0; t < kTiles; ++t) columns[t] = load_part(w[t], part);
 #pragma GCC unroll 8
-    for (int r = 0; r < kRows; ++r)
+      for (int r = 0; r < kRows; ++r)
 #pragma GCC unroll 4
-      for (int t = 0; t < kTiles; ++t) s[r][t] = multiply_add(columns[t], x.row(r), s[r][t]);
+        for (int t = 0; t < kTiles; ++t)
+          s[r][t] = multiply_add(columns[t], x.row(r), part, s[r][t]);
+    }
     x.advance(2);
 #pragma GCC unroll 4
     for (int t = 0; t < kTiles; ++t) w[t] += kValuesOfPair;

@@ -25,9 +25,8 @@ struct Block {
   float* y(size_t row, int t) const {
     return args.y + row * args.ldy + (tile + static_cast<size_t>(t)) * 16;
   }
-  Vec bias(int t) const {
-    if (!last || args.bias == nullptr) return zero();
-    return load_partial(args.bias + (args.range.tile + tile + t) * 16, rows_of(t));
+  const float* bias(int t) const {
+    return args.bias == nullptr ? nullptr : args.bias + (args.range.tile + tile + t) * 16;
   }
 };
 
@@ -69,7 +68,7 @@ inline void multiply_pairs(const Value* (&w)[kTiles], size_t pairs, RowPointers<
       ColumnPart columns[kTiles];
 #pragma GCC unroll 4
       for (int t = 0; t < kTiles; ++t) columns[t] = load_part(w[t], part);
-#pragma GCC unroll 8
+#pragma GCC unroll 16
       for (int r = 0; r < kRows; ++r)
 #pragma GCC unroll 4
         for (int t = 0; t < kTiles; ++t)
@@ -106,12 +105,12 @@ template <int kRows, int kTiles, bool kZeros>
 #pragma GCC unroll 4
     for (int t = 0; t < kTiles; ++t) {
       const Vec scale = load(scales + t * 16);
-#pragma GCC unroll 8
+#pragma GCC unroll 16
       for (int r = 0; r < kRows; ++r) acc[r][t] = fma(s[r][t], scale, acc[r][t]);
       if constexpr (kZeros) {
         const Vec correction = load(scales - panel.scales + panel.corrections + t * 16);
         const float* total = totals;
-#pragma GCC unroll 8
+#pragma GCC unroll 16
         for (int r = 0; r < kRows; ++r, total += weight.groups) {
           __asm__("" : "+r"(total));  // as in RowPointers
           acc[r][t] = fma(correction, splat(*total), acc[r][t]);
@@ -124,22 +123,62 @@ template <int kRows, int kTiles, bool kZeros>
   for (int j = 0; j < kSums; ++j) results[j / kTiles][j % kTiles] = acc[j / kTiles][j % kTiles];
 }
 
-/// kRows rows of x from `row` of the range times a panel.
+/// What follows a block, to be asked for meanwhile: rows of x from a column on, and a line of each
+/// of some tiles for every line of those rows (null: none).
+struct Ahead {
+  size_t row, column;
+  const uint8_t* tiles;
+  size_t tile_bytes;
+};
+/// Columns of a line of a row of x, and the tile's lines that hold them.
+constexpr size_t kLineColumns = 64 / sizeof(Value), kLinesOfColumns = kLineColumns / 2;
+
+/// 16-bit codes: one sum over all columns. Rows of x lie pages apart, over which no processor reads
+/// ahead by itself, and tiles come from memory.
+template <int kRows, int kTiles>
+inline void multiply_plain(const Panel& panel, const PreparedRows& x, size_t row,
+                           const Ahead& ahead, Vec (&acc)[kRows][kTiles]) {
+  const Value* w[kTiles];
+  std::copy_n(panel.tiles, kTiles, w);
+  RowPointers<kRows> rows(x, row, panel.begin);
+  if constexpr (kTilesArePanels) {
+    RowPointers<kRows> next(x, ahead.row, ahead.column);
+    const uint8_t* tiles = ahead.tiles;
+    for (size_t column = panel.begin; column < panel.end; column += kLineColumns) {
+#pragma GCC unroll 16
+      for (int r = 0; r < kRows; ++r) __builtin_prefetch(next.row(r), 0, 2);
+      next.advance(kLineColumns);
+      if (tiles != nullptr) {
+#pragma GCC unroll 4
+        for (int t = 0; t < kTiles; ++t) __builtin_prefetch(tiles + t * ahead.tile_bytes, 0, 2);
+        tiles += 64;
+      }
+      multiply_pairs(w, kLineColumns / 2, rows, acc);
+    }
+  } else {
+    multiply_pairs(w, (panel.end - panel.begin) / 2, rows, acc);
+  }
+}
+
+/// kRows rows of x from `row` of the range times a panel. Not inline, as multiply_groups.
 template <PackedCode kCode, int kRows, int kTiles>
-void multiply_block(const Panel& panel, const Block& block, size_t row) {
+[[gnu::noinline]] void multiply_block(const Panel& panel, const Block& block, size_t row,
+                                      const Ahead& ahead) {
   const PreparedRows& x = block.args.x;
   const size_t first = block.args.range.first + row;
   Vec acc[kRows][kTiles];
-#pragma GCC unroll 8
-  for (int r = 0; r < kRows; ++r)
 #pragma GCC unroll 4
-    for (int t = 0; t < kTiles; ++t)
-      acc[r][t] = panel.begin == 0 ? zero() : load_partial(block.y(row + r, t), block.rows_of(t));
+  for (int t = 0; t < kTiles; ++t) {
+    const size_t n = block.rows_of(t), ldy = block.args.ldy;
+    const float* const y = block.y(row, t);
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r) {
+      acc[r][t] = panel.begin == 0 ? zero() : load_partial(y + r * ldy, n);
+      __builtin_prefetch(y + (kRows + r) * ldy, 1);  // of the next block
+    }
+  }
   if constexpr (kCode == PackedCode::kSixteenBit) {
-    const Value* w[kTiles];
-    std::copy_n(panel.tiles, kTiles, w);
-    RowPointers<kRows> rows(x, first, panel.begin);
-    multiply_pairs(w, (panel.end - panel.begin) / 2, rows, acc);
+    multiply_plain(panel, x, first, ahead, acc);
   } else {
     const auto multiply = block.weight.has_zeros ? multiply_groups<kRows, kTiles, true>
                                                  : multiply_groups<kRows, kTiles, false>;
@@ -147,27 +186,55 @@ void multiply_block(const Panel& panel, const Block& block, size_t row) {
   }
 #pragma GCC unroll 4
   for (int t = 0; t < kTiles; ++t) {
-    const Vec bias = block.bias(t);
-#pragma GCC unroll 8
+    const size_t n = block.rows_of(t), ldy = block.args.ldy;
+    float* const y = block.y(row, t);
+    const float* const bias = block.bias(t);
+    const Vec more = block.last && bias != nullptr ? load_partial(bias, n) : zero();
+#pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r)
-      store_partial(block.y(row + r, t), block.last ? add(acc[r][t], bias) : acc[r][t],
-                    block.rows_of(t));
+      store_partial(y + r * ldy, block.last ? add(acc[r][t], more) : acc[r][t], n);
   }
 }
 
-/// The last `count` rows, fewer than kRows + 1.
+/// `count` rows, fewer than kRows + 1.
 template <PackedCode kCode, int kRows, int kTiles>
-void multiply_rest(const Panel& panel, const Block& block, size_t row, size_t count) {
-  if (count == kRows) return multiply_block<kCode, kRows, kTiles>(panel, block, row);
-  if constexpr (kRows > 1) multiply_rest<kCode, kRows - 1, kTiles>(panel, block, row, count);
+void multiply_some(const Panel& panel, const Block& block, size_t row, size_t count,
+                   const Ahead& ahead) {
+  if (count == kRows) return multiply_block<kCode, kRows, kTiles>(panel, block, row, ahead);
+  if constexpr (kRows > 1) multiply_some<kCode, kRows - 1, kTiles>(panel, block, row, count, ahead);
 }
 
+/// Rows of a block. Where tiles are left over there are more, so that no sum waits for itself.
+constexpr int rows_at_once(PackedCode code, int tiles) {
+  if (code != PackedCode::kSixteenBit) return kCodedRows;
+  return tiles == kPlainTiles || tiles > 2 ? kPlainRows : tiles == 2 ? 8 : 12;
+}
+
+/// All rows. The last two blocks share what is left: a few rows alone take as long as more.
 template <PackedCode kCode, int kTiles>
-void multiply_rows(const Panel& panel, const Block& block) {
-  constexpr int kRows = kCode == PackedCode::kSixteenBit ? kPlainRows : kCodedRows;
-  const size_t count = block.args.range.count;
-  for (size_t row = 0; row < count; row += kRows)
-    multiply_rest<kCode, kRows, kTiles>(panel, block, row, std::min<size_t>(kRows, count - row));
+void multiply_rows(const Panel& panel, const Block& block, const Ahead& next) {
+  constexpr size_t kRows = rows_at_once(kCode, kTiles);
+  const size_t count = block.args.range.count, first = block.args.range.first;
+  const size_t tile_lines = (panel.end - panel.begin) / kLineColumns;  // a block asks for
+  for (size_t row = 0, index = 0, taken; row < count; row += taken, ++index) {
+    const size_t left = count - row;
+    taken = left >= 2 * kRows ? kRows : left > kRows ? (left + 1) / 2 : left;
+    Ahead ahead = next;
+    if (left > taken) ahead.row = first + row + taken, ahead.column = panel.begin;
+    if (index >= kLinesOfColumns) ahead.tiles = nullptr;  // all are asked for
+    if (ahead.tiles != nullptr) ahead.tiles += index * tile_lines * 64;
+    multiply_some<kCode, kRows, kTiles>(panel, block, row, taken, ahead);
+  }
+}
+
+/// The columns or tiles that follow columns [.., end) of kTiles tiles, if any.
+template <int kTiles>
+Ahead after(const PackedWeight& weight, const PackedRange& range, size_t tile, size_t end) {
+  const bool inside = end < weight.group_stride;
+  if (!inside && tile + 2 * kTiles > weight.tiles) return {range.first, 0, nullptr, 0};
+  const size_t column = inside ? end : 0;
+  return {range.first, column, weight.tile(inside ? tile : tile + kTiles) + column * 32,
+          weight.tile_bytes};
 }
 
 /// kTiles tiles from tile `t` of the range times all rows.
@@ -175,24 +242,35 @@ template <PackedCode kCode, int kTiles>
 void many_tiles(const PackedWeight& weight, const PackedProductArgs& args, size_t t) {
   constexpr bool kPlain = kCode == PackedCode::kSixteenBit;
   const size_t columns = kPlain ? 1 : weight.group_stride;
-  const size_t step = std::max<size_t>(kPanelColumns<kTiles> / columns, 1);
+  const size_t most = kPlain ? kTileColumns<kTiles> : kPanelColumns<kTiles>;
+  const size_t step = std::max<size_t>(most / columns, 1);
   const size_t all = kPlain ? weight.group_stride : weight.groups, tile = args.range.tile + t;
   for (size_t begin = 0; begin < all; begin += step) {
     const size_t end = std::min(begin + step, all);
     Panel panel;
-    if constexpr (kPlain)
+    Ahead next = {};
+    if constexpr (kPlain) {
       panel = sixteen_bit_columns<kTiles>(weight, tile, begin, end);
-    else
+      next = after<kTiles>(weight, args.range, tile, end);
+    } else {
       panel = decode_groups<kCode, kTiles>(weight, tile, begin, end);
-    multiply_rows<kCode, kTiles>(panel, {weight, args, t, end == all});
+    }
+    multiply_rows<kCode, kTiles>(panel, {weight, args, t, end == all}, next);
   }
+}
+
+/// The last tiles of the range, from tile `t` on, fewer than kTiles + 1.
+template <PackedCode kCode, int kTiles>
+void many_rest(const PackedWeight& weight, const PackedProductArgs& args, size_t t) {
+  if (args.range.tiles - t == kTiles) return many_tiles<kCode, kTiles>(weight, args, t);
+  if constexpr (kTiles > 1) many_rest<kCode, kTiles - 1>(weight, args, t);
 }
 
 template <PackedCode kCode, int kTiles>
 void many_of(const PackedWeight& weight, const PackedProductArgs& args) {
   size_t t = 0;
   for (; t + kTiles <= args.range.tiles; t += kTiles) many_tiles<kCode, kTiles>(weight, args, t);
-  for (; t < args.range.tiles; ++t) many_tiles<kCode, 1>(weight, args, t);
+  if constexpr (kTiles > 1) many_rest<kCode, kTiles - 1>(weight, args, t);
 }
 
 void many(const PackedWeight& weight, const PackedProductArgs& args) {

@@ -8,9 +8,15 @@
 namespace llmkit {
 namespace {  // a copy per instruction set
 
+/// Whether packed lines of 16-bit codes are the panel: where x is bf16 too.
+constexpr bool kTilesArePanels = std::is_same_v<Value, uint16_t>;
 /// Columns of a panel of kTiles tiles, at most (but one group at least).
 template <int kTiles>
 constexpr size_t kPanelColumns = kPanelBytes / (kTiles * 16 * sizeof(Value));
+/// The same of such lines, whole ones of a row of x: the next panel has room beside this one in the
+/// second-level cache.
+template <int kTiles>
+constexpr size_t kTileColumns = kPanelColumns<kTiles> / (kTilesArePanels ? 3 : 1) / 32 * 32;
 /// Of 16 rows of two columns.
 constexpr size_t kValuesOfPair = 32;
 
@@ -59,15 +65,14 @@ Panel decode_groups(const PackedWeight& weight, size_t tile, size_t begin, size_
   return panel;
 }
 
-/// Columns [begin, end) of kTiles tiles of 16-bit codes from `tile` on. Where x is bf16 too, the
-/// packed lines are the panel.
+/// Columns [begin, end) of kTiles tiles of 16-bit codes from `tile` on.
 template <int kTiles>
 Panel sixteen_bit_columns(const PackedWeight& weight, size_t tile, size_t begin, size_t end) {
   Panel panel = {begin, end, {}, nullptr, nullptr};
   const size_t values = (end - begin) * 16;
   for (size_t t = 0; t < kTiles; ++t) {
     const uint8_t* const lines = weight.tile(tile + t) + begin / 2 * 64;
-    if constexpr (std::is_same_v<Value, uint16_t>) {
+    if constexpr (kTilesArePanels) {
       panel.tiles[t] = reinterpret_cast<const Value*>(lines);
     } else {
       Value* const all = reinterpret_cast<Value*>(scratch(Scratch::kPanel, kTiles * values));

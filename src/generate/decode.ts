@@ -125,7 +125,7 @@ async function prefill(
     const wanted = Math.min(most, promptIds.length - start);
     const { tokens, result: logits } = runPass(cache, wanted, (count) => {
       const ids = promptIds.slice(start, start + count);
-      return forward(model, cache, [ids], scores ? 0 : count - 1);
+      return forward(model, cache, ids, scores ? 0 : count - 1);
     });
     // What was too much once is too much for the passes after it, which have more keys.
     if (tokens < wanted) most = tokens;
@@ -182,8 +182,8 @@ async function continueAll(run: Run, promptLogits: tf.Tensor2D): Promise<void> {
       active = rows.map((row) => active[row] as number);
       active = await device.goOn(active);
       if (active.length === 0) return;
-      const next = active.map((index) => [sequences[index]?.ids.at(-1) as number]);
-      logits = forward(model, cache, next, 0);
+      const last = active.map((index) => sequences[index]?.ids.at(-1) as number);
+      logits = model.next(last, cache);
       await nextTurn();
       options.signal?.throwIfAborted();
     }
@@ -209,22 +209,18 @@ function step({ options, sequences }: Run, active: readonly number[], logits: tf
   });
 }
 
-/** Logits of each row's positions from `from` on, [B · (T - from), V]. */
+/** Logits of the positions of ids from `from` on, [T - from, V]. */
 function forward(
   model: Decoder,
   cache: KvCache,
-  rows: readonly (readonly number[])[],
+  ids: readonly number[],
   from: number,
 ): tf.Tensor2D {
   return tf.tidy(() => {
-    const hidden = model.forward(
-      rows.map((ids) => ({ ids })),
-      { cache },
-    );
-    const [batch, tokens, size] = hidden.shape;
-    const wanted =
-      from === 0 ? hidden : tf.slice(hidden, [0, from, 0], [batch, tokens - from, size]);
-    return model.logits(tf.reshape(wanted, [batch * (tokens - from), size])) as tf.Tensor2D;
+    const hidden = model.forward([{ ids }], { cache });
+    const [, tokens, size] = hidden.shape;
+    const wanted = from === 0 ? hidden : tf.slice(hidden, [0, from, 0], [1, tokens - from, size]);
+    return model.logits(tf.reshape(wanted, [tokens - from, size])) as tf.Tensor2D;
   });
 }
 

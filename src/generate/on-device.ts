@@ -159,8 +159,11 @@ async function takeSteps(
   return left;
 }
 
-function firstStep(run: Run, steps: DecodeSteps, places: readonly number[]): void {
-  const { cache, options, sequences } = run;
+function firstStep(
+  { model, cache, options, sequences }: Run,
+  steps: DecodeSteps,
+  places: readonly number[],
+): void {
   const { sampling, seed, onWarning } = options;
   const rows = places.map((index, row) => rowOf(sequences, index, cache.lengths[row] as number));
   steps.place({ rows, caches: cache.layers, sampling, drawKey: drawKey(seed) });
@@ -168,16 +171,10 @@ function firstStep(run: Run, steps: DecodeSteps, places: readonly number[]): voi
     steps.replay();
     return;
   }
-  const recorded = steps.record(() => oneStep(run, steps, rows.length));
+  const recorded = steps.record(() =>
+    tf.tidy(() => steps.end(model.step(stepTokens(steps), cache))),
+  );
   if (recorded !== true) onWarning?.(`decoding step by step, which is slower: ${recorded}`);
-}
-
-function oneStep({ model, cache }: Run, steps: DecodeSteps, rows: number): void {
-  tf.tidy(() => {
-    const hidden = model.step(stepTokens(steps), cache);
-    const logits = model.logits(tf.reshape(hidden, [rows, hidden.shape[2]]));
-    steps.end(logits as tf.Tensor2D);
-  });
 }
 
 function rowOf(sequences: readonly Sequence[], index: number, position: number): DecodeRow {

@@ -9,6 +9,7 @@ import {
   concat,
   dispose,
   pad,
+  reshape,
   slice,
   Tensor,
   type Tensor1D,
@@ -120,21 +121,42 @@ export class Decoder {
    */
   forward(rows: readonly TokenRow[], options: ForwardOptions = {}): Tensor3D {
     const { cache } = options;
-    if (cache && cache.lengths.length !== rows.length) {
-      throw new LlmkitError(
-        'shape',
-        `decoder: expected ${cache.lengths.length} rows as in the cache, got ${rows.length}`,
-      );
-    }
-    const batch = new Batch(this.config, rows, cache?.lengths);
+    const batch = this.#batchOf(rows, cache);
     if (cache && this.#outgrows(cache, rows)) return this.#forwardAnew(rows, cache, options);
-    const hidden = this.#runAgain(batch, rows, options) ?? tidy(() => this.#run(batch, options));
+    const hidden = tidy(() => this.#run(batch, options));
     cache?.advance(rows.map((row) => row.ids));
     return hidden;
   }
 
   /**
-   * The same without a cache or gradients, letting signals and progress through after each layer: a long
+   * Logits after one more token per row, which is added to the cache. They hold until the next call: where the
+   * backend records steps, they are the recording's own.
+   *
+   * @returns [B, V]
+   * @throws LlmkitError as `forward`
+   */
+  next(ids: readonly number[], cache: KvCache): Tensor2D {
+    const rows = ids.map((id) => ({ ids: [id] }));
+    const batch = this.#batchOf(rows, cache);
+    if (this.#outgrows(cache, rows)) {
+      return tidy(() => this.#rowLogits(this.#forwardAnew(rows, cache, { cache })));
+    }
+    const step = (tokens: PassTokens) => this.step(tokens, cache);
+    const logits = cache.step.forward(batch, this.#layersNow(), step) ?? step(batch);
+    cache.advance(rows.map((row) => row.ids));
+    return logits;
+  }
+
+  /**
+   * The same where tokens and positions are kept by somebody else: the cache takes the keys and values, and
+   * counts them only when it is told to `advance`.
+   */
+  step(tokens: PassTokens, cache: KvCache): Tensor2D {
+    return tidy(() => this.#rowLogits(this.#run(tokens, { cache })));
+  }
+
+  /**
+   * `forward` without a cache or gradients, letting signals and progress through after each layer: a long
    * text takes its time on a slow machine.
    */
   async forwardInTurns(rows: readonly TokenRow[]): Promise<Tensor3D> {
@@ -153,16 +175,6 @@ export class Decoder {
     } finally {
       dispose([hidden, ...tensorsOf(pass.visibility)]);
     }
-  }
-
-  /**
-   * The same for one token per row, where tokens and positions are kept by somebody else: the cache takes
-   * the keys and values, and counts them only when it is told to `advance`.
-   *
-   * @returns [B, 1, D]
-   */
-  step(tokens: PassTokens, cache: KvCache): Tensor3D {
-    return tidy(() => this.#run(tokens, { cache }));
   }
 
   /** [..., D] hidden states to [..., V] logits. */
@@ -213,15 +225,20 @@ export class Decoder {
     for (const value of this.#values.values()) value.dispose();
   }
 
-  /** A step of decoding like the one before it, where the backend has recorded that. */
-  #runAgain(
-    batch: Batch,
-    rows: readonly TokenRow[],
-    { cache, context, checkpointing }: ForwardOptions,
-  ): Tensor3D | undefined {
-    if (!cache || context || checkpointing) return undefined;
-    if (rows.some(({ ids }) => ids.length !== 1)) return undefined;
-    return cache.step.forward(batch, this.#layersNow(), (tokens) => this.step(tokens, cache));
+  /** Logits of rows of one token. */
+  #rowLogits(hidden: Tensor3D): Tensor2D {
+    const [B, , D] = hidden.shape;
+    return this.logits(reshape(hidden, [B, D])) as Tensor2D;
+  }
+
+  #batchOf(rows: readonly TokenRow[], cache: KvCache | undefined): Batch {
+    if (cache && cache.lengths.length !== rows.length) {
+      throw new LlmkitError(
+        'shape',
+        `decoder: expected ${cache.lengths.length} rows as in the cache, got ${rows.length}`,
+      );
+    }
+    return new Batch(this.config, rows, cache?.lengths);
   }
 
   #layersNow(): readonly object[] {

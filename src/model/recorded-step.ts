@@ -27,13 +27,13 @@ export class RecordedStep {
   /**
    * @param layers what the step is made of
    * @param run the step
-   * @returns [B, 1, D]; undefined where the step has to be run in the usual way
+   * @returns what the step gives, until the next one; undefined where it has to be run in the usual way
    */
   forward(
     batch: Batch,
     layers: readonly object[],
-    run: (tokens: PassTokens) => Tensor3D,
-  ): Tensor3D | undefined {
+    run: (tokens: PassTokens) => Tensor2D,
+  ): Tensor2D | undefined {
     if (batch.size !== this.#size || !sameItems(layers, this.#layers)) this.dispose();
     this.#size = batch.size;
     this.#layers = layers;
@@ -50,19 +50,19 @@ export class RecordedStep {
     this.#steps = 0;
   }
 
-  #first(batch: Batch, run: (tokens: PassTokens) => Tensor3D): Tensor3D | undefined {
+  #first(batch: Batch, run: (tokens: PassTokens) => Tensor2D): Tensor2D | undefined {
     const tokens = new StepTokens(batch);
     this.#tokens = tokens;
     this.#recorded = record(() => run(tokens));
-    if (this.#recorded) return this.#recorded.result() as Tensor3D;
+    if (this.#recorded) return this.#recorded.result() as Tensor2D;
     tokens.dispose();
     this.#tokens = undefined;
     return undefined;
   }
 
-  #again(recorded: Recorded, batch: Batch): Tensor3D | undefined {
+  #again(recorded: Recorded, batch: Batch): Tensor2D | undefined {
     this.#tokens?.place(batch.values(), recorded);
-    if (recorded.run()) return recorded.result() as Tensor3D;
+    if (recorded.run()) return recorded.result() as Tensor2D;
     this.dispose();
     return undefined;
   }

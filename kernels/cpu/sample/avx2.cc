@@ -3,7 +3,7 @@
 
 namespace llmkit {
 
-const SampleKernels sample_f64_avx2 = {widen,   largest, weigh, above,
-                                        between, clear,   sum};
+const SampleKernels sample_f64_avx2 = {largest_logit, widen,   largest, weigh,
+                                       above,         between, clear,   sum};
 
 }  // namespace llmkit

@@ -109,6 +109,24 @@ inline double largest(size_t n, const double* x) {
   return largest_lane(most);
 }
 
+inline float largest_logit(size_t n, const float* x) {
+  constexpr size_t kChains = 4;
+  Floats most[kChains];
+  for (Floats& m : most) m = Floats{} - __builtin_inff();
+  size_t i = 0;
+  for (; i + kChains * kWidth <= n; i += kChains * kWidth)
+    for (size_t chain = 0; chain < kChains; ++chain) {
+      Floats value;
+      std::memcpy(&value, x + i + chain * kWidth, sizeof value);
+      most[chain] = value > most[chain] ? value : most[chain];
+    }
+  float largest = -__builtin_inff();
+  for (const Floats& m : most)
+    for (size_t lane = 0; lane < kWidth; ++lane) largest = m[lane] > largest ? m[lane] : largest;
+  for (; i < n; ++i) largest = x[i] > largest ? x[i] : largest;
+  return largest;
+}
+
 inline void weigh(size_t n, double most, double temperature, double* x) {
   for (size_t i = 0; i < n; i += kWidth)
     store(x + i, exp_of_negative({(load(x + i).v - most) / temperature}));

@@ -16,6 +16,8 @@ constexpr double kInfinity = std::numeric_limits<double>::infinity();
 /// Candidates around a cut that are few enough to sort.
 constexpr size_t kFew = 512;
 constexpr int kMostHalvings = 60;
+/// Logits whose largest is found at a time.
+constexpr size_t kGreedyBlock = 4096;
 
 const SampleKernels& kernels() {
 #define SAMPLE_KERNELS(isa, name) \
@@ -187,15 +189,31 @@ int64_t draw(const Candidates& c, double uniform) {
   return c.id(last_of(end));
 }
 
+/// The first of the largest logits.
+int64_t most_probable(size_t vocab, const float* logits) {
+  const size_t blocks = (vocab + kGreedyBlock - 1) / kGreedyBlock;
+  float* const largest = scratch(Scratch::kSample, blocks);
+  parallel_for(blocks, grain_for(16 * kGreedyBlock), [&](size_t begin, size_t end) {
+    for (size_t i = begin; i < end; ++i) {
+      const size_t at = i * kGreedyBlock;
+      largest[i] = kernels().largest_logit(std::min(kGreedyBlock, vocab - at), logits + at);
+    }
+  });
+  const float* const most = std::max_element(largest, largest + blocks);
+  if (!(std::fabs(*most) < kInfinity)) return -1;
+  const auto first = static_cast<size_t>(most - largest) * kGreedyBlock;
+  return std::find(logits + first, logits + vocab, *most) - logits;
+}
+
 }  // namespace
 
 int64_t sample(const SampleArgs& args) {
+  if (args.temperature == 0 && args.penalty == 1) return most_probable(args.vocab, args.logits);
   Candidates c(args.vocab);
   read_scores(args, c);
   const double most = kernels().largest(c.size(), c.values);
   if (!(std::fabs(most) < kInfinity)) return -1;
-  if (args.temperature == 0)
-    return std::find(c.values, c.values + c.count, most) - c.values;
+  if (args.temperature == 0) return std::find(c.values, c.values + c.count, most) - c.values;
   if (args.top_k > 0) keep_top_k(args.top_k, most, c);
   weigh(most, args.temperature, c);
   if (args.top_p < 1) keep_top_p(args.top_p * total_of(block_sums(c)), c);

@@ -36,8 +36,10 @@ struct SampleAbove {
   double sum;
 };
 
-/// On one thread. Lengths are multiples of eight, but for `between`.
+/// On one thread. Lengths are multiples of eight, but for `between` and `largest_logit`.
 struct SampleKernels {
+  /// -infinity when all are NaN.
+  float (*largest_logit)(size_t n, const float* x);
   /// y = x, -infinity for NaN
   void (*widen)(size_t n, const float* x, double* y);
   double (*largest)(size_t n, const double* x);

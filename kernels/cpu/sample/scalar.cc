@@ -3,7 +3,7 @@
 
 namespace llmkit {
 
-const SampleKernels sample_f64_scalar = {widen,   largest, weigh, above,
-                                        between, clear,   sum};
+const SampleKernels sample_f64_scalar = {largest_logit, widen,   largest, weigh,
+                                         above,         between, clear,   sum};
 
 }  // namespace llmkit

@@ -63,6 +63,13 @@ void check_greedy(Checks& checks, size_t vocab) {
   for (size_t best : {size_t{0}, vocab / 2, vocab - 1}) {
     logits[vocab - 1] = logits[best] = 100.0f + static_cast<float>(best);
     checks.that("the first of the largest", sample(args) == static_cast<int64_t>(best));
+    SampleArgs lowered = args;
+    const int32_t seen = static_cast<int32_t>(best);
+    lowered.penalty = 2;
+    lowered.seen = &seen;
+    lowered.seen_count = 1;
+    if (best < vocab - 1)
+      checks.that("but what is lowered", sample(lowered) == static_cast<int64_t>(vocab - 1));
   }
   for (size_t i = 0; i < vocab; ++i) logits[i] = i % 2 ? NAN : -INFINITY;
   checks.that("nothing finite", sample(args) == -1);
@@ -91,13 +98,15 @@ void check_equals(Checks& checks, size_t vocab) {
 
 void check_all(Checks& checks) {
   set_thread_count(2);
+  check_greedy(checks, 4096);  // of whole blocks, and more
+  check_greedy(checks, 50257);
   for (size_t vocab : kSizes) {
     check_settings(checks, vocab, 3);
     check_greedy(checks, vocab);
     check_equals(checks, vocab);
   }
   check_settings(checks, 5003, 0.1f);
-  check_settings(checks, 3001, 400);   // weights down to 0 by way of subnormal numbers
+  check_settings(checks, 3001, 400);  // weights down to 0 by way of subnormal numbers
   check_equals(checks, 50257);
 }
 

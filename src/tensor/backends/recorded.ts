@@ -24,12 +24,10 @@ export class Recorded {
     return this.#backend.addon.replay(this.#handle);
   }
 
-  /** A tensor of its own of what the last run gave. */
+  /** What the last run gave: the next one writes over it. */
   result(): tf.Tensor {
-    const { shape, size } = this.#result;
-    const y = this.#backend.output([...shape], size);
-    y.values.set(this.#backend.floats(this.#result));
-    return tf.engine().makeTensorFromTensorInfo(y.info, this.#backend);
+    const shared = this.#backend.share(this.#result, [...this.#result.shape]);
+    return tf.engine().makeTensorFromTensorInfo(shared, this.#backend);
   }
 
   dispose(): void {

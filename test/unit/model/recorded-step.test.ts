@@ -32,15 +32,14 @@ interface DecodeOptions {
   readonly before?: (step: number, cache: KvCache) => void;
 }
 
-/** Hidden states of each step. */
+/** Logits of each step. */
 function decode(model: Decoder, { plainly = false, before }: DecodeOptions = {}): number[][] {
   const cache = model.newCache(2);
   if (plainly) vi.spyOn(cache.step, 'forward').mockReturnValue(undefined);
   model.forward([{ ids: [1, 2] }, { ids: [7] }], { cache }).dispose();
   const steps = TOKENS.map((ids, step) => {
     before?.(step, cache);
-    const rows = ids.slice(0, cache.lengths.length).map((id) => ({ ids: [id] }));
-    return tidy(() => Array.from(model.forward(rows, { cache }).dataSync()));
+    return tidy(() => Array.from(model.next(ids.slice(0, cache.lengths.length), cache).dataSync()));
   });
   cache.dispose();
   return steps;

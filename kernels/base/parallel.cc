@@ -190,7 +190,8 @@ class Pool {
   uint64_t wait_for_offer(uint64_t seen) {
     for (int i = 0; i < kSpins; ++i) {
       if (is_new(seen)) return seen;
-      if (waiting_work == nullptr || !waiting_work()) pause_cpu();
+      if (waiting_work != nullptr) waiting_work();
+      pause_cpu();
     }
     const auto until = std::chrono::steady_clock::now() + kAwake;
     while (std::chrono::steady_clock::now() < until) {

@@ -30,11 +30,11 @@ void parallel_for(size_t count, size_t grain, const Body& body) {
       &body);
 }
 
-/// A little work (some 100 nanoseconds) for a thread that waits; false when there is none.
-using WaitingWork = bool (*)();
+/// A little work (some 100 nanoseconds at most) for a thread that waits.
+using WaitingWork = void (*)();
 
-/// What the calling thread, where it is one of the pool's, does from now on between its looks for the
-/// next loop, in the first microseconds after one.
+/// What the calling thread, where it is one of the pool's, does from now on between its looks for
+/// the next loop, in the first microseconds after one.
 void while_waiting(WaitingWork work);
 
 /// Items of `work` operations each that make a task worth handing over (about 10 microseconds).

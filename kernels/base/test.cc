@@ -84,7 +84,6 @@ void check_waiting(Checks& checks) {
       while_waiting([] {
         ++turns;
         if (std::this_thread::get_id() == caller) by_caller = true;
-        return false;
       });
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
     });

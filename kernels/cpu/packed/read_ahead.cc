@@ -34,7 +34,7 @@ ReadAhead::Step& ReadAhead::step_after(uintptr_t from) {
 void begin_reading(const uint8_t* data, size_t size) {
   thread_local ReadAhead ahead;
   ahead.begin(data, size);
-  while_waiting([] { return ahead.fetch(); });
+  while_waiting([] { ahead.fetch(); });
 }
 
 }  // namespace llmkit

@@ -24,7 +24,7 @@ struct Mask {
 };
 
 /// Register tiles: rows and columns of accumulators (dot form), rows and vectors (axpy form).
-constexpr int kDotRows = 2, kDotCols = 3, kAxpyRows = 6, kAxpyVecs = 1;
+constexpr int kDotRows = 4, kDotCols = 3, kAxpyRows = 6, kAxpyVecs = 1;
 
 inline __m256i first_lanes_of(size_t n, int base) {
   const __m256i lanes =
@@ -238,11 +238,12 @@ inline Index nibbles_low_first(const uint8_t* p) {
 inline Index nibbles_high_first(const uint8_t* p) {
   return nibbles(p, _mm256_setr_epi32(4, 0, 12, 8, 20, 16, 28, 24));
 }
-inline Vec load_u8(const uint8_t* p) {
+/// 16 bytes, one in each lane.
+inline Index widen_u8(const uint8_t* p) {
   const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
-  return {_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes)),
-          _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_srli_si128(bytes, 8)))};
+  return {_mm256_cvtepu8_epi32(bytes), _mm256_cvtepu8_epi32(_mm_srli_si128(bytes, 8))};
 }
+inline Vec load_u8(const uint8_t* p) { return to_float(widen_u8(p)); }
 inline Vec load_s8(const int8_t* p) {
   const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
   return {_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes)),

@@ -200,10 +200,11 @@ inline Index nibbles_low_first(const uint8_t* p) {
 inline Index nibbles_high_first(const uint8_t* p) {
   return nibbles(p, _mm512_setr_epi32(4, 0, 12, 8, 20, 16, 28, 24, 4, 0, 12, 8, 20, 16, 28, 24));
 }
-inline Vec load_u8(const uint8_t* p) {
-  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
-  return {_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes))};
+/// 16 bytes, one in each lane.
+inline Index widen_u8(const uint8_t* p) {
+  return {_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))};
 }
+inline Vec load_u8(const uint8_t* p) { return to_float(widen_u8(p)); }
 inline Vec load_s8(const int8_t* p) {
   const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
   return {_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes))};

@@ -12,15 +12,30 @@
 namespace llmkit {
 namespace {  // a copy per instruction set
 
+// What of a vector the loop over k takes at a time: with AVX2 one of its registers, since 16
+// registers hold the sums of 4 rows by 3 columns then, of which each is loaded for more products
+// than of 2 by 3.
+#if defined(__AVX2__) && !defined(__AVX512F__)
+using DotPart = __m256;
+inline DotPart load_part(const float* p) { return _mm256_loadu_ps(p); }
+inline DotPart fma(DotPart a, DotPart b, DotPart c) { return _mm256_fmadd_ps(a, b, c); }
+inline DotPart& part_of(Vec& a, int part) { return part == 0 ? a.lo : a.hi; }
+#else
+using DotPart = Vec;
+inline DotPart load_part(const float* p) { return load(p); }
+inline DotPart& part_of(Vec& a, int) { return a; }
+#endif
+constexpr int kDotParts = sizeof(Vec) / sizeof(DotPart), kPartLanes = kLanes / kDotParts;
+
 /// One step of k for a tile of accumulators.
-template <int kRows, int kCols, typename Load>
-inline void dot_step(Vec (&acc)[kRows][kCols], const DotArgs& a, size_t k, Load load_at) {
-  Vec x[kRows];
+template <int kRows, int kCols, typename Sum, typename Load>
+inline void dot_step(Sum (&acc)[kRows][kCols], const DotArgs& a, size_t k, Load load_at) {
+  Sum x[kRows];
 #pragma GCC unroll 8
   for (int i = 0; i < kRows; ++i) x[i] = load_at(a.x + i * a.ldx + k);
 #pragma GCC unroll 8
   for (int j = 0; j < kCols; ++j) {
-    const Vec w = load_at(a.w + j * a.ldw + k);
+    const Sum w = load_at(a.w + j * a.ldw + k);
 #pragma GCC unroll 8
     for (int i = 0; i < kRows; ++i) acc[i][j] = fma(x[i], w, acc[i][j]);
   }
@@ -54,8 +69,18 @@ inline void dot_tile(const DotArgs& a, size_t begin, size_t end, Vec* kept) {
 #pragma GCC unroll 8
     for (int j = 0; j < kCols; ++j) acc[i][j] = begin == 0 ? zero() : kept[i * kCols + j];
   const size_t whole = begin + (end - begin) / kLanes * kLanes;
-  for (size_t k = begin; k < whole; k += kLanes)
-    dot_step(acc, a, k, [](const float* p) { return load(p); });
+#pragma GCC unroll 2
+  for (int part = 0; part < kDotParts; ++part) {
+    DotPart sums[kRows][kCols];
+#pragma GCC unroll 32
+    for (int i = 0; i < kRows * kCols; ++i)
+      sums[i / kCols][i % kCols] = part_of(acc[i / kCols][i % kCols], part);
+    for (size_t k = begin + part * kPartLanes; k < whole; k += kLanes)
+      dot_step(sums, a, k, load_part);
+#pragma GCC unroll 32
+    for (int i = 0; i < kRows * kCols; ++i)
+      part_of(acc[i / kCols][i % kCols], part) = sums[i / kCols][i % kCols];
+  }
   if (const size_t rest = end - whole; rest > 0)
     dot_step(acc, a, whole, [rest](const float* p) { return load_partial(p, rest); });
   if (end == a.k) return dot_finish(acc, a);

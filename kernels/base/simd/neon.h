@@ -262,7 +262,9 @@ inline Index nibbles_high_first(const uint8_t* p) {
   const uint8x8_t bytes = vld1_u8(p), upper = vshr_n_u8(bytes, 4);
   return widen(vcombine_u8(vzip1_u8(upper, bytes), vzip2_u8(upper, bytes)));
 }
-inline Vec load_u8(const uint8_t* p) { return to_float(widen(vld1q_u8(p))); }
+/// 16 bytes, one in each lane.
+inline Index widen_u8(const uint8_t* p) { return widen(vld1q_u8(p)); }
+inline Vec load_u8(const uint8_t* p) { return to_float(widen_u8(p)); }
 inline Vec load_s8(const int8_t* p) {
   const int8x16_t bytes = vld1q_s8(p);
   const int16x8_t low = vmovl_s8(vget_low_s8(bytes)), high = vmovl_s8(vget_high_s8(bytes));

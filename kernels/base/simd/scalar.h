@@ -183,7 +183,9 @@ inline Index nibbles_low_first(const uint8_t* p) {
 inline Index nibbles_high_first(const uint8_t* p) {
   LLMKIT_LANES(Index, static_cast<uint32_t>(p[i / 2] >> (4 - i % 2 * 4)));
 }
-inline Vec load_u8(const uint8_t* p) { LLMKIT_LANES(Vec, static_cast<float>(p[i])); }
+/// 16 bytes, one in each lane.
+inline Index widen_u8(const uint8_t* p) { LLMKIT_LANES(Index, p[i]); }
+inline Vec load_u8(const uint8_t* p) { return to_float(widen_u8(p)); }
 inline Vec load_s8(const int8_t* p) { LLMKIT_LANES(Vec, static_cast<float>(p[i])); }
 inline Vec load_bf16(const uint8_t* p) {
   uint16_t halves[kLanes];

@@ -85,12 +85,6 @@ inline Vec load_scales(ScaleType type, const uint8_t* p) {
   if (type == ScaleType::kBf16) return load_bf16(p);
   return type == ScaleType::kF16 ? load_f16(p) : load(p);
 }
-/// 16 bytes, one in each lane.
-inline Index load_zeros(const uint8_t* p) {
-  uint32_t zeros[kLanes];
-  for (int i = 0; i < kLanes; ++i) zeros[i] = p[i];
-  return as_int(load(zeros));
-}
 
 // A source gives the groups of kTiles neighbouring tiles in turn: next_group, then every step; the
 // scales and zero points of the group at any time. For up to kMostRows rows of x the registers
@@ -129,7 +123,7 @@ class PackedSource {
   /// Keeps the compiler from loading ahead what comes after, or again what came before.
   void part_loads() { __asm__("" : "+r"(line_)); }
   Vec scale(int) const { return load_scales(w_.scale_type, group_); }
-  Index zeros(int) const { return load_zeros(group_ + scale_bytes_); }
+  Index zeros(int) const { return widen_u8(group_ + scale_bytes_); }
 
  private:
   const PackedWeight& w_;
@@ -234,7 +228,7 @@ class PairSource {
     line_ += 64;
   }
   Vec scale(int tile) const { return load_scales(w_.scale_type, group_ + tile * w_.tile_bytes); }
-  Index zeros(int tile) const { return load_zeros(group_ + tile * w_.tile_bytes + scale_bytes_); }
+  Index zeros(int tile) const { return widen_u8(group_ + tile * w_.tile_bytes + scale_bytes_); }
 
  private:
   const PackedWeight& w_;

@@ -31,6 +31,8 @@ enum class Scratch {
   kGradParts,
   kDequantized,
   kLogits,
+  kLossRows,
+  kLossGrad,
   kCount
 };
 float* scratch(Scratch slot, size_t count);

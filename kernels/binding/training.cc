@@ -73,12 +73,28 @@ CrossEntropyArgs cross_entropy_arguments(const Arguments& args, size_t cols_inde
   return p;
 }
 
-/// crossEntropy(h, weight, bias, targets, losses, logSumExp, cols, rounded)
+/// What the loss keeps for its gradient, where argument `index` is there and not null.
+float* kept_argument(const Arguments& args, size_t index, const CrossEntropyArgs& p) {
+  if (p.packed == nullptr) return nullptr;
+  return args.optional_floats(index, kept_loss_floats(p.m, p.weight.rows), "kept").data;
+}
+
+/// crossEntropyKept(weight, m, cols, rounded): how many floats crossEntropy keeps of m rows
+Napi::Value cross_entropy_kept_call(const Napi::CallbackInfo& info) {
+  const Arguments args(info, "crossEntropyKept");
+  const size_t rows = args.matrix(0, args.positive(2, "cols")).rows;
+  const bool packed = args.flag(3) || args.packed(0) != nullptr;
+  const size_t kept = packed ? kept_loss_floats(args.size(1, "m"), rows) : 0;
+  return Napi::Number::New(info.Env(), static_cast<double>(kept));
+}
+
+/// crossEntropy(h, weight, bias, targets, losses, logSumExp, cols, rounded, kept)
 void cross_entropy_call(const Napi::CallbackInfo& info) {
   const Arguments args(info, "crossEntropy");
   CrossEntropyArgs p = cross_entropy_arguments(args, 6);
   const PackedWeight rounded = rounded_head(args, 7, p.weight.cols);
   if (rounded.data != nullptr) p.packed = &rounded;
+  p.kept = kept_argument(args, 8, p);
   cross_entropy(p, args.floats(4, p.m, "losses").data, args.floats(5, p.m, "logSumExp").data);
 }
 
@@ -94,13 +110,14 @@ void token_scores_call(const Napi::CallbackInfo& info) {
 }
 
 /// crossEntropyGrad(h, weight, bias, targets, logSumExp, dlosses, dh, dweight, dbias, cols,
-/// rounded)
+/// rounded, kept)
 void cross_entropy_grad_call(const Napi::CallbackInfo& info) {
   const Arguments args(info, "crossEntropyGrad");
   CrossEntropyArgs p = cross_entropy_arguments(args, 9);
   const size_t cols = p.weight.cols, words = p.weight.rows;
   const PackedWeight rounded = rounded_head(args, 10, cols);
   if (rounded.data != nullptr) p.packed = &rounded;
+  p.kept = kept_argument(args, 11, p);
   CrossEntropyGradArgs grad;
   grad.log_sum_exp = args.floats(4, p.m, "logSumExp").data;
   grad.dlosses = args.floats(5, p.m, "dlosses").data;
@@ -139,6 +156,7 @@ void add_training(Napi::Object exports) {
   add_call<rounded_grad_input_call>(exports, "roundedLinearGradInput");
   add_call<rounded_grad_weight_call>(exports, "roundedLinearGradWeight");
   add_call<cross_entropy_call>(exports, "crossEntropy");
+  add_call<cross_entropy_kept_call>(exports, "crossEntropyKept");
   add_call<token_scores_call>(exports, "tokenScores");
   add_call<cross_entropy_grad_call>(exports, "crossEntropyGrad");
   add_call<adamw_call>(exports, "adamw");

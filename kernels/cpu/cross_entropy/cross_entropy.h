@@ -20,9 +20,15 @@ struct CrossEntropyArgs {
   const int32_t* targets;
   /// The weight packed: the products are then in its compute type, those of the gradients in bf16.
   const PackedWeight* packed = nullptr;
+  /// With a packed weight: kept_loss_floats(m, V) floats that the call fills and its gradient reads
+  /// then instead of making the logits again, with the same bits; or null.
+  float* kept = nullptr;
 };
 void cross_entropy(const CrossEntropyArgs& args, float* losses, float* log_sum_exp,
                    int32_t* greedy = nullptr);
+
+/// What a gradient is saved the logits for: 0 where they are too large to be kept.
+size_t kept_loss_floats(size_t m, size_t words);
 
 struct CrossEntropyGradArgs {
   const float* log_sum_exp;
@@ -40,16 +46,42 @@ struct LogitChunk {
   size_t rows, n, ld;
   float* logits;
 };
+/// Of each row of a chunk, the largest logit, the sum of e^(logit - largest), and where wanted
+/// these numbers rounded to bf16, rows `ld` apart.
+struct ChunkSums {
+  float *largest, *sums;
+  uint16_t* exponentials;
+  size_t ld;
+};
+/// Rows of n words, chunk by chunk: numbers in bf16 as above, the largest logits [chunks, stride]
+/// and what they become, which may lie in the same place.
+struct ChunkGradient {
+  size_t rows, n, ld;
+  const uint16_t* exponentials;
+  const float* largest;
+  size_t stride;
+  uint16_t* dlogits;
+  size_t ld_out;
+};
+/// Of each row.
+struct LossRows {
+  const float *losses, *log_sum_exp, *dlosses;
+  /// Counted from the first word here; may be outside.
+  const int64_t* targets;
+};
 struct CrossEntropyKernels {
-  /// Of each row, the largest logit and the sum of e^(logit - largest).
-  void (*sums)(const LogitChunk& chunk, float* largest, float* sums);
+  void (*sums)(const LogitChunk& chunk, const ChunkSums& sums);
   /// log_sum_exp[r] from largest and sums [chunks, stride] of `rows` columns, chunks ascending.
   void (*combine)(size_t chunks, size_t stride, size_t rows, const float* largest,
                   const float* sums, float* log_sum_exp);
-  /// logit = (e^(logit - log_sum_exp) - [it is the target]) · dloss; the target counts from the
-  /// chunk's first word and may be outside.
-  void (*gradient)(const LogitChunk& chunk, const float* log_sum_exp, const float* dlosses,
-                   const int64_t* targets);
+  /// logit = (e^(logit - log_sum_exp) - [it is the target]) · dloss
+  void (*gradient)(const LogitChunk& chunk, const LossRows& rows);
+  /// dlogit = exponential · (e^(largest - log_sum_exp) · dloss), or (e^-loss - 1) · dloss if it is
+  /// the target, rounded to bf16
+  void (*rounded_gradient)(const ChunkGradient& chunk, const LossRows& rows);
+  /// sums[n] (+)= the sum of the rows of [m, n] values
+  void (*add_rows)(size_t m, size_t n, const uint16_t* values, size_t ld, bool accumulate,
+                   float* sums);
 };
 
 #define CROSS_ENTROPY_KERNELS(isa, name) extern const CrossEntropyKernels name;

@@ -5,6 +5,7 @@
 
 namespace llmkit {
 
-const CrossEntropyKernels cross_entropy_f32_scalar = {chunk_sums, combine, chunk_gradient};
+const CrossEntropyKernels cross_entropy_f32_scalar = {chunk_sums, combine, chunk_gradient,
+                                                      rounded_gradient, add_rows};
 
 }  // namespace llmkit

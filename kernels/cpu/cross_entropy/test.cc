@@ -19,9 +19,13 @@ struct Results {
         dweight(p.weight.rows * p.weight.cols, 4),
         dbias(p.weight.rows, 5),
         greedy(p.m, 7) {}
-  void fill(const CrossEntropyArgs& p, const float* dlosses) {
-    cross_entropy(p, losses.data(), log_sum_exp.data(), greedy.data());
-    cross_entropy_grad(p, {log_sum_exp.data(), dlosses, dh.data(), dweight.data(), dbias.data()});
+  /// The gradients of what the loss has kept, or of logits that are made again.
+  void fill(const CrossEntropyArgs& p, const float* dlosses, float* kept = nullptr) {
+    CrossEntropyArgs keeping = p;
+    keeping.kept = kept;
+    cross_entropy(keeping, losses.data(), log_sum_exp.data(), greedy.data());
+    cross_entropy_grad(keeping,
+                       {log_sum_exp.data(), dlosses, dh.data(), dweight.data(), dbias.data()});
   }
 };
 
@@ -87,7 +91,8 @@ void check(Checks& checks, const Head& head, size_t m, size_t skip, bool with_bi
 
   Results again(p), alone(p);
   set_thread_count(1);
-  again.fill(p, dlosses.data());
+  Buffer kept(head.packed == nullptr ? 0 : kept_loss_floats(m, words), 14);
+  again.fill(p, dlosses.data(), kept.size() == 0 ? nullptr : kept.data());
   checks.that("greedy, one thread", again.greedy == got.greedy);
   checks.same("dh, one thread", again.dh.data(), got.dh.data(), got.dh.size());
   checks.same("dbias, one thread", again.dbias.data(), got.dbias.data(), got.dbias.size());
@@ -105,8 +110,8 @@ void check(Checks& checks, const Head& head, size_t m, size_t skip, bool with_bi
 }
 
 /// Roundings to bf16, 2^-9 each, in units of epsilon: of h and the weight in the logits, which are
-/// about 1 in size, and of the gradient of the logits and the weight or h in dh and dweight; two to
-/// spare.
+/// about 1 in size, of exponentials and the gradient of the logits made of them, and of the weight
+/// or h in dh and dweight; one to spare.
 constexpr double kBf16Ulps = 6 * 16384;
 
 void check_packed(Checks& checks) {

@@ -118,7 +118,7 @@ struct PackedGradPair {
 /// ascending. A row's bits do not depend on m.
 struct PackedGradArgs {
   size_t m;
-  const float* dy;
+  ConstElements dy;
   size_t lddy;
   size_t tile, tiles;
   float* dx;  // rows of cols

@@ -83,33 +83,44 @@ inline void transpose_16(__m512 (&r)[16]) {
   }
 }
 
-/// 16 rows by 32 values of dy, of which `rows` and `depth` are there.
-inline void pack_tile(const GradRows& p, size_t row, size_t n, uint16_t* out) {
-  const size_t rows = p.rows - row < 16 ? p.rows - row : 16;
-  const size_t count = p.depth - n;
+/// `count` (at most 32) values, rounded to bf16, in the order in which they lie.
+inline __m512 load_pairs(const float* p, size_t count) {
   const __mmask16 low = count < 16 ? (1u << count) - 1 : 0xffff;
   const __mmask16 high = count < 16 ? 0 : count < 32 ? (1u << (count - 16)) - 1 : 0xffff;
+  return (__m512)_mm512_cvtne2ps_pbh(_mm512_maskz_loadu_ps(high, p + 16),
+                                     _mm512_maskz_loadu_ps(low, p));
+}
+inline __m512 load_pairs(const uint16_t* p, size_t count) {
+  const __mmask32 mask = count < 32 ? (1u << count) - 1 : 0xffffffff;
+  return _mm512_castsi512_ps(_mm512_maskz_loadu_epi16(mask, p));
+}
+
+/// 16 rows by 32 values of dy, of which `rows` and what is left of the depth are there.
+template <typename Input>
+inline void pack_tile(const GradRows& p, const Input* dy, size_t rows, size_t n, uint16_t* out) {
+  const size_t left = p.depth - n;
   __m512 pairs[16];
-  for (size_t i = 0; i < 16; ++i) {
-    const float* const dy = p.dy + (row + i) * p.ld + n;
-    const bool here = i < rows;
-    const __m512 a = _mm512_maskz_loadu_ps(here ? low : 0, dy);
-    const __m512 b = _mm512_maskz_loadu_ps(here ? high : 0, dy + 16);
-    pairs[i] = (__m512)_mm512_cvtne2ps_pbh(b, a);
-  }
+  for (size_t i = 0; i < 16; ++i)
+    pairs[i] = i < rows ? load_pairs(dy + i * p.ld + n, left) : _mm512_setzero_ps();
   transpose_16(pairs);
   for (size_t i = 0; i < 16; ++i) _mm512_storeu_ps(out + 2 * i * p.width, pairs[i]);
 }
 
+template <typename Input>
+inline void pack_rows_of(const GradRows& p, const Input* dy, uint16_t* out) {
+  for (size_t n = 0; n < p.depth; n += kGradStep)
+    for (size_t row = 0; row < p.width; row += 16) {
+      const size_t rows = row < p.rows ? (p.rows - row < 16 ? p.rows - row : 16) : 0;
+      pack_tile(p, dy + row * p.ld, rows, n, out + n * p.width + 2 * row);
+    }
+}
+
 inline void pack_bf16(const GradRows& p, void* block) {
   uint16_t* const out = static_cast<uint16_t*>(block);
-  for (size_t n = 0; n < p.depth; n += kGradStep)
-    for (size_t row = 0; row < p.width; row += 16)
-      if (row < p.rows) {
-        pack_tile(p, row, n, out + n * p.width + 2 * row);
-      } else {
-        pack_tile({p.dy, p.ld, 0, p.width, p.depth}, 0, n, out + n * p.width + 2 * row);
-      }
+  if (p.dy.is_bf16)
+    pack_rows_of(p, p.dy.halves(), out);
+  else
+    pack_rows_of(p, p.dy.floats(), out);
 }
 
 /// Up to 16 values, rounded to bf16.

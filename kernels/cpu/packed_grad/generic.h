@@ -23,17 +23,24 @@ inline void decode_floats(const PackedWeight& weight, const GradPanel& p, void* 
   decode_panel(weight, p, FloatPanel{static_cast<float*>(panel)});
 }
 
-inline void pack_floats(const GradRows& p, void* block) {
-  float* const out = static_cast<float*>(block);
+template <typename Input>
+inline void pack_rows_of(const GradRows& p, const Input* dy, float* out) {
   const size_t depth = (p.depth + kGradStep - 1) / kGradStep * kGradStep;
   for (size_t i = 0; i < depth * p.width; ++i) out[i] = 0;
   for (size_t row = 0; row < p.rows; ++row)
-    for (size_t n = 0; n < p.depth; n += kLanes) {
-      const size_t count = p.depth - n < kLanes ? p.depth - n : kLanes;
+    each_chunk(p.depth, [&](auto c) {
       float values[kLanes];
-      store(values, round_to_bf16(load_partial(p.dy + row * p.ld + n, count)));
-      for (size_t i = 0; i < count; ++i) out[(n + i) * p.width + row] = values[i];
-    }
+      store(values, round_to_bf16(c.get(dy + row * p.ld)));
+      for (int i = 0; i < elements(c); ++i) out[(c.i + i) * p.width + row] = values[i];
+    });
+}
+
+inline void pack_floats(const GradRows& p, void* block) {
+  float* const out = static_cast<float*>(block);
+  if (p.dy.is_bf16)
+    pack_rows_of(p, p.dy.halves(), out);
+  else
+    pack_rows_of(p, p.dy.floats(), out);
 }
 
 template <typename Input>

@@ -76,7 +76,7 @@ class Gradient {
     parallel_for(blocks * pieces, grain_for(kGradRows * kGradDepth), [&](size_t begin, size_t end) {
       for (size_t task = begin; task < end; ++task) {
         const size_t row = task / pieces * kGradRows, n = task % pieces * kGradDepth;
-        kernels().pack({p_.dy + row * p_.lddy + n, p_.lddy, std::min(kGradRows, p_.m - row),
+        kernels().pack({p_.dy.from(row * p_.lddy + n), p_.lddy, std::min(kGradRows, p_.m - row),
                         dy_.width(row), std::min(kGradDepth, depth_ - n)},
                        dy_.at(row, n));
       }

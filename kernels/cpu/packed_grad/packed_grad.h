@@ -18,7 +18,7 @@ constexpr size_t kGradStep = 32;
 /// A block of dy: `rows` rows of `depth` values, padded with zeros to `width` (a multiple of 16)
 /// rows and to whole steps of values.
 struct GradRows {
-  const float* dy;
+  ConstElements dy;
   size_t ld;
   size_t rows, width, depth;
 };

@@ -95,7 +95,7 @@ void PairGradient::strip(size_t begin, size_t end, float* dlow) const {
     kernels().decode(b_, {0, both_, n / 16, divide_up(count, 16)}, panel);
     for (size_t row = 0; row < p_.m; row += kGradRows) {
       const size_t rows = std::min(kGradRows, p_.m - row);
-      const float* const dy = p_.dy + row * p_.lddy + n;
+      const ConstElements dy = p_.dy.from(row * p_.lddy + n);
       kernels().pack({dy, p_.lddy, rows, dy_.width(row), count}, dy_.at(row, n));
       kernels().product({both_, dy_.width(row), round_up(count, kGradStep), panel, dy_.at(row, n),
                          dlow + row, ld_, n > begin});

@@ -5,6 +5,7 @@
 #include "cpu/packed/test_row_counts.h"
 #include "cpu/packed_grad/packed_grad.h"
 #include "cpu/packed_grad/reference.h"
+#include "testing/held.h"
 #include "testing/testing.h"
 
 using namespace llmkit;
@@ -32,6 +33,16 @@ void check_values(Checks& checks, const WeightView& view, const PackedWeight& we
   const std::vector<float> once(dx.data(), dx.data() + m * k);
   packed_grad_input(weight, {m, dy.data(), ld, tile, tiles, dx.data(), true});
   for (size_t i = 0; i < m * k; ++i) checks.that("accumulated", dx[i] == once[i] + once[i]);
+}
+
+/// dy in bf16: as its values in float32.
+void check_held(Checks& checks, const PackedWeight& weight, size_t m) {
+  const size_t n = weight.rows, k = weight.cols;
+  const Held dy(m * n, 1);
+  Buffer dx(m * k, 2), want(m * k, 3);
+  packed_grad_input(weight, {m, dy.floats(), n, 0, weight.tiles, want.data(), false});
+  packed_grad_input(weight, {m, dy.data(), n, 0, weight.tiles, dx.data(), false});
+  checks.same("held dy", dx.data(), want.data(), m * k);
 }
 
 /// The same bits for every number of rows and of threads.
@@ -115,6 +126,7 @@ void check_all(Checks& checks) {
       check_kernels(checks, random.view, weight);
       if (weight.tiles > 2) check_values(checks, random.view, weight, 70, 1, weight.tiles - 2);
       check_bits(checks, weight);
+      check_held(checks, weight, 33);
     }
   }
   for (const WeightCase& c : row_count_cases()) {

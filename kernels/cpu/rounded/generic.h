@@ -60,40 +60,52 @@ inline void pack_columns(const ElementMatrix& columns, size_t padded, size_t til
     pack_columns_of(columns.values.floats(), size, padded, tile_bytes, tiles);
 }
 
-inline void transpose_floats(const FloatMatrix& matrix, float* out, size_t ld) {
-  for (size_t row = 0; row < matrix.rows; row += kLanes)
-    for (size_t col = 0; col < matrix.cols; col += kLanes) {
+template <typename Value>
+inline void transpose_to(const Value* from, const MatrixSize& size, float* out, size_t ld) {
+  for (size_t row = 0; row < size.rows; row += kLanes)
+    for (size_t col = 0; col < size.cols; col += kLanes) {
       Vec values[kLanes];
-      for (size_t i = 0; i < kLanes; ++i) values[i] = values_at(matrix, row + i, col);
+      for (size_t i = 0; i < kLanes; ++i) values[i] = values_at(from, size, row + i, col);
       transpose(values);
-      for (size_t i = 0; i < kLanes && col + i < matrix.cols; ++i)
+      for (size_t i = 0; i < kLanes && col + i < size.cols; ++i)
         store(out + (col + i) * ld + row, values[i]);
     }
 }
 
 /// Two rows at a time: a pair moves as one value.
-inline void transpose_halves(const FloatMatrix& matrix, uint16_t* out, size_t ld) {
-  for (size_t row = 0; row < matrix.rows; row += 2 * kLanes)
-    for (size_t col = 0; col < matrix.cols; col += kLanes) {
+template <typename Value>
+inline void transpose_to(const Value* from, const MatrixSize& size, uint16_t* out, size_t ld) {
+  for (size_t row = 0; row < size.rows; row += 2 * kLanes)
+    for (size_t col = 0; col < size.cols; col += kLanes) {
       Vec pairs[kLanes];
       for (size_t i = 0; i < kLanes; ++i) {
         const size_t at = row + 2 * i;
-        pairs[i] = rounded_pairs(values_at(matrix, at, col), values_at(matrix, at + 1, col));
-        const float* const ahead = matrix.values + (at + kAhead) * matrix.ld + col;
+        pairs[i] =
+            rounded_pairs(values_at(from, size, at, col), values_at(from, size, at + 1, col));
+        const Value* const ahead = from + (at + kAhead) * size.ld + col;
         __builtin_prefetch(ahead);
-        __builtin_prefetch(ahead + matrix.ld);
+        __builtin_prefetch(ahead + size.ld);
       }
       transpose(pairs);
-      for (size_t i = 0; i < kLanes && col + i < matrix.cols; ++i)
+      for (size_t i = 0; i < kLanes && col + i < size.cols; ++i)
         store(reinterpret_cast<float*>(out + (col + i) * ld + row), pairs[i]);
     }
 }
 
-inline void transpose_matrix(const FloatMatrix& matrix, const Elements& out, size_t ld) {
-  if (out.is_bf16)
-    transpose_halves(matrix, out.halves(), ld);
+template <typename Output>
+inline void transpose_elements(const ElementMatrix& matrix, Output* out, size_t ld) {
+  const MatrixSize size = {matrix.rows, matrix.cols, matrix.ld};
+  if (matrix.values.is_bf16)
+    transpose_to(matrix.values.halves(), size, out, ld);
   else
-    transpose_floats(matrix, out.floats(), ld);
+    transpose_to(matrix.values.floats(), size, out, ld);
+}
+
+inline void transpose_matrix(const ElementMatrix& matrix, const Elements& out, size_t ld) {
+  if (out.is_bf16)
+    transpose_elements(matrix, out.halves(), ld);
+  else
+    transpose_elements(matrix, out.floats(), ld);
 }
 
 }  // namespace

@@ -41,7 +41,7 @@ uint8_t* tile_of(const PackedWeight& w, size_t tile) { return const_cast<uint8_t
 size_t turned_stride(size_t count) { return divide_up(count, 64) * 64 + 32; }
 
 /// The columns of dy as rows of x for a product with `weight`, dy.rows of them: as prepare_rows.
-PreparedRows prepare_columns(const PackedWeight& weight, const FloatMatrix& dy) {
+PreparedRows prepare_columns(const PackedWeight& weight, const ElementMatrix& dy) {
   const PackedKernels& packed = packed_kernels(weight, dy.cols);
   const size_t stride = weight.padded_cols(), size = packed.value_bytes;
   const size_t all = divide_up(dy.cols, packed.row_block) * packed.row_block;
@@ -53,8 +53,8 @@ PreparedRows prepare_columns(const PackedWeight& weight, const FloatMatrix& dy) 
     float* const memory = scratch(Scratch::kDecoded, packed.plain_halves ? 0 : kStrip * ld);
     auto* const halves = reinterpret_cast<uint16_t*>(memory);
     for (size_t col = begin * kStrip; col < std::min(end * kStrip, dy.cols); col += kStrip) {
-      const FloatMatrix columns = {dy.values + col, dy.rows, std::min(kStrip, dy.cols - col),
-                                   dy.ld};
+      const ElementMatrix columns = {dy.values.from(col), dy.rows, std::min(kStrip, dy.cols - col),
+                                     dy.ld};
       if (packed.plain_halves) {
         auto* const rows = reinterpret_cast<uint16_t*>(values) + col * stride;
         kernels().transpose(columns, rows, stride);
@@ -113,11 +113,11 @@ void rounded_grad_input(const FloatMatrix& weight, size_t m, const float* dy, fl
                 nullptr, dx);
 }
 
-void rounded_grad_weight(const FloatMatrix& dy, const ElementMatrix& x, float* dweight) {
+void rounded_grad_weight(const ElementMatrix& dy, const ElementMatrix& x, float* dweight) {
   rounded_grad_weight(dy, rounded_columns(x), dweight);
 }
 
-void rounded_grad_weight(const FloatMatrix& dy, const PackedWeight& x_columns, float* dweight) {
+void rounded_grad_weight(const ElementMatrix& dy, const PackedWeight& x_columns, float* dweight) {
   if (dy.rows == 0) return std::fill_n(dweight, dy.cols * x_columns.rows, 0.0f), void();
   packed_multiply({&x_columns, nullptr, dweight}, prepare_columns(x_columns, dy));
 }

@@ -33,7 +33,7 @@ void rounded_linear(const FloatMatrix& weight, size_t m, const ConstElements& x,
 /// dx [m, cols] = dy [m, rows] · weight
 void rounded_grad_input(const FloatMatrix& weight, size_t m, const float* dy, float* dx);
 /// dweight [dy.cols, x.cols] = dyᵀ · x, rows of both ascending
-void rounded_grad_weight(const FloatMatrix& dy, const ElementMatrix& x, float* dweight);
+void rounded_grad_weight(const ElementMatrix& dy, const ElementMatrix& x, float* dweight);
 
 /// A matrix rounded to bf16 in the layout of packed products, in memory of the caller's thread:
 /// valid until its next call of the same function.
@@ -41,7 +41,7 @@ PackedWeight rounded_rows(const FloatMatrix& matrix);
 /// The same of its transpose.
 PackedWeight rounded_columns(const ElementMatrix& matrix);
 /// dweight as above, of x whose columns are rounded already.
-void rounded_grad_weight(const FloatMatrix& dy, const PackedWeight& x_columns, float* dweight);
+void rounded_grad_weight(const ElementMatrix& dy, const PackedWeight& x_columns, float* dweight);
 
 /// The parts on one thread. `padded` counts the columns of a packed row, the padding included.
 struct RoundedKernels {
@@ -52,7 +52,7 @@ struct RoundedKernels {
                        uint8_t* tiles);
   /// out [cols, rows] = the transpose, in float32 or rounded to bf16. Its rows are `ld` values
   /// apart, a multiple of 32, of which those behind the last may be written too.
-  void (*transpose)(const FloatMatrix& matrix, const Elements& out, size_t ld);
+  void (*transpose)(const ElementMatrix& matrix, const Elements& out, size_t ld);
 };
 
 #define ROUNDED_KERNELS(isa, name) extern const RoundedKernels name;

@@ -50,19 +50,20 @@ void check_values(Checks& checks, const Sizes& s) {
     }
 }
 
-/// x and y held as bf16: as their values in float32, y rounded.
+/// x, dy and y held as bf16: as their values in float32, y rounded.
 void check_held(Checks& checks, const Sizes& s) {
-  const Buffer weight(s.rows * s.cols, 1), dy(s.m * s.rows, 3), bias(s.rows, 4);
-  const Held x(s.m * s.cols, 2);
+  const Buffer weight(s.rows * s.cols, 1), bias(s.rows, 4);
+  const Held x(s.m * s.cols, 2), dy(s.m * s.rows, 3);
   Buffer want(s.m * s.rows, 5), dweight(s.rows * s.cols, 6), want_dweight(s.rows * s.cols, 7);
   HeldResult y(s.m * s.rows);
   const FloatMatrix matrix = {weight.data(), s.rows, s.cols, s.cols};
   rounded_linear(matrix, s.m, x.floats(), bias.data(), want.data());
   rounded_linear(matrix, s.m, x.data(), bias.data(), y.data());
   y.check(checks, "held y", want.data());
-  const FloatMatrix dys = {dy.data(), s.m, s.rows, s.rows};
+  const ElementMatrix dys = {dy.floats(), s.m, s.rows, s.rows};
   rounded_grad_weight(dys, {x.floats(), s.m, s.cols, s.cols}, want_dweight.data());
-  rounded_grad_weight(dys, {x.data(), s.m, s.cols, s.cols}, dweight.data());
+  rounded_grad_weight({dy.data(), s.m, s.rows, s.rows}, {x.data(), s.m, s.cols, s.cols},
+                      dweight.data());
   checks.same("held dweight", dweight.data(), want_dweight.data(), dweight.size());
 }
 
@@ -71,7 +72,7 @@ void check_held(Checks& checks, const Sizes& s) {
 void check_bits(Checks& checks, const Sizes& s) {
   const Buffer weight(s.rows * s.cols, 1), x(s.m * s.cols, 2), dy(s.m * s.rows, 3);
   const FloatMatrix matrix = {weight.data(), s.rows, s.cols, s.cols};
-  const FloatMatrix dys = {dy.data(), s.m, s.rows, s.rows};
+  const ElementMatrix dys = {dy.data(), s.m, s.rows, s.rows};
   const ElementMatrix xs = {x.data(), s.m, s.cols, s.cols};
   Buffer y(s.m * s.rows, 4), dx(s.m * s.cols, 5), dweight(s.rows * s.cols, 6);
   Buffer y2(s.m * s.rows, 7), dx2(s.m * s.cols, 8), dweight2(s.rows * s.cols, 9);
@@ -109,7 +110,7 @@ void check_all(Checks& checks) {
   check_held(checks, {300, 70, 600});
   check_bits(checks, {70, 77, 130});
   Buffer dweight(6, 1);
-  rounded_grad_weight({nullptr, 0, 2, 2}, ElementMatrix{{}, 0, 3, 3}, dweight.data());
+  rounded_grad_weight({{}, 0, 2, 2}, ElementMatrix{{}, 0, 3, 3}, dweight.data());
   for (size_t i = 0; i < 6; ++i) checks.that("no rows", dweight[i] == 0);
 }
 

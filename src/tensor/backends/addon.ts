@@ -235,8 +235,9 @@ export interface AddonKernels<F extends Floats, I extends Ints>
 
   /**
    * losses [M] = logSumExp - logit of the target, of the logits h [M, cols] · weightᵀ + bias, made
-   * in chunks and never kept; target -1 gives 0. logSumExp [M] is kept for the gradient. With
-   * `rounded` an array's products are in bf16, as those of roundedLinear.
+   * in chunks; target -1 gives 0. logSumExp [M] is for the gradient, and `kept`, on the CPU, where
+   * the gradient is then made with the same bits without the logits' product. With `rounded` an
+   * array's products are in bf16, as those of roundedLinear.
    */
   crossEntropy(
     h: F,
@@ -247,6 +248,7 @@ export interface AddonKernels<F extends Floats, I extends Ints>
     logSumExp: F,
     cols: number,
     rounded: boolean,
+    kept?: F,
   ): void;
   /** dlosses [M] to dh [M, cols], and to dweight [rows, cols] and dbias [rows] where wanted. */
   crossEntropyGrad(
@@ -261,6 +263,7 @@ export interface AddonKernels<F extends Floats, I extends Ints>
     dbias: F | null,
     cols: number,
     rounded: boolean,
+    kept?: F,
   ): void;
 
   /** One update in place of parameter, m and v; step counts from 1; gradient is scaled first. */
@@ -314,6 +317,9 @@ export interface Addon extends AddonKernels<Float32Array, Int32Array> {
   /** Threads in use, the caller included: LLMKIT_THREADS, else the CPUs this process may use. */
   threads(): number;
   setThreads(count: number): void;
+
+  /** How many values crossEntropy keeps of m rows; 0 where they would be many, or its products are not packed. */
+  crossEntropyKept(weight: Matrix<Float32Array>, m: number, cols: number, rounded: boolean): number;
 
   /** Memory of any content that begins with a line of the cache, freed when it is collected. */
   alignedBuffer(sizeBytes: number): ArrayBuffer;

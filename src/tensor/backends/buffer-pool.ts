@@ -1,7 +1,7 @@
 /** Below this length arrays are pooled by exact length, above it by eighths of an octave. */
 const EXACT_LENGTHS = 256;
 /** What is in use and what waits for reuse may together exceed the peak use by this factor. */
-const HEADROOM = 1.25;
+const HEADROOM = 1.35;
 /** Arrays from this size on begin with a line of the cache: kernels write such past the caches. */
 const ALIGNED_BYTES = 2 ** 20;
 /** Free arrays up to this size in all are kept whatever the peak. */

@@ -95,6 +95,10 @@ export class CudaBackend
     return null;
   }
 
+  keptOfLoss(): number {
+    return 0;
+  }
+
   release(values: DeviceFloats): void {
     this.addon.release(values);
   }

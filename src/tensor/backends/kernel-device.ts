@@ -1,7 +1,7 @@
 import type { Held } from '../ops/held.js';
 import type { DataType, TensorInfo } from '../tfjs.js';
 import type { Weight } from '../weight.js';
-import type { AddonKernels, WeightHandle } from './addon.js';
+import type { AddonKernels, Matrix, WeightHandle } from './addon.js';
 import type { Elements, Floats, Ints } from './arrays.js';
 
 /** A block of a tensor that goes into another: where it starts and how far apart neighbours along each axis lie. */
@@ -44,6 +44,8 @@ export interface KernelDevice<F extends Floats, I extends Ints> {
   /** Memory of any content for a product within the kernel, which functions of a GPU make room for themselves: null there. */
   roomForProduct(length: number): F | null;
   release(values: F): void;
+  /** How many values crossEntropy is to keep of M rows for its gradient; 0 on a GPU. */
+  keptOfLoss(weight: Matrix<F>, M: number, cols: number, rounded: boolean): number;
 
   /** The values of a float32 tensor; only for reading, only within the kernel. What is held as bf16 is widened. */
   floats(x: TensorInfo): F;

@@ -3,7 +3,7 @@ import type { Compute } from '../compute.js';
 import type { Held, HoldingBackend } from '../ops/held.js';
 import * as tf from '../tfjs.js';
 import type { PackedUse, Weight, WeightData, WeightForm } from '../weight.js';
-import type { Addon, RecordingHandle, WeightHandle } from './addon.js';
+import type { Addon, Matrix, RecordingHandle, WeightHandle } from './addon.js';
 import type { Elements } from './arrays.js';
 import { BufferPool } from './buffer-pool.js';
 import type { Assembly, BlockMove, KernelDevice } from './kernel-device.js';
@@ -136,6 +136,10 @@ export class NativeBackend
 
   release(values: Float32Array): void {
     this.#pool.release(values);
+  }
+
+  keptOfLoss(weight: Matrix<Float32Array>, M: number, cols: number, rounded: boolean): number {
+    return this.addon.crossEntropyKept(weight, M, cols, rounded);
   }
 
   assembles(dtype: tf.DataType): boolean {

@@ -61,6 +61,7 @@ const ADDON_FUNCTIONS: Readonly<Record<keyof Addon, true>> = {
   createWeight: true,
   crossEntropy: true,
   crossEntropyGrad: true,
+  crossEntropyKept: true,
   dequantizeRows: true,
   disposeKvCache: true,
   disposeWeight: true,

@@ -6,9 +6,12 @@ import { expectShape, hasKernel, runKernel } from './fused.js';
 import { frozenGradInput, linear, matrixShape } from './linear.js';
 import { roundedLinear } from './rounded-linear.js';
 
-/** Inputs h, targets, weight?, bias?; attributes weight?, rounded; outputs losses [M] and logSumExp [M]. */
+/**
+ * Inputs h, targets, weight?, bias?; attributes weight?, rounded, keeps; outputs losses [M] and logSumExp [M], and with
+ * `keeps` what a backend may keep for the gradient.
+ */
 export const CROSS_ENTROPY = 'LlmkitCrossEntropy';
-/** Inputs h, targets, logSumExp, dy, weight?, bias?; outputs dh, then dweight and dbias if given. */
+/** Inputs h, targets, logSumExp, dy, weight?, bias?, kept?; outputs dh, then dweight and dbias if given. */
 export const CROSS_ENTROPY_GRAD = 'LlmkitCrossEntropyGrad';
 
 /** The output projection that a loss is fused with, its input and its targets. */
@@ -23,7 +26,8 @@ export interface Head {
 
 /**
  * Cross-entropy fused with the output projection: −log softmax(h · Wᵀ + bias)[target] of each row.
- * The [M, V] logits are not kept for the gradient. A frozen `Weight` gets none; a tensor does.
+ * The [M, V] logits are not kept for the gradient, unless they are small and a backend does. A frozen `Weight` gets
+ * none; a tensor does.
  *
  * @param h [M, D]
  * @param weight [V, D]
@@ -46,13 +50,16 @@ export function crossEntropy(
   if (bias !== undefined) expectShape('crossEntropy: bias', bias.shape, [V]);
   checkTargets('crossEntropy', targets, [-1, V]);
   const inputs = [h, ...(weight instanceof Weight ? [] : [weight]), ...(bias ? [bias] : [])];
+  const keeps = tf.engine().isTapeOn();
   const lossOf = tf.customGrad((...args) => {
     const save = args[inputs.length] as tf.GradSaveFunc;
-    const [losses, logSumExp] = lossesOf({ h, weight, bias, targets, rounded });
-    save([...inputs, targets, logSumExp]);
+    const [losses, ...sums] = lossesOf({ h, weight, bias, targets, rounded }, keeps);
+    save([...inputs, targets, ...sums]);
     const gradFunc = (dy: tf.Tensor | tf.Tensor[], saved: tf.Tensor[]) => {
-      const head = { ...headOf(saved, weight, bias !== undefined), rounded };
-      return gradientsOf(head, saved[saved.length - 1] as tf.Tensor1D, dy as tf.Tensor1D);
+      const [targets, logSumExp, kept] = saved.slice(inputs.length) as tf.Tensor1D[];
+      const head = { ...headOf(saved, weight, bias !== undefined), targets, rounded } as Head;
+      const sums = { logSumExp: logSumExp as tf.Tensor1D, ...(kept && { kept }) };
+      return gradientsOf(head, sums, dy as tf.Tensor1D);
     };
     return { value: losses, gradFunc };
   });
@@ -70,26 +77,33 @@ export function checkTargets(
   throw new LlmkitError('shape', `${what}: targets must be in ${least}..${V - 1}, got ${wrong}`);
 }
 
-/** The head again, of what was saved: h, weight?, bias?, targets, logSumExp. */
+/** The head's input and parameters again, of what was saved: h, weight?, bias?. */
 function headOf(
   saved: tf.Tensor[],
   weight: Weight | tf.Tensor2D,
   hasBias: boolean,
-): Omit<Head, 'rounded'> {
+): Pick<Head, 'h' | 'weight' | 'bias'> {
   const frozen = weight instanceof Weight;
   return {
     h: saved[0] as tf.Tensor2D,
     weight: frozen ? weight : (saved[1] as tf.Tensor2D),
     bias: hasBias ? (saved[frozen ? 1 : 2] as tf.Tensor1D) : undefined,
-    targets: saved[saved.length - 2] as tf.Tensor1D,
   };
 }
 
-/** Losses [M] and the logarithm of the softmax's denominator [M]. */
-function lossesOf(head: Head): [losses: tf.Tensor1D, logSumExp: tf.Tensor1D] {
+/** What the gradient is made of: the logarithm of the softmax's denominator [M], and what was kept, if anything. */
+interface Sums {
+  readonly logSumExp: tf.Tensor1D;
+  readonly kept?: tf.Tensor1D;
+}
+
+/** Losses [M] and the tensors of `Sums`. */
+function lossesOf(head: Head, keeps: boolean): [losses: tf.Tensor1D, ...sums: tf.Tensor1D[]] {
   const { targets } = head;
   if (hasKernel(CROSS_ENTROPY)) {
-    return runKernel<tf.Tensor[]>(CROSS_ENTROPY, kernelCall(head)) as [tf.Tensor1D, tf.Tensor1D];
+    const { inputs, attrs } = kernelCall(head);
+    const call = { inputs, attrs: { ...attrs, keeps } };
+    return runKernel<tf.Tensor[]>(CROSS_ENTROPY, call) as [tf.Tensor1D, ...tf.Tensor1D[]];
   }
   const logits = logitsOf(head);
   const logSumExp = tf.logSumExp(logits, -1) as tf.Tensor1D;
@@ -104,11 +118,12 @@ export function logitsOf({ h, weight, bias, rounded }: Head): tf.Tensor {
 }
 
 /** Gradients of h, of the weight if it is a tensor, of the bias if there is one. */
-function gradientsOf(head: Head, logSumExp: tf.Tensor1D, dy: tf.Tensor1D): tf.Tensor[] {
+function gradientsOf(head: Head, sums: Sums, dy: tf.Tensor1D): tf.Tensor[] {
   const { h, weight, bias, targets, rounded } = head;
   if (hasKernel(CROSS_ENTROPY_GRAD)) {
-    return runKernel<tf.Tensor[]>(CROSS_ENTROPY_GRAD, kernelCall(head, { logSumExp, dy }));
+    return runKernel<tf.Tensor[]>(CROSS_ENTROPY_GRAD, kernelCall(head, { ...sums, dy }));
   }
+  const { logSumExp } = sums;
   return tf.tidy(() => {
     const softmax = tf.exp(tf.sub(logitsOf(head), tf.expandDims(logSumExp, 1)));
     const scale = tf.expandDims(tf.mul(dy, counted(targets)), 1);

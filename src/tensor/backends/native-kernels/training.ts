@@ -30,6 +30,10 @@ const crossEntropy: NativeKernel = (params, native) => {
   const ids = native.ints(targets);
   const losses = native.output([ids.length], ids.length);
   const logSumExp = native.output([ids.length], ids.length);
+  const rounded = isRounded(params);
+  const { keeps } = params.attrs as { keeps?: boolean };
+  const length = keeps ? native.keptOfLoss(matrix, ids.length, cols, rounded) : 0;
+  const kept = length === 0 ? undefined : native.output([length], length);
   native.addon.crossEntropy(
     native.floats(h),
     matrix,
@@ -38,9 +42,10 @@ const crossEntropy: NativeKernel = (params, native) => {
     losses.values,
     logSumExp.values,
     cols,
-    isRounded(params),
+    rounded,
+    kept?.values,
   );
-  return [losses.info, logSumExp.info];
+  return [losses, logSumExp, kept].flatMap((made) => made?.info ?? []);
 };
 
 const tokenScores: HostKernel = (params, native) => {
@@ -64,10 +69,10 @@ const tokenScores: HostKernel = (params, native) => {
 };
 
 const crossEntropyGrad: NativeKernel = (params, native) => {
-  const { h, targets, logSumExp, dy } = params.inputs as Record<
+  const { h, targets, logSumExp, dy, kept } = params.inputs as Record<
     'h' | 'targets' | 'logSumExp' | 'dy',
     TensorInfo
-  >;
+  > & { kept?: TensorInfo };
   const { matrix, rows, cols } = matrixOf(native, params);
   const bias = optional(native, params.inputs, 'bias');
   const values = native.floats(h);
@@ -87,6 +92,7 @@ const crossEntropyGrad: NativeKernel = (params, native) => {
     dbias?.values ?? null,
     cols,
     isRounded(params),
+    kept && native.floats(kept),
   );
   return [dh, dweight, dbias].flatMap((gradient) => gradient?.info ?? []);
 };

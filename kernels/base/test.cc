@@ -1,8 +1,12 @@
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstring>
 #include <fstream>
+#include <iterator>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -12,6 +16,7 @@
 #include "base/mapped_file.h"
 #include "base/parallel.h"
 #include "base/scratch.h"
+#include "base/write_direct.h"
 #include "testing/testing.h"
 
 using namespace llmkit;
@@ -173,12 +178,53 @@ void check_huge_buffers(Checks& checks) {
   checks.that("kept alone", moved.size() == size_t{3} << 20 && all_are(moved, 3));
 }
 
+/// Parts of a file, written with and without a descriptor past the system's memory.
+void check_direct_writes(Checks& checks, const std::string& folder) {
+  const std::string path = folder + "/direct", text = [] {
+    std::string bytes(3 << 20, '-');
+    for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<char>('a' + i * i % 23);
+    return bytes;
+  }();
+#ifdef O_DIRECT
+  constexpr int kDirect = O_DIRECT;
+#else
+  constexpr int kDirect = 0;
+#endif
+  for (const int flag : {kDirect, -1}) {
+    const int file = ::open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC, 0600);
+    // Not every file system has one: without it all is written as usual.
+    const int direct = flag == -1 ? -1 : ::open(path.c_str(), O_WRONLY | flag);
+    const size_t ends[] = {0, 1, 4096, 4100, 12288, 12289, (size_t{1} << 20) + 5, text.size()};
+    for (size_t i = 1; i < std::size(ends); ++i) {
+      const char* const part = text.data() + ends[i - 1];
+      const auto fill = [&](size_t at, size_t size, void* out) {
+        std::memcpy(out, part + at, size);
+        return std::string();
+      };
+      const std::string problem =
+          write_direct({file, direct}, ends[i - 1], ends[i] - ends[i - 1], fill);
+      checks.that("written", problem.empty());
+    }
+    std::string read(text.size() + 1, ' ');
+    const ssize_t count = ::pread(file, read.data(), read.size(), 0);
+    read.resize(count < 0 ? 0 : static_cast<size_t>(count));
+    checks.that("what was written", read == text);
+    const auto fails = [](size_t, size_t, void*) { return std::string("no"); };
+    checks.that("a piece is missing", write_direct({file, direct}, 0, 9, fails) == "no");
+    ::close(direct);
+    ::close(file);
+  }
+  const auto nothing = [](size_t, size_t, void*) { return std::string(); };
+  checks.that("no file", !write_direct({-1, -1}, 0, 9, nothing).empty());
+}
+
 void check_all(Checks& checks) {
   char pattern[] = "/tmp/llmkit-test-XXXXXX";
   const std::string folder = mkdtemp(pattern);
   check_cgroups(checks, folder);
   check_mapped_file(checks, folder);
   check_huge_buffers(checks);
+  check_direct_writes(checks, folder);
   check_pool(checks);
   checks.that("at least one CPU", available_cpus() >= 1);
   float* const first = scratch(Scratch::kScores, 10);

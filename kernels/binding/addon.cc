@@ -11,6 +11,7 @@ Napi::Object init(Napi::Env, Napi::Object exports) {
   add_packed_weights(exports);
   add_quantization(exports);
   add_hashing(exports);
+  add_files(exports);
   add_layers(exports);
   add_attention(exports);
   add_training(exports);

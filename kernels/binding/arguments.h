@@ -169,6 +169,7 @@ void add_weights(Napi::Object exports);
 void add_packed_weights(Napi::Object exports);
 void add_quantization(Napi::Object exports);
 void add_hashing(Napi::Object exports);
+void add_files(Napi::Object exports);
 void add_layers(Napi::Object exports);
 void add_attention(Napi::Object exports);
 void add_training(Napi::Object exports);

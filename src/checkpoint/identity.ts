@@ -10,7 +10,7 @@ const PIECE_BYTES = 2 ** 22;
 /** Tensors of less are hashed sooner than a thread is asked. */
 const THREAD_BYTES = 2 ** 20;
 /** Tensors that `hashRanges` hashes at a time on a thread. */
-const LANES = 16;
+const LANES = 32;
 
 /** What the identity of a checkpoint knows of a tensor. */
 export interface HashedTensor {
@@ -31,19 +31,22 @@ export async function identityOf(checkpoint: Checkpoint): Promise<string> {
 
 /** Hashes every tensor of a checkpoint. */
 export function hashTensors(checkpoint: Checkpoint): Promise<HashedTensor[]> {
-  return withHashing(checkpoint, (hashing) => hashing);
+  return withHashing(checkpoint, (hashing) => hashing, threadsAtHand());
 }
 
 /**
  * Does work beside which every tensor of a checkpoint is hashed, several at a time; none stays in memory. When the work
  * fails the hashing ends too, so that the checkpoint may be closed.
+ *
+ * @param most threads; left out: half of those at hand, as the work wants some too
  */
 export async function withHashing<T>(
   checkpoint: Checkpoint,
   work: (hashing: Promise<HashedTensor[]>) => Promise<T>,
+  most = Math.ceil(threadsAtHand() / 2),
 ): Promise<T> {
   const tensors = [...checkpoint.tensors.values()];
-  const native = hashNatively(checkpoint, tensors);
+  const native = hashNatively(checkpoint, tensors, most);
   const threads = new HashThreads(threadsAtHand());
   const hash = async ({ name, sizeBytes }: StoredTensor): Promise<string> => {
     if (sizeBytes >= THREAD_BYTES) return threads.sha256(checkpoint.range(name));
@@ -71,8 +74,12 @@ interface NativeHashes {
   stop(): Promise<void>;
 }
 
-function hashNatively(checkpoint: Checkpoint, tensors: readonly StoredTensor[]): NativeHashes {
-  const threads = Math.min(threadsAtHand(), Math.ceil(tensors.length / LANES)) || 1;
+function hashNatively(
+  checkpoint: Checkpoint,
+  tensors: readonly StoredTensor[],
+  most: number,
+): NativeHashes {
+  const threads = Math.min(most, Math.ceil(tensors.length / LANES)) || 1;
   const ranges = tensors.flatMap(({ name }) => {
     const { descriptor, offset, sizeBytes } = checkpoint.range(name);
     return [descriptor, offset, sizeBytes];

@@ -149,7 +149,8 @@ export class CheckpointWriter {
   }
 
   #fileOf(shard: Shard): Promise<FlushedFile> {
-    shard.file ??= FlushedFile.create(join(this.#folder, shard.name));
+    const sizeBytes = shard.headerBytes + dataBytes(shard.slots);
+    shard.file ??= FlushedFile.create(join(this.#folder, shard.name), sizeBytes);
     return shard.file;
   }
 
@@ -165,9 +166,10 @@ export class CheckpointWriter {
     }
     const file = await this.#fileOf(shard);
     await file.write(headerOf(shard.slots, this.#metadata, shard.headerBytes), 0);
-    await file.close();
+    const sizeBytes = shard.headerBytes + dataBytes(shard.slots);
+    await file.close(sizeBytes);
     delete shard.file;
-    return shard.headerBytes + dataBytes(shard.slots);
+    return sizeBytes;
   }
 
   #index(): string {

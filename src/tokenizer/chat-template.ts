@@ -36,7 +36,7 @@ export function parseChatTemplate(
   const template = attempt(`${where}: the chat template is not valid`, () => new Template(source));
   return {
     source,
-    hash: createHash('sha256').update(source).digest('hex'),
+    hash: hashChatTemplate(source),
     render(messages, { addGenerationPrompt }) {
       const values = { ...variables, messages, add_generation_prompt: addGenerationPrompt };
       return attempt(`${where}: the chat template refuses the messages`, () =>
@@ -44,6 +44,11 @@ export function parseChatTemplate(
       );
     },
   };
+}
+
+/** `ChatTemplate.hash` of a source. */
+export function hashChatTemplate(source: string): string {
+  return createHash('sha256').update(source).digest('hex');
 }
 
 function attempt<T>(problem: string, run: () => T): T {

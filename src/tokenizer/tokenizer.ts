@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { LlmkitError } from '../errors.js';
 import { byteOf, fixByteFallback } from './byte-fallback.js';
 import { fixByteLevel } from './byte-level.js';
-import { type ChatTemplate, parseChatTemplate } from './chat-template.js';
+import { type ChatTemplate, hashChatTemplate, parseChatTemplate } from './chat-template.js';
 import { createLibraryTokenizer, type LibraryTokenizer } from './library.js';
 import { specialTokensOf } from './special-tokens.js';
 import { createStreamDecoder, type StreamDecoder } from './stream-decoder.js';
@@ -54,8 +54,27 @@ export async function loadTokenizer(folder: string): Promise<Tokenizer> {
     eosIds: special.eosIds,
     ...(special.padId !== undefined && { padId: special.padId }),
     ...(chat && { chatTemplate: parseChatTemplate(chat.source, special.texts, chat.where) }),
-    hash: createHash('sha256').update(files.tokenizerText).digest('hex'),
+    hash: sha256(files.tokenizerText),
   };
+}
+
+/**
+ * What identifies the tokenizer of a folder, without making one: for those who only note it.
+ *
+ * @returns the hashes of `Tokenizer` and of its chat template
+ * @throws LlmkitError `checkpoint` when tokenizer.json is missing or a file is broken
+ */
+export async function hashTokenizer(
+  folder: string,
+): Promise<{ readonly hash: string; readonly chatTemplateHash?: string }> {
+  const files = await readTokenizerFiles(folder);
+  const hash = sha256(files.tokenizerText);
+  const chat = templateOf(files, folder);
+  return chat ? { hash, chatTemplateHash: hashChatTemplate(chat.source) } : { hash };
+}
+
+function sha256(text: string): string {
+  return createHash('sha256').update(text).digest('hex');
 }
 
 function build(files: TokenizerFiles, path: string): LibraryTokenizer {

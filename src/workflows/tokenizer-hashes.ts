@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { loadTokenizer } from '../tokenizer/tokenizer.js';
+import { hashTokenizer } from '../tokenizer/tokenizer.js';
 import type { Manifest } from './manifest.js';
 
 /** What a manifest says of a folder's tokenizer; nothing where it has none. */
@@ -8,6 +8,6 @@ export async function tokenizerHashes(
   folder: string,
 ): Promise<Pick<Manifest, 'tokenizer' | 'chat_template'>> {
   if (!existsSync(join(folder, 'tokenizer.json'))) return {};
-  const { hash, chatTemplate } = await loadTokenizer(folder);
-  return { tokenizer: hash, ...(chatTemplate && { chat_template: chatTemplate.hash }) };
+  const { hash, chatTemplateHash } = await hashTokenizer(folder);
+  return { tokenizer: hash, ...(chatTemplateHash && { chat_template: chatTemplateHash }) };
 }

@@ -24,7 +24,7 @@ inline Words majority(Words a, Words b, Words c) {
 inline Words sum(Words a, Words b) { return _mm512_add_epi32(a, b); }
 
 /// The 16 words of a block of every message.
-inline void load_blocks(const uint8_t* const (&blocks)[16], size_t offset, Words (&w)[16]) {
+inline void load_blocks(const uint8_t* const* blocks, size_t offset, Words (&w)[16]) {
   // The bytes of a word are the highest first.
   const Words order = _mm512_set4_epi32(0x0c0d0e0f, 0x08090a0b, 0x04050607, 0x00010203);
   Vec rows[16];
@@ -33,43 +33,64 @@ inline void load_blocks(const uint8_t* const (&blocks)[16], size_t offset, Words
   for (int i = 0; i < 16; ++i) w[i] = _mm512_shuffle_epi8(as_int(rows[i]).v, order);
 }
 
-/// Sixteen rounds. The letters of the standard, a to h, move on by one place a round: here the
-/// places stay and `s` is read from another one.
+/// A round. The letters of the standard, a to h, move on by one place: here the places stay and `s`
+/// is read from another one.
 template <bool kSchedules>
-inline void sixteen_rounds(const uint32_t* constants, Words (&w)[16], Words (&s)[8]) {
+inline void one_round(uint32_t constant, int r, Words (&w)[16], Words (&s)[8]) {
+  const auto letter = [&](int i) -> Words& { return s[(i - r + 16) % 8]; };
+  Words &d = letter(3), &h = letter(7);
+  const Words a = letter(0), e = letter(4);
+  // What a round hands to the next is added last, to sums that were ready before.
+  const Words known = sum(h, sum(w[r], _mm512_set1_epi32(static_cast<int>(constant))));
+  const Words chosen = choose(e, letter(5), letter(6)), turned = rotations<6, 11, 25>(e);
+  const Words one = sum(sum(known, chosen), turned);
+  d = sum(sum(sum(d, known), chosen), turned);
+  h = sum(sum(one, majority(a, letter(1), letter(2))), rotations<2, 13, 22>(a));
+  if constexpr (kSchedules)
+    w[r] = sum(sum(w[r], rotations_and_shift<7, 18, 3>(w[(r + 1) % 16])),
+               sum(w[(r + 9) % 16], rotations_and_shift<17, 19, 10>(w[(r + 14) % 16])));
+}
+
+template <bool kSchedules, int kStreams>
+inline void sixteen_rounds(const uint32_t* constants, Words (&w)[kStreams][16],
+                           Words (&s)[kStreams][8]) {
 #pragma GCC unroll 16
   for (int r = 0; r < 16; ++r) {
-    const auto letter = [&](int i) -> Words& { return s[(i - r + 16) % 8]; };
-    Words &d = letter(3), &h = letter(7);
-    const Words a = letter(0), e = letter(4);
-    // What a round hands to the next is added last, to sums that were ready before.
-    const Words known = sum(h, sum(w[r], _mm512_set1_epi32(static_cast<int>(constants[r]))));
-    const Words chosen = choose(e, letter(5), letter(6)), turned = rotations<6, 11, 25>(e);
-    const Words one = sum(sum(known, chosen), turned);
-    d = sum(sum(sum(d, known), chosen), turned);
-    h = sum(sum(one, majority(a, letter(1), letter(2))), rotations<2, 13, 22>(a));
-    if constexpr (kSchedules)
-      w[r] = sum(sum(w[r], rotations_and_shift<7, 18, 3>(w[(r + 1) % 16])),
-                 sum(w[(r + 9) % 16], rotations_and_shift<17, 19, 10>(w[(r + 14) % 16])));
+#pragma GCC unroll 2
+    for (int i = 0; i < kStreams; ++i) one_round<kSchedules>(constants[r], r, w[i], s[i]);
   }
+}
+
+template <int kStreams>
+inline void hash_blocks(Sha256States* states, const uint8_t* const* blocks, size_t count) {
+  Words s[kStreams][8];
+  for (int i = 0; i < kStreams; ++i)
+    for (int word = 0; word < 8; ++word) s[i][word] = _mm512_load_si512(states[i].words[word]);
+  for (size_t block = 0; block < count; ++block) {
+    Words w[kStreams][16], before[kStreams][8];
+    for (int i = 0; i < kStreams; ++i) {
+      load_blocks(blocks + 16 * i, block * Sha256States::kBlockBytes, w[i]);
+      for (int word = 0; word < 8; ++word) before[i][word] = s[i][word];
+    }
+    for (int round = 0; round < 48; round += 16)
+      sixteen_rounds<true>(kSha256Constants + round, w, s);
+    sixteen_rounds<false>(kSha256Constants + 48, w, s);
+    for (int i = 0; i < kStreams; ++i)
+      for (int word = 0; word < 8; ++word) s[i][word] = sum(s[i][word], before[i][word]);
+  }
+  for (int i = 0; i < kStreams; ++i)
+    for (int word = 0; word < 8; ++word) _mm512_store_si512(states[i].words[word], s[i][word]);
 }
 
 }  // namespace
 
-void sha256_blocks_avx512(Sha256States& states,
-                          const uint8_t* const (&blocks)[Sha256States::kLanes], size_t count) {
-  Words s[8];
-  for (int i = 0; i < 8; ++i) s[i] = _mm512_load_si512(states.words[i]);
-  for (size_t block = 0; block < count; ++block) {
-    Words w[16], before[8];
-    load_blocks(blocks, block * Sha256States::kBlockBytes, w);
-    for (int i = 0; i < 8; ++i) before[i] = s[i];
-    for (int round = 0; round < 48; round += 16)
-      sixteen_rounds<true>(kSha256Constants + round, w, s);
-    sixteen_rounds<false>(kSha256Constants + 48, w, s);
-    for (int i = 0; i < 8; ++i) s[i] = sum(s[i], before[i]);
-  }
-  for (int i = 0; i < 8; ++i) _mm512_store_si512(states.words[i], s[i]);
+void sha256_blocks_avx512(Sha256States& states, const uint8_t* const* blocks, size_t count) {
+  hash_blocks<1>(&states, blocks, count);
+}
+
+void sha256_blocks_pair_avx512(Sha256States (&states)[2], const uint8_t* const* blocks,
+                               size_t count) {
+  hash_blocks<2>(states, blocks, count);
 }
 
 __attribute__((target("sha"))) void sha256_blocks_one(Sha256States& states, size_t lane,

@@ -17,10 +17,12 @@ namespace llmkit {
 namespace {
 
 constexpr size_t kLanes = Sha256States::kLanes, kBlock = Sha256States::kBlockBytes;
-/// Read at one time: the pieces of 16 lanes stay in a second-level cache.
-constexpr size_t kPieceBytes = size_t{64} << 10;
+/// Messages that a thread hashes at one time: the lanes of two vectors.
+constexpr size_t kMessages = 2 * kLanes;
+/// Read at one time: the pieces of all lanes stay in a second-level cache.
+constexpr size_t kPieceBytes = size_t{32} << 10;
 /// Of a message, asked for ahead: whole pieces.
-constexpr size_t kAheadBytes = 16 * kPieceBytes;
+constexpr size_t kAheadBytes = 32 * kPieceBytes;
 
 /// So few messages are hashed sooner one after the other, by the processor's own instructions: five
 /// on Zen 5, six to nine on Intel's.
@@ -44,7 +46,7 @@ bool has_sha() {
 #endif
 }
 
-/// Has the system read what is wanted soon: 16 messages in turns do not look like one that is read
+/// Has the system read what is wanted soon: 32 messages in turns do not look like one that is read
 /// from its begin to its end. Elsewhere than on Linux it is left to find out.
 void read_ahead([[maybe_unused]] int descriptor, [[maybe_unused]] uint64_t offset,
                 [[maybe_unused]] uint64_t size) {
@@ -69,6 +71,10 @@ const uint32_t kSha256Constants[64] = {
 
 void Sha256States::begin(size_t lane) {
   for (size_t i = 0; i < 8; ++i) words[i][lane] = kBegin[i];
+}
+
+void Sha256States::take(size_t lane, const Sha256States& other, size_t from) {
+  for (size_t i = 0; i < 8; ++i) words[i][lane] = other.words[i][from];
 }
 
 bool hashes_in_lanes() {
@@ -168,50 +174,99 @@ std::string RangeHashes::problem() const {
   return problem_;
 }
 
-void RangeHashes::work() {
 #ifdef LLMKIT_BUILD_AVX512
-  static const bool alone = has_sha();
-  Sha256States states = {};
-  std::vector<Lane> lanes(kLanes);
-  const auto advance = [&](size_t i) {
-    Lane& lane = lanes[i];
+
+/// The messages that a thread hashes at one time.
+class RangeHashes::Lanes {
+ public:
+  explicit Lanes(RangeHashes& ranges) : ranges_(ranges) {}
+
+  /// Hashes what is in memory of the messages. False when there are no more, or a problem.
+  bool advance() {
+    static const bool has_instructions = has_sha();
+    size_t busy = 0;
+    for (size_t i = 0; i < kMessages; ++i) {
+      if (lanes_[i].blocks() == 0) refill(i);
+      busy += lanes_[i].busy();
+    }
+    if (busy == 0 || ranges_.stopped_) return false;
+    if (busy <= kLanes) gather();
+    if (has_instructions && busy <= kFewMessages)
+      hash_alone();
+    else
+      hash_together(busy <= kLanes ? kLanes : kMessages);
+    return true;
+  }
+
+ private:
+  /// The next piece of a lane's message, or of the next message.
+  void refill(size_t i) {
+    Lane& lane = lanes_[i];
+    Sha256States& states = states_[i / kLanes];
     if (lane.busy() && lane.complete()) {
+      uint8_t* const hash = ranges_.hashes_[lane.index()].data();
       for (size_t word = 0; word < 8; ++word)
-        store_big_endian(states.words[word][i], 4, hashes_[lane.index()].data() + 4 * word);
+        store_big_endian(states.words[word][i % kLanes], 4, hash + 4 * word);
       lane.end();
     }
     if (!lane.busy()) {
-      if (!take(lane)) return;
-      states.begin(i);
+      if (!ranges_.take(lane)) return;
+      states.begin(i % kLanes);
     }
     const std::string problem = lane.read();
-    if (!problem.empty()) fail(problem);
-  };
-  while (!stopped_) {
-    size_t count = SIZE_MAX, busy = 0;
-    const uint8_t* some = nullptr;  // for lanes without a message
-    for (size_t i = 0; i < kLanes; ++i) {
-      if (lanes[i].blocks() == 0) advance(i);
-      if (!lanes[i].busy()) continue;
-      count = std::min(count, lanes[i].blocks());
-      some = lanes[i].next();
-      ++busy;
-    }
-    if (some == nullptr || stopped_) return;
-    if (alone && busy <= kFewMessages) {
-      for (size_t i = 0; i < kLanes; ++i) {
-        const size_t blocks = lanes[i].blocks();
-        if (lanes[i].busy()) sha256_blocks_one(states, i, lanes[i].next(), blocks);
-        lanes[i].pass(blocks);
-      }
-      continue;
-    }
-    const uint8_t* from[kLanes];
-    for (size_t i = 0; i < kLanes; ++i) from[i] = lanes[i].busy() ? lanes[i].next() : some;
-    sha256_blocks_avx512(states, from, count);
-    for (Lane& lane : lanes) lane.pass(count);
+    if (!problem.empty()) ranges_.fail(problem);
   }
-#endif
+
+  /// Brings the messages of the second vector to lanes of the first that have none.
+  void gather() {
+    size_t free = 0;
+    for (size_t i = kLanes; i < kMessages; ++i) {
+      if (!lanes_[i].busy()) continue;
+      while (lanes_[free].busy()) ++free;
+      std::swap(lanes_[free], lanes_[i]);
+      states_[0].take(free, states_[1], i % kLanes);
+    }
+  }
+
+  void hash_alone() {
+    for (size_t i = 0; i < kLanes; ++i) {
+      const size_t blocks = lanes_[i].blocks();
+      if (lanes_[i].busy()) sha256_blocks_one(states_[0], i, lanes_[i].next(), blocks);
+      lanes_[i].pass(blocks);
+    }
+  }
+
+  void hash_together(size_t lanes) {
+    size_t count = SIZE_MAX;
+    const uint8_t* some = nullptr;  // for lanes without a message
+    for (size_t i = 0; i < lanes; ++i) {
+      if (!lanes_[i].busy()) continue;
+      count = std::min(count, lanes_[i].blocks());
+      some = lanes_[i].next();
+    }
+    const uint8_t* from[kMessages] = {};
+    for (size_t i = 0; i < lanes; ++i) from[i] = lanes_[i].busy() ? lanes_[i].next() : some;
+    if (lanes == kMessages)
+      sha256_blocks_pair_avx512(states_, from, count);
+    else
+      sha256_blocks_avx512(states_[0], from, count);
+    for (size_t i = 0; i < lanes; ++i) lanes_[i].pass(count);
+  }
+
+  RangeHashes& ranges_;
+  Sha256States states_[2] = {};
+  std::vector<Lane> lanes_ = std::vector<Lane>(kMessages);
+};
+
+void RangeHashes::work() {
+  Lanes lanes(*this);
+  while (!stopped_ && lanes.advance()) continue;
 }
+
+#else
+
+void RangeHashes::work() {}
+
+#endif
 
 }  // namespace llmkit

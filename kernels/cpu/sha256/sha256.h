@@ -11,7 +11,8 @@
 namespace llmkit {
 
 // sha256 of many messages at once. One message is a chain of dependent additions and rotations,
-// which leaves most of a core idle; in a vector of 16 lanes each is that of another message.
+// which leaves most of a core idle; in a vector of 16 lanes each is that of another message, and
+// the chains of two vectors fill what one leaves.
 
 /// The states of 16 messages: word by word, a lane for each message.
 struct Sha256States {
@@ -21,6 +22,8 @@ struct Sha256States {
 
   /// Begins a message in a lane.
   void begin(size_t lane);
+  /// Lane `from` of `other` becomes `lane`.
+  void take(size_t lane, const Sha256States& other, size_t from);
 };
 
 using Sha256 = std::array<uint8_t, 32>;
@@ -54,6 +57,8 @@ class RangeHashes {
 
  private:
   class Lane;
+
+  class Lanes;
 
   bool take(Lane& lane);
   void fail(const std::string& problem);

@@ -1,5 +1,6 @@
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <thread>
 
@@ -72,17 +73,21 @@ void check_problems(Checks& checks, const Bytes& file) {
 void check_all(Checks& checks) {
   check_reference(checks);
   if (!hashes_in_lanes()) return;
-  constexpr size_t kPiece = size_t{64} << 10;
+  constexpr size_t kPiece = size_t{32} << 10;
   const Bytes file((size_t{5} << 18) + 100);
   check_sizes(checks, file, {}, 1);
   check_sizes(checks, file, {0}, 1);
   // Around the padding's length, a block and a piece; more and fewer messages than lanes.
   std::vector<size_t> sizes = {1, 3, 55, 56, 57, 63, 64, 65, 119, 120, 128, 1000};
-  for (const size_t piece : {kPiece, 2 * kPiece, 16 * kPiece})
+  for (const size_t piece : {kPiece, 2 * kPiece, 32 * kPiece})
     for (const size_t more : {0, 8, 9, 10, 64, 65, 73}) sizes.push_back(piece - 9 + more);
   check_sizes(checks, file, sizes, 1);
   check_sizes(checks, file, sizes, 3);
-  check_sizes(checks, file, std::vector<size_t>(40, 3 * kPiece + 5), 2);
+  check_sizes(checks, file, std::vector<size_t>(80, 3 * kPiece + 5), 2);
+  // The last ones begin in lanes of the second vector, and end alone.
+  sizes.assign(40, 3 * kPiece + 5);
+  std::fill_n(sizes.begin(), 16, 4 * kPiece);
+  check_sizes(checks, file, sizes, 1);
   check_problems(checks, file);
 }
 

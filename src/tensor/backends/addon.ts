@@ -51,6 +51,17 @@ export interface MatrixFile {
   readonly offset: number;
 }
 
+/** Bytes of an open file. */
+export interface OpenRange extends MatrixFile {
+  readonly sizeBytes: number;
+}
+
+/** An open file by two descriptors, one of them opened with O_DIRECT. */
+export interface DirectFile {
+  readonly descriptor: number;
+  readonly direct: number;
+}
+
 /** How scales are chosen (kernels/cpu/quantize/quantize.h): the names of src/quant/methods. */
 export type RoundingMethod = 'rtn' | 'search';
 
@@ -362,7 +373,7 @@ export interface Addon extends AddonKernels<Float32Array, Int32Array> {
   usePacked(form: PackedForm, bytes: Uint8Array): WeightHandle;
 
   /**
-   * sha256 (hex) of ranges of open files, sixteen at a time on each of `threads` threads beside JavaScript.
+   * sha256 (hex) of ranges of open files, 32 at a time on each of `threads` threads beside JavaScript.
    *
    * @param ranges three numbers for each: descriptor, offset, size in bytes; the files stay open meanwhile
    * @returns the hashes in the ranges' order, or an Error with the system's message or once `stop` was called; null
@@ -372,6 +383,14 @@ export interface Addon extends AddonKernels<Float32Array, Int32Array> {
     ranges: readonly number[],
     threads: number,
   ): { readonly hashes: Promise<string[]>; stop(): void } | null;
+
+  /**
+   * Writes bytes, or a range of another file, beside JavaScript, which must leave them alone meanwhile. Most of it goes
+   * to the disk past the system's memory, where the file system can.
+   *
+   * @returns rejected with the system's message
+   */
+  writeDirect(file: DirectFile, position: number, source: Uint8Array | OpenRange): Promise<void>;
 
   /** Whether dequantizeRows can read a weight: every one that is not packed, and those that packing did not round. */
   hasRows(weight: WeightHandle): boolean;

@@ -45,6 +45,11 @@ export function hashRanges(...args: Parameters<Addon['hashRanges']>) {
   return addonLoads() ? loadAddon().hashRanges(...args) : null;
 }
 
+/** `writeDirect` of the addon, which must load. */
+export function writeDirect(...args: Parameters<Addon['writeDirect']>): Promise<void> {
+  return loadAddon().writeDirect(...args);
+}
+
 /** Lets go of the memory behind bytes of a mapped file until they are read again. */
 export function releasePages(bytes: Uint8Array): void {
   loadAddon().releasePages(bytes);

@@ -109,4 +109,5 @@ const ADDON_FUNCTIONS: Readonly<Record<keyof Addon, true>> = {
   transpose: true,
   unary: true,
   usePacked: true,
+  writeDirect: true,
 };

@@ -1,6 +1,6 @@
-import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { closeSync, openSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { expect, test } from 'vitest';
+import { expect, onTestFinished, test } from 'vitest';
 import { readSafetensors } from '../../../src/checkpoint/safetensors.js';
 import {
   CheckpointWriter,
@@ -8,6 +8,7 @@ import {
   type TensorSpec,
   writeSafetensors,
 } from '../../../src/checkpoint/writer.js';
+import { LlmkitError } from '../../../src/errors.js';
 import { temporaryFolder } from '../../helpers/temporary-folder.js';
 
 const SPECS: TensorSpec[] = [
@@ -61,6 +62,54 @@ test('shards: each within the limit, or one tensor; the index adds up', async ()
     const file = await readSafetensors(join(folder, shard));
     expect(file.bytes(name)).toEqual(bytesOf(name));
     file.close();
+  }
+});
+
+test('a large file, whatever way it takes to the disk, has the bytes that were written', async () => {
+  const folder = temporaryFolder();
+  const [sizes, most] = [{ small: 5, copied: (5 << 20) + 3, large: (6 << 20) + 4097 }, 20_000];
+  const specs = Object.entries(sizes).map(([name, size]): TensorSpec => {
+    return { name, dtype: 'U8', shape: [size] };
+  });
+  const state: TensorSpec = { name: 'state', dtype: 'U8', shape: [most], atMost: true };
+  const source = join(folder, 'source');
+  const written = Buffer.alloc(8 << 20, 0).map((_, i) => Math.imul(i, 2654435761) >>> 13);
+  writeFileSync(source, written);
+  const file = openSync(source, 'r');
+  onTestFinished(() => closeSync(file));
+  const writer = new CheckpointWriter(folder, [...specs, state]);
+  const { small, copied, large } = sizes;
+  await Promise.all([
+    writer.write('small', written.subarray(0, small)),
+    writer.copy('copied', { descriptor: file, offset: 7, sizeBytes: copied }),
+    writer.write('large', written.subarray(1, 1 + large)),
+    writer.write('state', written.subarray(0, 9)),
+  ]);
+  const { sizeBytes } = await writer.finish();
+  const path = join(folder, 'model.safetensors');
+  expect(statSync(path).size).toBe(sizeBytes); // room that was not needed is given back
+  const { bytes } = await readSafetensors(path).then((open) => ({
+    bytes: (name: string) => Buffer.from(open.bytes(name)),
+  }));
+  expect(bytes('small').equals(written.subarray(0, small))).toBe(true);
+  expect(bytes('copied').equals(written.subarray(7, 7 + copied))).toBe(true);
+  expect(bytes('large').equals(written.subarray(1, 1 + large))).toBe(true);
+  expect(bytes('state').equals(written.subarray(0, 9))).toBe(true);
+});
+
+test('a copy that ends before its tensor is refused', async () => {
+  const folder = temporaryFolder();
+  const source = join(folder, 'source');
+  writeFileSync(source, new Uint8Array(100));
+  const file = openSync(source, 'r');
+  onTestFinished(() => closeSync(file));
+  for (const size of [101, 9 << 20]) {
+    const writer = new CheckpointWriter(temporaryFolder(), [
+      { name: 'copied', dtype: 'U8', shape: [size] },
+    ]);
+    const copy = writer.copy('copied', { descriptor: file, offset: 0, sizeBytes: size });
+    await expect(copy).rejects.toThrow(LlmkitError);
+    await writer.abort();
   }
 });
 

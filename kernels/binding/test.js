@@ -177,27 +177,6 @@ function checkMapping(folder) {
   assert.throws(() => addon.mapFile(path.join(folder, 'none')), /none: No such file/);
 }
 
-/** Bytes, and those of a file, written to another file. Both descriptors may be one. */
-async function checkDirectWrites(folder) {
-  const [from, to] = [path.join(folder, 'from'), path.join(folder, 'to')];
-  const bytes = Uint8Array.from({ length: 9000 }, (_, i) => (i * i) % 251);
-  writeFileSync(from, bytes);
-  const [source, descriptor] = [openSync(from, 'r'), openSync(to, 'w')];
-  const file = { descriptor, direct: descriptor };
-  const range = { descriptor: source, offset: 3000, sizeBytes: 6000 };
-  await addon.writeDirect(file, 3000, range);
-  await addon.writeDirect(file, 0, bytes.subarray(0, 3000));
-  assert.deepEqual(readFileSync(to), Buffer.from(bytes));
-  const beyond = { ...range, sizeBytes: 6001 };
-  await assert.rejects(addon.writeDirect(file, 0, beyond), /shorter than it was/);
-  assert.throws(() => addon.writeDirect(file, -1, bytes), RangeError);
-  assert.throws(() => addon.writeDirect(file, 0, { ...range, offset: -1 }), RangeError);
-  assert.throws(() => addon.writeDirect(file, 0, new Float32Array(1)), TypeError);
-  assert.throws(() => addon.writeDirect(null, 0, bytes), TypeError);
-  closeSync(source);
-  closeSync(descriptor);
-}
-
 /** Parts that are put together again, and parts that do not fit. */
 function checkPackedWeights(file) {
   const codes = new Uint8Array(8).fill(0x9a);
@@ -448,7 +427,6 @@ try {
   await checkNoMemory(path.join(folder, 'large'));
   await checkQuantization();
   await checkHashing();
-  await checkDirectWrites(folder);
   checkProcesses();
   await checkWorkers();
 } finally {

@@ -56,7 +56,7 @@ size_t most_blocks(const AttentionArgs& p) {
 void decode(const AttentionArgs& p, const KvCache& cache, float* y) {
   const AttentionKernels& kernels = attention_kernels();
   const size_t group = p.H / p.K, queries = p.B * p.T * p.K, blocks = most_blocks(p);
-  const size_t part = kernels.part_size(group, p.E), work = kKeyBlock * (group + 4) * p.E / 2;
+  const size_t part = kernels.part_size(group, p.E), work = kKeyBlock * (group + 4) * p.E;
   float* const parts = scratch(Scratch::kPages, queries * blocks * part);
   const auto task_of = [&](size_t query, size_t block) {
     return DecodeTask{query / p.K / p.T, query / p.K % p.T, query % p.K, block};

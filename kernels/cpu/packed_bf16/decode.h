@@ -14,17 +14,20 @@ namespace {  // a copy per instruction set
 #if defined(__AVX512F__)
 constexpr int kFewRows = 8, kFewChains = 12, kPlainChains = 16;
 constexpr int kPlainRows = 6, kCodedTiles = 2, kPlainTiles = 4;
-// Twice 14 sums, where columns are one register each: 12 chains keep no two dot products busy whose
-// results take 6 cycles (Zen 5).
-constexpr int kCodedRows = sizeof(Columns) == sizeof(Vec) ? 7 : 6;
+// 16 sums of a group, where columns are one register each: 14 chains keep no two dot products busy
+// whose results take 6 cycles (Zen 5), and 16 leave registers for 12 of the 16 results. Zero points
+// need registers too.
+constexpr bool kOneRegister = sizeof(Columns) == sizeof(Vec);
+constexpr int kCodedRows = kOneRegister ? 8 : 6, kZeroRows = kOneRegister ? 7 : 6;
+constexpr int kHeldResults = kOneRegister ? 12 : 24;
 #elif defined(__AVX2__) || defined(__ARM_FEATURE_DOTPROD)
 constexpr int kFewRows = 4, kFewChains = 4, kPlainChains = 4;
 constexpr int kPlainRows = 6, kCodedTiles = 1, kPlainTiles = 1;
-constexpr int kCodedRows = kPlainRows;
+constexpr int kCodedRows = kPlainRows, kZeroRows = kPlainRows, kHeldResults = kPlainRows;
 #else
 constexpr int kFewRows = 2, kFewChains = 1, kPlainChains = 1;
 constexpr int kPlainRows = 2, kCodedTiles = 1, kPlainTiles = 1;
-constexpr int kCodedRows = kPlainRows;
+constexpr int kCodedRows = kPlainRows, kZeroRows = kPlainRows, kHeldResults = kPlainRows;
 #endif
 /// Bytes of a panel of decoded columns, most of the second-level cache of a processor: the fewer
 /// panels there are, the less often sums are put aside.

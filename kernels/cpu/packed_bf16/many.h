@@ -80,12 +80,42 @@ inline void multiply_pairs(const Value* (&w)[kTiles], size_t pairs, RowPointers<
   }
 }
 
+/// Results of a block: as many in registers as have room beside the sums of a group, the others in
+/// memory.
+template <int kRows, int kTiles>
+class Results {
+ public:
+  explicit Results(Vec (&memory)[kRows][kTiles]) : memory_(memory) {
+#pragma GCC unroll 32
+    for (int i = 0; i < kHeld; ++i) held_[i] = memory[i / kTiles][i % kTiles];
+  }
+  void add_product(int r, int t, Vec a, Vec b) {
+    const int i = r * kTiles + t;
+    if (i < kHeld) {
+      held_[i] = fma(a, b, held_[i]);
+    } else {
+      memory_[r][t] = fma(a, b, memory_[r][t]);
+      __asm__("" : "+m"(memory_[r][t]));  // or the compiler would hold it and put others aside
+    }
+  }
+  void put_back() {
+#pragma GCC unroll 32
+    for (int i = 0; i < kHeld; ++i) memory_[i / kTiles][i % kTiles] = held_[i];
+  }
+
+ private:
+  static constexpr int kAll = kRows * kTiles;
+  static constexpr int kHeld = kRows < kCodedRows ? kAll : std::min(kAll, kHeldResults);
+  Vec held_[kHeld];
+  Vec (&memory_)[kRows][kTiles];
+};
+
 /// Each group has a sum of its own, which is scaled and added to the results. Not inline: all
 /// registers are for this loop.
 template <int kRows, int kTiles, bool kZeros>
 [[gnu::noinline]] void multiply_groups(const PackedWeight& weight, const Panel& panel,
                                        const PreparedRows& x, size_t row,
-                                       Vec (&results)[kRows][kTiles]) {
+                                       Vec (&memory)[kRows][kTiles]) {
   constexpr int kSums = kRows * kTiles;
   const size_t pairs = weight.group_stride / 2;
   const float* scales = panel.scales;
@@ -94,9 +124,7 @@ template <int kRows, int kTiles, bool kZeros>
   RowPointers<kRows> rows(x, row, panel.begin * weight.group_stride);
   const Value* w[kTiles];
   std::copy_n(panel.tiles, kTiles, w);
-  Vec acc[kRows][kTiles];
-#pragma GCC unroll 32
-  for (int j = 0; j < kSums; ++j) acc[j / kTiles][j % kTiles] = results[j / kTiles][j % kTiles];
+  Results<kRows, kTiles> results(memory);
   for (; scales < last; scales += kTiles * 16) {
     Vec s[kRows][kTiles];
 #pragma GCC unroll 32
@@ -106,21 +134,20 @@ template <int kRows, int kTiles, bool kZeros>
     for (int t = 0; t < kTiles; ++t) {
       const Vec scale = load(scales + t * 16);
 #pragma GCC unroll 16
-      for (int r = 0; r < kRows; ++r) acc[r][t] = fma(s[r][t], scale, acc[r][t]);
+      for (int r = 0; r < kRows; ++r) results.add_product(r, t, s[r][t], scale);
       if constexpr (kZeros) {
         const Vec correction = load(scales - panel.scales + panel.corrections + t * 16);
         const float* total = totals;
 #pragma GCC unroll 16
         for (int r = 0; r < kRows; ++r, total += weight.groups) {
           __asm__("" : "+r"(total));  // as in RowPointers
-          acc[r][t] = fma(correction, splat(*total), acc[r][t]);
+          results.add_product(r, t, correction, splat(*total));
         }
       }
     }
     if constexpr (kZeros) ++totals;
   }
-#pragma GCC unroll 32
-  for (int j = 0; j < kSums; ++j) results[j / kTiles][j % kTiles] = acc[j / kTiles][j % kTiles];
+  results.put_back();
 }
 
 /// What follows a block, to be asked for meanwhile: rows of x from a column on, and a line of each
@@ -180,8 +207,9 @@ template <PackedCode kCode, int kRows, int kTiles>
   if constexpr (kCode == PackedCode::kSixteenBit) {
     multiply_plain(panel, x, first, ahead, acc);
   } else {
-    const auto multiply = block.weight.has_zeros ? multiply_groups<kRows, kTiles, true>
-                                                 : multiply_groups<kRows, kTiles, false>;
+    constexpr bool kZeros = kRows <= kZeroRows;  // more rows are only for codes without
+    const auto multiply = kZeros && block.weight.has_zeros ? multiply_groups<kRows, kTiles, kZeros>
+                                                           : multiply_groups<kRows, kTiles, false>;
     multiply(block.weight, panel, x, first, acc);
   }
 #pragma GCC unroll 4
@@ -213,12 +241,13 @@ constexpr int rows_at_once(PackedCode code, int tiles) {
 /// All rows. The last two blocks share what is left: a few rows alone take as long as more.
 template <PackedCode kCode, int kTiles>
 void multiply_rows(const Panel& panel, const Block& block, const Ahead& next) {
-  constexpr size_t kRows = rows_at_once(kCode, kTiles);
+  constexpr int kRows = rows_at_once(kCode, kTiles);
+  const size_t most = block.weight.has_zeros ? std::min(kRows, kZeroRows) : kRows;
   const size_t count = block.args.range.count, first = block.args.range.first;
   const size_t tile_lines = (panel.end - panel.begin) / kLineColumns;  // a block asks for
   for (size_t row = 0, index = 0, taken; row < count; row += taken, ++index) {
     const size_t left = count - row;
-    taken = left >= 2 * kRows ? kRows : left > kRows ? (left + 1) / 2 : left;
+    taken = left >= 2 * most ? most : left > most ? (left + 1) / 2 : left;
     Ahead ahead = next;
     if (left > taken) ahead.row = first + row + taken, ahead.column = panel.begin;
     if (index >= kLinesOfColumns) ahead.tiles = nullptr;  // all are asked for

@@ -69,9 +69,11 @@ struct AttentionTask {
 };
 constexpr size_t kTaskRows = 48;
 
-/// Block `block` of kKeyBlock keys, counted from its first, of a query of one key/value head.
+/// Block `block` of kKeyBlock keys, counted from its first, of a query of one key/value head, and
+/// where the keys lie that the thread probably reads next, to ask for them (null: nowhere).
 struct DecodeTask {
   size_t b, t, kv, block;
+  const uint8_t* next;
 };
 
 /// A head's keys and values in pages of float32 (page_layout.h): pointers to each page.

@@ -53,18 +53,30 @@ size_t most_blocks(const AttentionArgs& p) {
   return (static_cast<size_t>(longest) + kKeyBlock - 1) / kKeyBlock;
 }
 
+/// The first keys of a task in the cache; null when it has none.
+const uint8_t* keys_of(const AttentionArgs& p, const KvCache& cache, const DecodeTask& task) {
+  const size_t position = task.b * p.T + task.t;
+  const int32_t first = p.first[position] + static_cast<int32_t>(task.block * kKeyBlock);
+  if (first > p.last[position]) return nullptr;
+  const size_t key = static_cast<size_t>(first);
+  return cache.place(task.b, task.kv, key) + key % kPageKeys * p.E * cache.layout().code_bytes();
+}
+
 void decode(const AttentionArgs& p, const KvCache& cache, float* y) {
   const AttentionKernels& kernels = attention_kernels();
   const size_t group = p.H / p.K, queries = p.B * p.T * p.K, blocks = most_blocks(p);
   const size_t part = kernels.part_size(group, p.E), work = kKeyBlock * (group + 4) * p.E;
   float* const parts = scratch(Scratch::kPages, queries * blocks * part);
   const auto task_of = [&](size_t query, size_t block) {
-    return DecodeTask{query / p.K / p.T, query / p.K % p.T, query % p.K, block};
+    return DecodeTask{query / p.K / p.T, query / p.K % p.T, query % p.K, block, nullptr};
   };
   parallel_for(queries * blocks, grain_for(work), [&](size_t begin, size_t end) {
     float* const memory = scratch(Scratch::kScores, kernels.decode_scratch(group, p.E));
     for (size_t i = begin; i < end; ++i) {
-      const DecodeTask task = task_of(i / blocks, i % blocks);
+      DecodeTask task = task_of(i / blocks, i % blocks);
+      const size_t next = i + 1;
+      if (next < queries * blocks)
+        task.next = keys_of(p, cache, task_of(next / blocks, next % blocks));
       kernels.decode_block(p, cache.head(task.b, task.kv), task, parts + i * part, memory);
     }
   });

@@ -26,8 +26,10 @@ struct DecodeBlock {
   size_t group, count;  // heads, keys
   int32_t first, last;  // the block's first key, the query's last
   size_t row, head;     // of the first head in q; its number
+  const uint8_t* next;  // as the task's
 
-  DecodeBlock(const AttentionArgs& args, const DecodeTask& task) : p(args), group(args.H / args.K) {
+  DecodeBlock(const AttentionArgs& args, const DecodeTask& task)
+      : p(args), group(args.H / args.K), next(task.next) {
     const size_t position = task.b * p.T + task.t;
     first = p.first[position] + static_cast<int32_t>(task.block) * kKeyBlock;
     last = p.last[position];
@@ -54,13 +56,14 @@ inline HeadPage<Code> page_of(const StoredPages& stored, size_t E, size_t key) {
 template <typename Code, int kHeads, int kTiles>
 inline void tile_products(const StoredPages& stored, size_t E, size_t key, const float* q,
                           float* out) {
-  const Code* tiles[kTiles];
+  const Code *tiles[kTiles], *values[kTiles];
   Vec scales[kTiles], acc[kHeads][kTiles];
 #pragma GCC unroll 2
   for (int t = 0; t < kTiles; ++t) {
     const size_t from = key + static_cast<size_t>(t) * kTileKeys;
     const HeadPage<Code> page = page_of<Code>(stored, E, from);
     tiles[t] = page.tile(from % kPageKeys, E);
+    values[t] = page.column(0, from % kPageKeys);
     scales[t] = kScaled<Code> ? load(page.key_scales + from % kPageKeys) : zero();
   }
 #pragma GCC unroll 8
@@ -72,8 +75,8 @@ inline void tile_products(const StoredPages& stored, size_t E, size_t key, const
 #pragma GCC unroll 2
     for (int t = 0; t < kTiles; ++t) {
       keys[t] = load_values(tiles[t] + e * kTileKeys, scales[t]);
-      // The values are behind the keys, and come next.
-      __builtin_prefetch(tiles[t] + (kPageKeys * E + e * kTileKeys), 0, 2);
+      // The values of the same keys come next: 16 columns of all of them, then the next 16.
+      __builtin_prefetch(values[t] + (e / kLanes * kPageKeys + e % kLanes) * kLanes, 0, 2);
     }
 #pragma GCC unroll 8
     for (int i = 0; i < kHeads; ++i) {
@@ -143,7 +146,7 @@ inline void add_weights(size_t count, const float* weights, float* totals) {
 }
 
 /// sums[i, columns] += sum over keys [begin, end) of a page, ascending, of weights[i, key] · value,
-/// for kHeads rows i and kChunks chunks of columns. Asks for the page that comes next.
+/// for kHeads rows i and kChunks chunks of columns. Asks for as many keys from `next` on.
 template <typename Code, int kHeads, int kChunks>
 inline void value_sums(const HeadPage<Code>& page, const Code* next, size_t chunk, size_t begin,
                        size_t end, const float* weights, size_t ld, float* sums) {
@@ -160,7 +163,7 @@ inline void value_sums(const HeadPage<Code>& page, const Code* next, size_t chun
       values[j] = load_values(page.column(chunk + static_cast<size_t>(j), key), scale);
 #pragma GCC unroll 2
     for (size_t j = 0; j < kChunks; ++j)
-      __builtin_prefetch(next + ((chunk + j) * kPageKeys + key) * kLanes, 0, 2);
+      __builtin_prefetch(next + ((chunk + j) * (end - begin) + key - begin) * kLanes, 0, 2);
 #pragma GCC unroll 8
     for (int i = 0; i < kHeads; ++i) {
       const Vec weight = splat(weights[i * kDecodeKeys]);
@@ -186,9 +189,10 @@ inline void decode_values(const DecodeBlock& block, const StoredPages& stored, s
     const size_t begin = key % kPageKeys, left = block.end() - key;
     const size_t end = begin + left < kPageKeys ? begin + left : kPageKeys;
     const HeadPage<Code> page = page_of<Code>(stored, E, key);
-    const size_t following = (key / kPageKeys + 1) * kPageKeys;
-    const bool last = following > static_cast<size_t>(block.last);
-    const Code* const next = page_of<Code>(stored, E, last ? key : following).keys;
+    const size_t following = key + end - begin;
+    const Code* const next = following < block.end() ? page_of<Code>(stored, E, following).keys
+                             : block.next != nullptr ? reinterpret_cast<const Code*>(block.next)
+                                                     : page.keys;
     size_t chunk = 0;
     for (; chunk + kDecodeVecs <= chunks; chunk += kDecodeVecs)
       value_sums<Code, kHeads, kDecodeVecs>(page, next, chunk, begin, end, weights, width,

@@ -36,6 +36,8 @@ constexpr size_t kPanelBytes = size_t{768} << 10;
 #else
 constexpr size_t kPanelBytes = size_t{128} << 10;
 #endif
+/// Part of a first-level cache that a panel may take.
+constexpr size_t kFirstLevelBytes = size_t{32} << 10;
 /// How far ahead of the line in use the next ones are asked for; twice as far where the first-level
 /// cache can have as many lines open (as in packed_int8/sources.h).
 constexpr size_t kPrefetchBytes = 4096;

@@ -150,6 +150,17 @@ template <int kRows, int kTiles, bool kZeros>
   results.put_back();
 }
 
+/// Panels of codes with groups, which have few tiles, that take a block of rows in turn, so that
+/// rows come from afar once for both: where both stay near. One that stays in the first-level cache
+/// is better alone.
+constexpr size_t kMostPanels = 2;
+template <PackedCode kCode, int kTiles>
+size_t panels_at_once(const PackedWeight& weight) {
+  const size_t bytes = weight.padded_cols() * kTiles * 16 * sizeof(Value);
+  const bool both = bytes > kFirstLevelBytes && kMostPanels * bytes <= kPanelBytes / 3;
+  return kCode != PackedCode::kSixteenBit && both ? kMostPanels : 1;
+}
+
 /// What follows a block, to be asked for meanwhile: rows of x from a column on, and a line of each
 /// of some tiles for every line of those rows (null: none).
 struct Ahead {
@@ -238,21 +249,27 @@ constexpr int rows_at_once(PackedCode code, int tiles) {
   return tiles == kPlainTiles || tiles > 2 ? kPlainRows : tiles == 2 ? 8 : 12;
 }
 
-/// All rows. The last two blocks share what is left: a few rows alone take as long as more.
+/// All rows, a block of them times one panel after the other. The last two blocks share what is
+/// left: a few rows alone take as long as more.
 template <PackedCode kCode, int kTiles>
-void multiply_rows(const Panel& panel, const Block& block, const Ahead& next) {
+void multiply_rows(const Panel* panels, size_t panel_count, const Block& first_block,
+                   const Ahead& next) {
+  Block block = first_block;
   constexpr int kRows = rows_at_once(kCode, kTiles);
   const size_t most = block.weight.has_zeros ? std::min(kRows, kZeroRows) : kRows;
   const size_t count = block.args.range.count, first = block.args.range.first;
-  const size_t tile_lines = (panel.end - panel.begin) / kLineColumns;  // a block asks for
+  const size_t tile_lines = (panels->end - panels->begin) / kLineColumns;  // a block asks for
   for (size_t row = 0, index = 0, taken; row < count; row += taken, ++index) {
     const size_t left = count - row;
     taken = left >= 2 * most ? most : left > most ? (left + 1) / 2 : left;
     Ahead ahead = next;
-    if (left > taken) ahead.row = first + row + taken, ahead.column = panel.begin;
+    if (left > taken) ahead.row = first + row + taken, ahead.column = panels->begin;
     if (index >= kLinesOfColumns) ahead.tiles = nullptr;  // all are asked for
     if (ahead.tiles != nullptr) ahead.tiles += index * tile_lines * 64;
-    multiply_some<kCode, kRows, kTiles>(panel, block, row, taken, ahead);
+    for (size_t i = 0; i < panel_count; ++i) {
+      block.tile = first_block.tile + i * kTiles;
+      multiply_some<kCode, kRows, kTiles>(panels[i], block, row, taken, ahead);
+    }
   }
 }
 
@@ -266,39 +283,43 @@ Ahead after(const PackedWeight& weight, const PackedRange& range, size_t tile, s
           weight.tile_bytes};
 }
 
-/// kTiles tiles from tile `t` of the range times all rows.
+/// `count` times kTiles tiles from tile `t` of the range times all rows.
 template <PackedCode kCode, int kTiles>
-void many_tiles(const PackedWeight& weight, const PackedProductArgs& args, size_t t) {
+void many_tiles(const PackedWeight& weight, const PackedProductArgs& args, size_t t, size_t count) {
   constexpr bool kPlain = kCode == PackedCode::kSixteenBit;
   const size_t columns = kPlain ? 1 : weight.group_stride;
-  const size_t most = kPlain ? kTileColumns<kTiles> : kPanelColumns<kTiles>;
+  const size_t most = kPlain ? kTileColumns<kTiles> : kPanelColumns<kTiles> / count;
   const size_t step = std::max<size_t>(most / columns, 1);
   const size_t all = kPlain ? weight.group_stride : weight.groups, tile = args.range.tile + t;
   for (size_t begin = 0; begin < all; begin += step) {
     const size_t end = std::min(begin + step, all);
-    Panel panel;
+    Panel panels[kMostPanels];
     Ahead next = {};
     if constexpr (kPlain) {
-      panel = sixteen_bit_columns<kTiles>(weight, tile, begin, end);
+      panels[0] = sixteen_bit_columns<kTiles>(weight, tile, begin, end);
       next = after<kTiles>(weight, args.range, tile, end);
     } else {
-      panel = decode_groups<kCode, kTiles>(weight, tile, begin, end);
+      decode_groups<kCode, kTiles>(weight, tile, begin, end, count, panels);
     }
-    multiply_rows<kCode, kTiles>(panel, {weight, args, t, end == all}, next);
+    multiply_rows<kCode, kTiles>(panels, count, {weight, args, t, end == all}, next);
   }
 }
 
 /// The last tiles of the range, from tile `t` on, fewer than kTiles + 1.
 template <PackedCode kCode, int kTiles>
 void many_rest(const PackedWeight& weight, const PackedProductArgs& args, size_t t) {
-  if (args.range.tiles - t == kTiles) return many_tiles<kCode, kTiles>(weight, args, t);
+  if (args.range.tiles - t == kTiles) return many_tiles<kCode, kTiles>(weight, args, t, 1);
   if constexpr (kTiles > 1) many_rest<kCode, kTiles - 1>(weight, args, t);
 }
 
 template <PackedCode kCode, int kTiles>
 void many_of(const PackedWeight& weight, const PackedProductArgs& args) {
-  size_t t = 0;
-  for (; t + kTiles <= args.range.tiles; t += kTiles) many_tiles<kCode, kTiles>(weight, args, t);
+  const size_t most = panels_at_once<kCode, kTiles>(weight);
+  size_t t = 0, count;
+  for (; t + kTiles <= args.range.tiles; t += count * kTiles) {
+    count = std::min(most, (args.range.tiles - t) / kTiles);
+    many_tiles<kCode, kTiles>(weight, args, t, count);
+  }
   if constexpr (kTiles > 1) many_rest<kCode, kTiles - 1>(weight, args, t);
 }
 

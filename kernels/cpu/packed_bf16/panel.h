@@ -41,28 +41,32 @@ inline Value* decode_lines(const uint8_t* p, size_t lines, const Table& table, V
   return out;
 }
 
-/// Groups [begin, end) of kTiles tiles from `tile` on.
+/// Groups [begin, end) of `count` times kTiles tiles from `tile` on.
 template <PackedCode kCode, int kTiles>
-Panel decode_groups(const PackedWeight& weight, size_t tile, size_t begin, size_t end) {
+void decode_groups(const PackedWeight& weight, size_t tile, size_t begin, size_t end, size_t count,
+                   Panel* panels) {
   const Table table = table_of(weight.values);
-  const size_t count = (end - begin) * kTiles * 16;
-  const size_t values = count * weight.group_stride;
-  float* const scales = scratch(Scratch::kPanel, 2 * count + values * sizeof(Value) / 4);
-  float* const corrections = scales + count;
-  Value* out = reinterpret_cast<Value*>(corrections + count);
-  Panel panel = {begin, end, {}, scales, corrections};
-  for (size_t t = 0; t < kTiles; ++t) {
-    panel.tiles[t] = out;
-    for (size_t g = begin; g < end; ++g) {
-      const uint8_t* const group = weight.tile(tile + t) + g * weight.group_bytes;
-      const size_t at = ((g - begin) * kTiles + t) * 16;
-      const Vec scale = group_scales(weight, group);
-      store(scales + at, scale);
-      if (weight.has_zeros) store(corrections + at, group_corrections(weight, group, scale));
-      out = decode_lines<kCode>(group + lines_offset(weight), lines_of_group(weight), table, out);
+  const size_t factors = (end - begin) * kTiles * 16;
+  const size_t values = factors * weight.group_stride * sizeof(Value) / sizeof(float);
+  float* next = scratch(Scratch::kPanel, count * (2 * factors + values));
+  for (size_t i = 0; i < count; ++i, tile += kTiles) {
+    float* const scales = next;
+    float* const corrections = scales + factors;
+    Value* out = reinterpret_cast<Value*>(corrections + factors);
+    next = corrections + factors + values;
+    Panel& panel = panels[i] = {begin, end, {}, scales, corrections};
+    for (size_t t = 0; t < kTiles; ++t) {
+      panel.tiles[t] = out;
+      for (size_t g = begin; g < end; ++g) {
+        const uint8_t* const group = weight.tile(tile + t) + g * weight.group_bytes;
+        const size_t at = ((g - begin) * kTiles + t) * 16;
+        const Vec scale = group_scales(weight, group);
+        store(scales + at, scale);
+        if (weight.has_zeros) store(corrections + at, group_corrections(weight, group, scale));
+        out = decode_lines<kCode>(group + lines_offset(weight), lines_of_group(weight), table, out);
+      }
     }
   }
-  return panel;
 }
 
 /// Columns [begin, end) of kTiles tiles of 16-bit codes from `tile` on.

@@ -2,7 +2,7 @@ import { constants, read } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { LlmkitError } from '../errors.js';
-import { addonLoads, writeDirect } from '../tensor/backends/index.js';
+import { addonLoads, writeDirect } from '../tensor/backends/native-services.js';
 import type { FileRange } from './hash-threads.js';
 
 /** Written bytes that are worth a flush. */

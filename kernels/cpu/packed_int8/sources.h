@@ -14,7 +14,7 @@ namespace {  // a copy per instruction set
 // take two tiles at a time. Whether 8-bit codes are multiplied as two nibbles, as 4-bit ones are.
 #if defined(__AVX512F__)
 constexpr int kShareRows = 8, kManyRows = 6, kPanelTiles = 2;
-constexpr size_t kFewRows = 32, kFewestOfPairs = 7;
+constexpr size_t kFewRows = 32, kFewestOfPairs = 5;
 constexpr bool kSplitsBytes = false;
 #elif defined(__AVX2__)
 constexpr int kManyRows = 6, kPanelTiles = 1;

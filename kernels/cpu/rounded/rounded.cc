@@ -21,6 +21,8 @@ const RoundedKernels& kernels() {
 
 /// Rows of a tile; columns that are read side by side, for each is 64 bytes of a row.
 constexpr size_t kTileRows = 16, kStrip = 64;
+/// Operations for a value that is rounded and moved, as grain_for counts them.
+constexpr size_t kWork = 8;
 
 size_t divide_up(size_t a, size_t b) { return (a + b - 1) / b; }
 
@@ -49,7 +51,7 @@ PreparedRows prepare_columns(const PackedWeight& weight, const ElementMatrix& dy
       scratch(Scratch::kPreparedColumns, divide_up(all * stride * size, sizeof(float)));
   uint8_t* const values = reinterpret_cast<uint8_t*>(memory);
   const size_t strips = divide_up(dy.cols, kStrip), ld = turned_stride(dy.rows);
-  parallel_for(strips, grain_for(kStrip * dy.rows), [&](size_t begin, size_t end) {
+  parallel_for(strips, grain_for(kWork * kStrip * dy.rows), [&](size_t begin, size_t end) {
     float* const memory = scratch(Scratch::kDecoded, packed.plain_halves ? 0 : kStrip * ld);
     auto* const halves = reinterpret_cast<uint16_t*>(memory);
     for (size_t col = begin * kStrip; col < std::min(end * kStrip, dy.cols); col += kStrip) {
@@ -79,7 +81,7 @@ PreparedRows prepare_columns(const PackedWeight& weight, const ElementMatrix& dy
 
 PackedWeight rounded_rows(const FloatMatrix& matrix) {
   PackedWeight w = plan(matrix.rows, matrix.cols, Scratch::kRoundedRows);
-  parallel_for(w.tiles, grain_for(kTileRows * matrix.cols), [&](size_t begin, size_t end) {
+  parallel_for(w.tiles, grain_for(kWork * kTileRows * matrix.cols), [&](size_t begin, size_t end) {
     for (size_t tile = begin; tile < end; ++tile) {
       const size_t row = tile * kTileRows;
       kernels().pack_rows({matrix.values + row * matrix.ld, std::min(kTileRows, matrix.rows - row),
@@ -93,7 +95,7 @@ PackedWeight rounded_rows(const FloatMatrix& matrix) {
 PackedWeight rounded_columns(const ElementMatrix& matrix) {
   PackedWeight w = plan(matrix.cols, matrix.rows, Scratch::kRoundedColumns);
   const size_t strips = divide_up(matrix.cols, kStrip);
-  parallel_for(strips, grain_for(kStrip * matrix.rows), [&](size_t begin, size_t end) {
+  parallel_for(strips, grain_for(kWork * kStrip * matrix.rows), [&](size_t begin, size_t end) {
     for (size_t col = begin * kStrip; col < std::min(end * kStrip, matrix.cols); col += kStrip) {
       const size_t count = std::min(kStrip, matrix.cols - col);
       kernels().pack_columns({matrix.values.from(col), matrix.rows, count, matrix.ld},

@@ -13,7 +13,6 @@ export {
   mapFile,
   releasePages,
   threadsAtHand,
-  writeDirect,
 } from './native-services.js';
 export { type BackendStatus, type CudaStatus, listBackends } from './status.js';
 

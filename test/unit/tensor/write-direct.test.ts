@@ -1,7 +1,7 @@
 import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
-import { writeDirect } from '../../../src/tensor/backends/index.js';
+import { writeDirect } from '../../../src/tensor/backends/native-services.js';
 import { temporaryFolder } from '../../helpers/temporary-folder.js';
 
 const BYTES = Uint8Array.from({ length: 9000 }, (_, i) => (i * i) % 251);

@@ -91,7 +91,7 @@ class Results {
   }
   void add_product(int r, int t, Vec a, Vec b) {
     const int i = r * kTiles + t;
-    if (i < kHeld) {
+    if (kHeld == kAll || i < kHeld) {
       held_[i] = fma(a, b, held_[i]);
     } else {
       memory_[r][t] = fma(a, b, memory_[r][t]);

@@ -1,7 +1,7 @@
 #include "cpu/sha256/sha256.h"
 
 #include <fcntl.h>
-#if defined(__x86_64__)
+#ifdef LLMKIT_BUILD_AVX512
 #include <cpuid.h>
 #endif
 
@@ -35,16 +35,14 @@ void store_big_endian(uint64_t value, size_t bytes, uint8_t* out) {
   for (size_t i = 0; i < bytes; ++i) out[i] = static_cast<uint8_t>(value >> 8 * (bytes - 1 - i));
 }
 
+#ifdef LLMKIT_BUILD_AVX512
 /// Whether the processor has instructions for it.
 bool has_sha() {
-#if defined(__x86_64__)
   constexpr uint32_t kSha = 1u << 29;
   uint32_t a, b, c, d;
   return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & kSha);
-#else
-  return false;
-#endif
 }
+#endif
 
 /// Has the system read what is wanted soon: 32 messages in turns do not look like one that is read
 /// from its begin to its end. Elsewhere than on Linux it is left to find out.

@@ -11,7 +11,9 @@ const HALF_BYTES = 2;
 /** Node.js, the tokenizer, working memory of two threads, garbage that is not collected yet; measured. */
 const WORKING_BYTES = 230e6;
 /** Arrays that wait for reuse, beside those in use. */
-const POOLED = 1.25;
+const POOLED = 1.35;
+/** Values of the logits that the loss keeps for its gradient, at most (kernels/cpu/cross_entropy). */
+const MOST_KEPT_OF_LOSS = 2 ** 25;
 /** Float32 arrays as wide as the MLP, and as the residual stream, that a block's gradient works on at one time. */
 const WIDE_GRADIENTS = 3;
 const STREAM_GRADIENTS = 4;
@@ -42,7 +44,16 @@ export function trainingBytes(config: TrainingConfig, worked: Worked): number {
 /** What one micro-batch keeps for its backward pass, and what that works on. */
 export function activationBytes(config: TrainingConfig, worked: Worked): number {
   const longest = Math.max(...worked.data.rows.map(rowLength));
-  return POOLED * longest * config.batch_size * bytesPerToken(config, worked);
+  const tokens = longest * config.batch_size;
+  return (
+    POOLED * (tokens * bytesPerToken(config, worked) + keptOfLossBytes(tokens, config, worked))
+  );
+}
+
+function keptOfLossBytes(tokens: number, config: TrainingConfig, worked: Worked): number {
+  const values = tokens * worked.sizes.decoder.vocabSize;
+  const isKept = heldBytes(config, worked) === HALF_BYTES && values <= MOST_KEPT_OF_LOSS;
+  return isKept ? values * HALF_BYTES : 0;
 }
 
 function bytesPerToken(config: TrainingConfig, worked: Worked): number {

@@ -25,7 +25,10 @@ const large = shape(1024, 2816, 22, [16, 2], [32000, false]);
 const LORA = { method: 'lora', batch_size: 1, gradient_checkpointing: false } as const;
 const CHECKPOINTED = { gradient_checkpointing: true } as const;
 
-/** Runs of two steps on two threads of an Intel Xeon with AMX: what they trained, and the VmHWM of the process in MB. */
+/**
+ * Runs of two steps on two threads of an Intel Xeon with AMX, or of Zen 5 (LoRA of `small` and all weights of `middle`, since
+ * the loss keeps what its gradient wants of the logits): what they trained, and the VmHWM of the process in MB.
+ */
 const runs: readonly [
   what: string,
   model: object,
@@ -33,7 +36,7 @@ const runs: readonly [
   Partial<TrainingConfig>,
   number,
 ][] = [
-  ['LoRA, small', small, 512, {}, 187],
+  ['LoRA, small', small, 512, {}, 238],
   ['LoRA, batch of 4', small, 512, { batch_size: 4 }, 321],
   ['LoRA, recomputed', small, 512, { batch_size: 4, ...CHECKPOINTED }, 341],
   ['LoRA, float32', small, 512, { batch_size: 4, compute: 'f32' }, 345],
@@ -41,7 +44,7 @@ const runs: readonly [
   ['QLoRA, larger', large, 512, { load_in_4bit: true }, 745],
   ['LoRA, larger, recomputed', large, 1024, CHECKPOINTED, 979],
   ['all weights, small', small, 1024, { method: 'full', batch_size: 4 }, 873],
-  ['all weights', middle, 512, { method: 'full', batch_size: 4 }, 927],
+  ['all weights', middle, 512, { method: 'full', batch_size: 4 }, 1040],
   ['all weights, recomputed', middle, 512, { method: 'full', batch_size: 4, ...CHECKPOINTED }, 779],
 ];
 
@@ -79,7 +82,7 @@ test.each(runs)(
 );
 
 test('activations are held in 16 bits whichever instructions multiply them as bf16', () => {
-  const plan = planned(small, 512, { compute: 'bf16-wgmma' });
-  expect(plan).toBe(planned(small, 512, { compute: 'bf16' }));
-  expect(plan).toBeLessThan(planned(small, 512, { compute: 'f32' }));
+  const plan = planned(small, 2048, { compute: 'bf16-wgmma' });
+  expect(plan).toBe(planned(small, 2048, { compute: 'bf16' }));
+  expect(plan).toBeLessThan(planned(small, 2048, { compute: 'f32' }));
 });

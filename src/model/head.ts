@@ -20,8 +20,8 @@ import {
 import { DenseLinear, type Linear } from './linear.js';
 
 /**
- * -log softmax(head(hidden))[target] per row. A plain head is fused with the loss, so that its
- * logits are never kept; a wrapped one (an adapter on the head) is not.
+ * -log softmax(head(hidden))[target] per row. A plain head is fused with the loss, which
+ * keeps its logits only where they are small (`crossEntropy`); a wrapped one (an adapter on the head) is not.
  *
  * @param hidden [M, D]
  * @param targets int32 [M]; -1 gives 0 and no gradient
